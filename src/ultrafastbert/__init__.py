@@ -1,0 +1,17 @@
+"""UltraFastBERT: encoders whose feedforward layers visit a dozen of thousands of neurons."""
+
+from importlib.metadata import version
+
+from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
+from ultrafastbert.ops import fast_feedforward, use_kernel, visited_leaves
+
+__version__ = version("ultrafastbert")
+
+__all__ = [
+    "FastFeedForward",
+    "FeedForward",
+    "GatedFeedForward",
+    "fast_feedforward",
+    "use_kernel",
+    "visited_leaves",
+]

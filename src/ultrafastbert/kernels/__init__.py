@@ -1,0 +1,78 @@
+"""The kernels of the fast feedforward layer: one table, name -> functions.
+
+Every kernel computes the definition of `ultrafastbert.reference`. To add one, write its file and
+add it to `KERNELS`; the tests iterate over the table.
+
+Sizes: T tokens, H hidden, O output, K trees, R rows per tree, S = D + L slots per path.
+
+    forward(x, w_in, b_in, w_out, depth, leaf_size, activation, node_output)
+        x (T, H), w_in (K, R, H), b_in (K, R), w_out (K, R, O)
+        -> y (T, O), leaf (T, K) int64, logits (T, K, S)
+    backward(grad_y, x, w_in, w_out, leaf, logits, depth, leaf_size, activation, node_output, needs)
+        -> gradients of x, w_in, b_in, w_out; None where the entry of `needs` is False
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from ultrafastbert.kernels import dense, gather, masked, native
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One implementation of the layer, forward and backward."""
+
+    name: str
+    forward: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    backward: Callable[..., Gradients]
+    is_available: Callable[[], bool]
+    supports: Callable[[str, torch.dtype, int], bool]  # device type, dtype, depth
+
+
+def _kernel(name: str, module: ModuleType) -> Kernel:
+    return Kernel(name, module.forward, module.backward, module.is_available, module.supports)
+
+
+# In the order of preference of the automatic choice.
+KERNELS = {
+    "dense": _kernel("dense", dense),
+    "native": _kernel("native", native),
+    "gather": _kernel("gather", gather),
+    "masked": _kernel("masked", masked),
+}
+
+
+def choose_kernel(name: str, device_type: str, dtype: torch.dtype, depth: int) -> Kernel:
+    """Return the kernel called `name`, or the preferred one for the inputs if `name` is empty.
+
+    Raises ValueError for a name that is unknown, not available here or not made for the inputs.
+    """
+    if not name:
+        usable = (k for k in KERNELS.values() if k.is_available())
+        return next(k for k in usable if k.supports(device_type, dtype, depth))
+    check_kernel(name)
+    if not KERNELS[name].supports(device_type, dtype, depth):
+        raise ValueError(
+            f"kernel={name!r} does not take dtype {dtype} on {device_type} at depth {depth}; "
+            "leave kernel=None to have one chosen"
+        )
+    return KERNELS[name]
+
+
+def check_kernel(name: str | None) -> None:
+    """Raise ValueError unless `name` is None or the name of a kernel that works here."""
+    if not name:
+        return
+    if name not in KERNELS:
+        raise ValueError(f"kernel={name!r} is unknown; choose one of {', '.join(KERNELS)}")
+    if not KERNELS[name].is_available():
+        raise ValueError(
+            f"kernel={name!r} is not available: the package was installed without its native core; "
+            "reinstall it with a C++17 compiler, or leave kernel=None"
+        )

@@ -1,0 +1,125 @@
+"""Kernel `gather`: plain PyTorch on any device, level by level, only visited rows are read."""
+
+import torch
+from torch import Tensor
+
+from ultrafastbert import tree
+from ultrafastbert.activations import ACTIVATIONS
+
+# Gathered rows of one chunk of tokens: 2^22 elements are 16 MB in float32, within a large cache.
+CHUNK_ELEMENTS = 2**22
+
+
+def is_available() -> bool:
+    """Return True: plain PyTorch."""
+    return True
+
+
+def supports(device_type: str, dtype: torch.dtype, depth: int) -> bool:
+    """Return True: any device, dtype and depth."""
+    return True
+
+
+def forward(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the layer; see `ultrafastbert.kernels` for shapes."""
+    n_tokens, n_trees = x.shape[0], w_in.shape[0]
+    y = x.new_empty(n_tokens, w_out.shape[2])
+    leaf = torch.empty(n_tokens, n_trees, dtype=torch.int64, device=x.device)
+    logits = x.new_empty(n_tokens, n_trees, depth + leaf_size)
+    for part in _chunks(n_tokens, logits[0:1].numel() * max(x.shape[1], y.shape[1])):
+        leaf[part], logits[part] = _route(x[part], w_in, b_in, depth, leaf_size)
+        y[part] = _output(leaf[part], logits[part], w_out, depth, activation, node_output)
+    return y, leaf, logits
+
+
+def backward(
+    grad_y: Tensor,
+    x: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    leaf: Tensor,
+    logits: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+    needs: tuple[bool, bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Compute the gradients of visited rows; see `ultrafastbert.kernels` for shapes."""
+    act = ACTIVATIONS[activation]
+    first = 0 if node_output else depth  # nodes that only route take part in no gradient
+    flat_in, flat_out = w_in.flatten(0, 1), w_out.flatten(0, 1)
+    like = (x, flat_in, flat_in[:, 0], flat_out)
+    grads = [torch.zeros_like(t) if need else t for t, need in zip(like, needs, strict=True)]
+    for part in _chunks(x.shape[0], logits[0:1].numel() * max(x.shape[1], grad_y.shape[1])):
+        rows = _flat_rows(leaf[part], depth, w_in.shape[1], leaf_size)[..., first:]  # (t, K, s)
+        z = logits[part][..., first:]
+        grad_hidden = torch.einsum("to,tkso->tks", grad_y[part], flat_out[rows])
+        dz = act.backward(grad_hidden, z.contiguous())
+        if needs[0]:
+            grads[0][part] = torch.einsum("tks,tksh->th", dz, flat_in[rows])
+        if needs[1]:
+            _add_rows(grads[1], rows, dz, x[part])
+        if needs[2]:
+            grads[2].index_add_(0, rows.flatten(), dz.flatten())
+        if needs[3]:
+            _add_rows(grads[3], rows, act.forward(z), grad_y[part])
+    shapes = (x.shape, w_in.shape, w_in.shape[:2], w_out.shape)
+    grad_x, grad_w_in, grad_b_in, grad_w_out = (
+        grad.view(shape) if need else None
+        for grad, shape, need in zip(grads, shapes, needs, strict=True)
+    )
+    return grad_x, grad_w_in, grad_b_in, grad_w_out
+
+
+def _chunks(n_tokens: int, elements_per_token: int) -> list[slice]:
+    size = max(1, CHUNK_ELEMENTS // max(1, elements_per_token))
+    return [slice(start, start + size) for start in range(0, n_tokens, size)]
+
+
+def _flat_rows(leaf: Tensor, depth: int, n_rows: int, leaf_size: int) -> Tensor:
+    """Row numbers in the (K * R, ...) view of the weights: leaf (t, K) -> (t, K, S)."""
+    first_row = torch.arange(leaf.shape[1], device=leaf.device) * n_rows
+    return tree.path_rows(leaf, depth, leaf_size) + first_row[:, None]
+
+
+def _route(
+    x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size: int
+) -> tuple[Tensor, Tensor]:
+    """Walk down all trees: x (t, H) -> leaf (t, K), logits (t, K, S)."""
+    trees = torch.arange(w_in.shape[0], device=x.device)
+    node = torch.zeros(x.shape[0], w_in.shape[0], dtype=torch.int64, device=x.device)
+    levels = []
+    for _ in range(depth):
+        logit = torch.einsum("th,tkh->tk", x, w_in[trees, node]) + b_in[trees, node]
+        levels.append(logit)
+        node = 2 * node + 1 + (logit > 0)
+    leaf = node - tree.n_nodes(depth)
+    rows = tree.path_rows(leaf, depth, leaf_size)[..., depth:]  # (t, K, L)
+    block = torch.einsum("th,tklh->tkl", x, w_in[trees[:, None], rows])
+    block = block + b_in[trees[:, None], rows]
+    return leaf, torch.cat([torch.stack(levels, -1), block], -1) if levels else block
+
+
+def _output(
+    leaf: Tensor, logits: Tensor, w_out: Tensor, depth: int, activation: str, node_output: bool
+) -> Tensor:
+    """Sum the visited output rows: leaf (t, K), logits (t, K, S) -> (t, O)."""
+    first = 0 if node_output else depth
+    hidden = ACTIVATIONS[activation].forward(logits[..., first:])
+    rows = _flat_rows(leaf, depth, w_out.shape[1], logits.shape[2] - depth)[..., first:]
+    return torch.einsum("tks,tkso->to", hidden, w_out.flatten(0, 1)[rows])
+
+
+def _add_rows(grad: Tensor, rows: Tensor, scale: Tensor, vector: Tensor) -> None:
+    """Add scale (t, K, s) times vector (t, n) to the rows (t, K, s) of grad (K * R, n)."""
+    grad.index_add_(0, rows.flatten(), torch.einsum("tks,tn->tksn", scale, vector).flatten(0, 2))

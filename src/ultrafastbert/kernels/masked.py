@@ -1,0 +1,68 @@
+"""Kernel `masked`: all rows are computed, most are multiplied by zero, forward and backward.
+
+This is what the published software does. It is here as the baseline that users know.
+"""
+
+import torch
+from torch import Tensor
+
+from ultrafastbert import reference, tree
+from ultrafastbert.activations import ACTIVATIONS
+
+
+def is_available() -> bool:
+    """Return True: plain PyTorch."""
+    return True
+
+
+def supports(device_type: str, dtype: torch.dtype, depth: int) -> bool:
+    """Return True: any device, dtype and depth."""
+    return True
+
+
+def forward(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the layer; see `ultrafastbert.kernels` for shapes."""
+    logits = reference.all_logits(x, w_in, b_in)
+    leaf = reference.route(logits, depth)
+    mask = reference.visited_mask(leaf, depth, leaf_size, node_output)
+    hidden = ACTIVATIONS[activation].forward(logits).masked_fill(~mask, 0.0)
+    y = hidden.flatten(1) @ w_out.flatten(0, 1)
+    return y, leaf, logits.gather(-1, tree.path_rows(leaf, depth, leaf_size))
+
+
+def backward(
+    grad_y: Tensor,
+    x: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    leaf: Tensor,
+    logits: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+    needs: tuple[bool, bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Compute the gradients with dense products; see `ultrafastbert.kernels` for shapes."""
+    act = ACTIVATIONS[activation]
+    rows = tree.path_rows(leaf, depth, leaf_size)
+    mask = reference.visited_mask(leaf, depth, leaf_size, node_output)
+    z = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).scatter(-1, rows, logits)
+    grad_hidden = torch.einsum("to,kro->tkr", grad_y, w_out)
+    dz = act.backward(grad_hidden, z).masked_fill(~mask, 0.0)
+    hidden = act.forward(z).masked_fill(~mask, 0.0)
+    return (
+        dz.flatten(1) @ w_in.flatten(0, 1) if needs[0] else None,
+        torch.einsum("tkr,th->krh", dz, x) if needs[1] else None,
+        dz.sum(0) if needs[2] else None,
+        torch.einsum("tkr,to->kro", hidden, grad_y) if needs[3] else None,
+    )

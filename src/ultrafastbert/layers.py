@@ -1,0 +1,198 @@
+"""Feedforward layers of a Transformer: the fast feedforward layer and its dense controls."""
+
+import psutil
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultrafastbert import ops, tree
+from ultrafastbert.activations import ACTIVATIONS, check_activation
+
+
+class FastFeedForward(nn.Module):
+    """Feedforward layer of K trees of neurons, of which a token visits one path each.
+
+    Maps (..., hidden_size) to (..., output_size) with K * (D + L) + shared_size active neurons of
+    K * (2^D - 1 + 2^D * L) + shared_size. No output bias (arXiv 2311.10770, section 2).
+
+    Args:
+        hidden_size: H, size of a token.
+        depth: D, decisions on a path; 0 is a dense layer.
+        n_trees: K; the outputs of the trees are summed.
+        leaf_size: L, neurons per leaf.
+        output_size: O; `hidden_size` by default.
+        activation: name of the activation, see `ultrafastbert.activations`.
+        node_output: whether nodes add to the output or only route. If not, they get no gradient.
+        shared_size: width of a dense block that every token uses ("master" neurons, arXiv
+            2405.16836); 0 for none.
+        kernel: name of the kernel, see `ultrafastbert.kernels`; by default the fastest that fits.
+
+    Attributes:
+        w_in: (K, R, H), b_in: (K, R), w_out: (K, R, O); R = 2^D - 1 nodes in heap order followed
+            by 2^D leaf blocks of L rows.
+
+    Raises:
+        ValueError: for sizes that are not positive, unknown names, or more than the memory.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        depth: int,
+        n_trees: int = 1,
+        leaf_size: int = 1,
+        output_size: int | None = None,
+        activation: str = "gelu",
+        node_output: bool = True,
+        shared_size: int = 0,
+        kernel: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        output_size = hidden_size if output_size is None else output_size
+        ops.check_geometry(depth, leaf_size, n_trees)
+        check_activation(activation)
+        ops.check_kernel(kernel)
+        _check_sizes(hidden_size=hidden_size, output_size=output_size)
+        if shared_size < 0:
+            raise ValueError(f"shared_size={shared_size} must be at least 0")
+        self.hidden_size, self.output_size = hidden_size, output_size
+        self.depth, self.n_trees, self.leaf_size = depth, n_trees, leaf_size
+        self.activation, self.node_output, self.kernel = activation, node_output, kernel
+        shape = (n_trees, tree.n_rows(depth, leaf_size))
+        check_memory(shape[0] * shape[1] * (hidden_size + output_size + 1), dtype, device)
+        factory = {"device": device, "dtype": dtype}
+        self.w_in = nn.Parameter(torch.empty(*shape, hidden_size, **factory))
+        self.b_in = nn.Parameter(torch.empty(shape, **factory))
+        self.w_out = nn.Parameter(torch.empty(*shape, output_size, **factory))
+        self.shared = (
+            FeedForward(hidden_size, shared_size, output_size, activation, bias=True, **factory)
+            if shared_size
+            else None
+        )
+        self.reset_parameters()
+
+    @property
+    def n_active(self) -> int:
+        """Neurons that one token uses."""
+        shared = self.shared.intermediate_size if self.shared is not None else 0
+        return tree.n_active(self.depth, self.leaf_size, self.n_trees) + shared
+
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of the layer."""
+        shared = self.shared.intermediate_size if self.shared is not None else 0
+        return self.w_in.shape[0] * self.w_in.shape[1] + shared
+
+    def reset_parameters(self) -> None:
+        """Draw the weights: unit-variance logits, outputs scaled by the active neurons; bias 0."""
+        nn.init.normal_(self.w_in, std=self.hidden_size**-0.5)
+        nn.init.zeros_(self.b_in)
+        nn.init.normal_(self.w_out, std=self.n_active**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., hidden_size) to (..., output_size)."""
+        y = ops.fast_feedforward(
+            x,
+            self.w_in,
+            self.b_in,
+            self.w_out,
+            self.depth,
+            self.leaf_size,
+            self.activation,
+            self.node_output,
+            self.kernel,
+        )
+        return y if self.shared is None else y + self.shared(x)
+
+    def visited_leaves(self, x: Tensor) -> Tensor:
+        """Return the leaf that each token reaches: (..., hidden_size) -> (..., n_trees) int64."""
+        return ops.visited_leaves(x, self.w_in, self.b_in, self.depth, self.leaf_size)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in `print(model)`."""
+        return (
+            f"{self.hidden_size}, depth={self.depth}, n_trees={self.n_trees}, "
+            f"leaf_size={self.leaf_size}, output_size={self.output_size}, "
+            f"activation={self.activation!r}, node_output={self.node_output}, "
+            f"active={self.n_active}/{self.n_neurons}"
+        )
+
+
+class FeedForward(nn.Module):
+    """Dense feedforward layer, act(x W_in + b) W_out: (..., H) -> (..., O).
+
+    The control of the fast feedforward layer: at full width (its twin) and as wide as the active
+    neurons. Without biases unless asked, as crammedBERT's (arXiv 2212.14034).
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        output_size: int | None = None,
+        activation: str = "gelu",
+        bias: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        output_size = hidden_size if output_size is None else output_size
+        check_activation(activation)
+        _check_sizes(hidden_size=hidden_size, intermediate_size=intermediate_size)
+        check_memory(intermediate_size * (hidden_size + output_size), dtype, device)
+        self.intermediate_size, self.activation = intermediate_size, activation
+        factory = {"device": device, "dtype": dtype}
+        self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=bias, **factory)
+        self.dense_out = nn.Linear(intermediate_size, output_size, bias=False, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., hidden_size) to (..., output_size)."""
+        return self.dense_out(ACTIVATIONS[self.activation].forward(self.dense_in(x)))
+
+
+class GatedFeedForward(nn.Module):
+    """Gated dense layer, (a * act(g)) W_out with [a, g] = x W_in: (..., H) -> (..., H).
+
+    `intermediate_size` is the width of W_in, so half of it reaches W_out: crammedBERT's layout.
+    """
+
+    def __init__(self, hidden_size: int, intermediate_size: int, activation: str = "gelu"):
+        super().__init__()
+        check_activation(activation)
+        _check_sizes(hidden_size=hidden_size, intermediate_size=intermediate_size)
+        if intermediate_size % 2:
+            raise ValueError(f"intermediate_size={intermediate_size} must be even for a gated layer")
+        check_memory(intermediate_size * hidden_size * 3 // 2, None, None)
+        self.activation = activation
+        self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.dense_out = nn.Linear(intermediate_size // 2, hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., hidden_size) to (..., hidden_size)."""
+        value, gate = self.dense_in(x).chunk(2, dim=-1)
+        return self.dense_out(value * ACTIVATIONS[self.activation].forward(gate))
+
+
+def check_memory(
+    n_elements: int, dtype: torch.dtype | None, device: torch.device | str | None
+) -> None:
+    """Raise ValueError where so many elements are more than this machine's memory.
+
+    An operating system that overcommits would grant the memory and end the process on first use.
+    """
+    where = torch.get_default_device() if device is None else torch.device(device)
+    n_bytes = n_elements * (dtype or torch.get_default_dtype()).itemsize
+    total = psutil.virtual_memory().total
+    if where.type == "cpu" and n_bytes > total:
+        raise ValueError(
+            f"the layer's weights need {n_bytes / 2**30:,.1f} GiB, but this machine has "
+            f"{total / 2**30:.1f} GiB of memory; choose a smaller depth, n_trees or leaf_size"
+        )
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size} must be at least 1")

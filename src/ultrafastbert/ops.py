@@ -1,0 +1,268 @@
+"""The fast feedforward layer as one PyTorch operator: schema, fake, autograd, choice of kernel.
+
+`torch.ops.ultrafastbert.fast_feedforward` returns the output with what the backward pass needs
+(leaf reached, logits of the path), so that no logit is computed twice. Decisions carry no gradient,
+hence only visited rows get any: the backward pass costs O(D + L) per token, as the forward pass.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.library import Library, register_autocast, register_autograd, register_fake
+
+from ultrafastbert import tree
+from ultrafastbert.activations import check_activation
+from ultrafastbert.kernels import check_kernel, choose_kernel
+
+FORWARD = "ultrafastbert::fast_feedforward"
+BACKWARD = "ultrafastbert::fast_feedforward_backward"
+
+_library = Library("ultrafastbert", "DEF")
+_library.define(
+    "fast_feedforward(Tensor x, Tensor w_in, Tensor b_in, Tensor w_out, int depth, int leaf_size,"
+    " str activation, bool node_output, str kernel) -> (Tensor, Tensor, Tensor)"
+)
+_library.define(
+    "fast_feedforward_backward(Tensor grad_y, Tensor x, Tensor w_in, Tensor w_out, Tensor leaf,"
+    " Tensor logits, int depth, int leaf_size, str activation, bool node_output, bool[4] needs,"
+    " str kernel) -> Tensor[]"
+)
+
+_default_kernel = ""
+
+
+@contextmanager
+def use_kernel(name: str | None) -> Iterator[None]:
+    """Make `name` the kernel of every call in the process that does not name one itself.
+
+    Raises ValueError for a name that is unknown or not available here.
+    """
+    global _default_kernel
+    check_kernel(name)
+    before, _default_kernel = _default_kernel, name or ""
+    try:
+        yield
+    finally:
+        _default_kernel = before
+
+
+def fast_feedforward(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int = 1,
+    activation: str = "gelu",
+    node_output: bool = True,
+    kernel: str | None = None,
+) -> Tensor:
+    """Return the output of a fast feedforward layer, computing only what each token visits.
+
+    Args:
+        x: tokens, (..., H).
+        w_in: input weights, (K, R, H): K trees of R = 2^D - 1 + 2^D * L rows, nodes in heap order,
+            then the leaf blocks from left to right.
+        b_in: input biases, (K, R).
+        w_out: output weights, (K, R, O).
+        depth: D, decisions on a path; 0 is a dense layer of width K * L.
+        leaf_size: L, neurons per leaf.
+        activation: name of the activation, see `ultrafastbert.activations`.
+        node_output: whether nodes add to the output or only route.
+        kernel: name of the kernel, see `ultrafastbert.kernels`; by default the fastest that fits.
+
+    Returns:
+        The sum over the visited neurons of act(w_in . x + b_in) w_out, (..., O).
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit together.
+
+    Source: arXiv 2311.10770, algorithm 1; with leaf blocks arXiv 2308.14711.
+    """
+    _check(x, w_in, b_in, w_out, depth, leaf_size, activation, kernel)
+    flat = x.reshape(-1, x.shape[-1])
+    y, _, _ = torch.ops.ultrafastbert.fast_feedforward(
+        flat, w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
+    )
+    return y.view(*x.shape[:-1], w_out.shape[2])
+
+
+def visited_leaves(
+    x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size: int = 1
+) -> Tensor:
+    """Return the leaf that each token reaches in each tree: x (..., H) -> (..., K) int64.
+
+    The other arguments and the errors are those of `fast_feedforward`;
+    `ultrafastbert.tree.path_rows` turns leaves into the rows visited.
+    """
+    no_output = w_in.new_empty(*w_in.shape[:2], 1)
+    _check(x, w_in, b_in, no_output, depth, leaf_size, "linear", None)
+    with torch.no_grad():
+        _, leaf, _ = torch.ops.ultrafastbert.fast_feedforward(
+            x.reshape(-1, x.shape[-1]), w_in, b_in, no_output, depth, leaf_size, "linear", True, ""
+        )
+    return leaf.view(*x.shape[:-1], w_in.shape[0])
+
+
+def check_geometry(depth: int, leaf_size: int, n_trees: int = 1) -> None:
+    """Raise ValueError unless the three sizes describe a tree."""
+    if not 0 <= depth <= tree.MAX_DEPTH:
+        raise ValueError(f"depth={depth} must be between 0 and {tree.MAX_DEPTH}")
+    if leaf_size < 1:
+        raise ValueError(f"leaf_size={leaf_size} must be at least 1")
+    if n_trees < 1:
+        raise ValueError(f"n_trees={n_trees} must be at least 1")
+
+
+def _check(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    kernel: str | None,
+) -> None:
+    check_geometry(depth, leaf_size)
+    check_activation(activation)
+    check_kernel(kernel)
+    if w_in.dim() != 3:
+        raise ValueError(f"w_in has shape {tuple(w_in.shape)}; it must be (n_trees, rows, hidden)")
+    rows = tree.n_rows(depth, leaf_size)
+    if w_in.shape[1] != rows:
+        raise ValueError(
+            f"w_in has {w_in.shape[1]} rows per tree, but depth={depth} and leaf_size={leaf_size} "
+            f"need 2^depth - 1 + 2^depth * leaf_size = {rows}"
+        )
+    if b_in.shape != w_in.shape[:2]:
+        raise ValueError(f"b_in has shape {tuple(b_in.shape)}; w_in needs {tuple(w_in.shape[:2])}")
+    if w_out.dim() != 3 or w_out.shape[:2] != w_in.shape[:2]:
+        raise ValueError(
+            f"w_out has shape {tuple(w_out.shape)}; w_in needs {(*w_in.shape[:2], 'output size')}"
+        )
+    if x.dim() < 1 or x.shape[-1] != w_in.shape[2]:
+        raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {w_in.shape[2]}")
+    _check_dtypes(x, w_in, b_in, w_out)
+
+
+def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
+    named = {"x": x, "w_in": w_in, "b_in": b_in, "w_out": w_out}
+    for name, tensor in named.items():
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} has dtype {tensor.dtype}; it must be floating point")
+        if tensor.device != x.device:
+            raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
+        if tensor.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(f"{name} has dtype {tensor.dtype}, but x has {x.dtype}; cast one")
+
+
+def _forward(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+    kernel: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = choose_kernel(kernel or _default_kernel, x.device.type, x.dtype, depth)
+    tensors = (t.contiguous() for t in (x, w_in, b_in, w_out))
+    return chosen.forward(*tensors, depth, leaf_size, activation, node_output)
+
+
+def _forward_fake(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+    kernel: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    n_tokens, n_trees = x.shape[0], w_in.shape[0]
+    return (
+        x.new_empty(n_tokens, w_out.shape[2]),
+        x.new_empty(n_tokens, n_trees, dtype=torch.int64),
+        x.new_empty(n_tokens, n_trees, depth + leaf_size),
+    )
+
+
+def _backward(
+    grad_y: Tensor,
+    x: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    leaf: Tensor,
+    logits: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+    needs: list[bool],
+    kernel: str,
+) -> list[Tensor]:
+    chosen = choose_kernel(kernel or _default_kernel, x.device.type, x.dtype, depth)
+    tensors = (t.contiguous() for t in (grad_y, x, w_in, w_out, leaf, logits))
+    grads = chosen.backward(*tensors, depth, leaf_size, activation, node_output, tuple(needs))
+    return [grad for grad in grads if grad is not None]
+
+
+def _backward_fake(
+    grad_y: Tensor,
+    x: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    leaf: Tensor,
+    logits: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+    needs: list[bool],
+    kernel: str,
+) -> list[Tensor]:
+    shapes = (x.shape, w_in.shape, w_in.shape[:2], w_out.shape)
+    return [x.new_empty(shape) for shape, need in zip(shapes, needs, strict=True) if need]
+
+
+def _save(ctx, inputs, output) -> None:
+    x, w_in, b_in, w_out, *ctx.options, ctx.kernel = inputs
+    _, leaf, logits = output
+    ctx.save_for_backward(x, w_in, w_out, leaf, logits)
+    ctx.mark_non_differentiable(leaf, logits)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx, grad_y: Tensor | None, *_: Tensor | None):
+    none = (None,) * (len(ctx.options) + 1)
+    if grad_y is None:
+        return (None,) * 4 + none
+    needs = list(ctx.needs_input_grad[:4])
+    grads = iter(
+        torch.ops.ultrafastbert.fast_feedforward_backward(
+            grad_y, *ctx.saved_tensors, *ctx.options, needs, ctx.kernel
+        )
+    )
+    return (*(next(grads) if need else None for need in needs), *none)
+
+
+def _no_second_derivative(ctx, *_):
+    raise NotImplementedError("fast_feedforward has no second derivative")
+
+
+_library.impl("fast_feedforward", _forward, "CompositeExplicitAutograd")
+_library.impl("fast_feedforward_backward", _backward, "CompositeExplicitAutograd")
+register_fake(FORWARD, _forward_fake, lib=_library)
+register_fake(BACKWARD, _backward_fake, lib=_library)
+register_autograd(FORWARD, _differentiate, setup_context=_save, lib=_library)
+register_autograd(BACKWARD, _no_second_derivative, lib=_library)
+# Decisions hang on the sign of a logit: under autocast the layer stays in float32.
+register_autocast(FORWARD, "cpu", torch.float32, lib=_library)
+register_autocast(FORWARD, "cuda", torch.float32, lib=_library)
