@@ -3,6 +3,12 @@
 from importlib.metadata import version
 
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
+from ultrafastbert.models import (
+    UltraFastBertConfig,
+    UltraFastBertForMaskedLM,
+    UltraFastBertForSequenceClassification,
+    UltraFastBertModel,
+)
 from ultrafastbert.ops import fast_feedforward, use_kernel, visited_leaves
 
 __version__ = version("ultrafastbert")
@@ -11,6 +17,10 @@ __all__ = [
     "FastFeedForward",
     "FeedForward",
     "GatedFeedForward",
+    "UltraFastBertConfig",
+    "UltraFastBertForMaskedLM",
+    "UltraFastBertForSequenceClassification",
+    "UltraFastBertModel",
     "fast_feedforward",
     "use_kernel",
     "visited_leaves",

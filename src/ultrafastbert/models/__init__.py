@@ -1,0 +1,29 @@
+"""UltraFastBERT models in Hugging Face's manner, registered with the Auto classes."""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+)
+
+from ultrafastbert.models.configuration import UltraFastBertConfig
+from ultrafastbert.models.modeling import (
+    UltraFastBertForMaskedLM,
+    UltraFastBertForSequenceClassification,
+    UltraFastBertModel,
+)
+
+AutoConfig.register("ultrafastbert", UltraFastBertConfig)
+AutoModel.register(UltraFastBertConfig, UltraFastBertModel)
+AutoModelForMaskedLM.register(UltraFastBertConfig, UltraFastBertForMaskedLM)
+AutoModelForSequenceClassification.register(
+    UltraFastBertConfig, UltraFastBertForSequenceClassification
+)
+
+__all__ = [
+    "UltraFastBertConfig",
+    "UltraFastBertForMaskedLM",
+    "UltraFastBertForSequenceClassification",
+    "UltraFastBertModel",
+]

@@ -1,0 +1,105 @@
+"""Configuration of UltraFastBERT models: crammedBERT's architecture with a choice of FF layer."""
+
+from transformers import PreTrainedConfig
+
+from ultrafastbert import ops, tree
+from ultrafastbert.activations import check_activation
+
+FFN_TYPES = ("fff", "ff", "glu", "none")
+POOLERS = ("mean", "cls")
+
+
+class UltraFastBertConfig(PreTrainedConfig):
+    """Sizes and options of an UltraFastBERT encoder and its heads.
+
+    The defaults are UltraFastBERT-1x11 (arXiv 2311.10770). Every control is the same model with
+    another `ffn_type`.
+
+    Args:
+        vocab_size: tokens of the vocabulary.
+        hidden_size: H, size of a token.
+        num_hidden_layers: Transformer layers.
+        num_attention_heads: heads; must divide `hidden_size`.
+        ffn_type: `fff` fast feedforward, `ff` dense, `glu` gated dense, `none` no FF layer at all.
+        intermediate_size: width of the dense types (of `glu`, both halves together).
+        tree_depth, n_trees, leaf_size, node_output, shared_size: the `fff` type, see
+            `ultrafastbert.FastFeedForward`.
+        hidden_act: activation of the FF layer, see `ultrafastbert.activations`.
+        max_position_embeddings: longest input, in tokens.
+        hidden_dropout_prob, attention_probs_dropout_prob: dropout after the embedding and on each
+            sublayer's output, and on attention weights.
+        layer_norm_eps: epsilon of the layer norms.
+        initializer_range: standard deviation of the initial weights.
+        sparse_prediction: decode only labelled positions in masked language modelling; `logits`
+            are then (labelled positions, vocabulary) when labels are given.
+        classifier_pooling: `mean` over the tokens that are not padding, or `cls` for the first.
+        classifier_hidden_size, classifier_dropout: the classification head's layer.
+
+    Raises:
+        ValueError: for sizes and names that do not fit; the message names them.
+    """
+
+    model_type = "ultrafastbert"
+
+    vocab_size: int = 32768
+    hidden_size: int = 768
+    num_hidden_layers: int = 16
+    num_attention_heads: int = 12
+    ffn_type: str = "fff"
+    intermediate_size: int = 3072
+    tree_depth: int = 11
+    n_trees: int = 1
+    leaf_size: int = 1
+    node_output: bool = True
+    shared_size: int = 0
+    hidden_act: str = "gelu"
+    max_position_embeddings: int = 128
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    sparse_prediction: bool = True
+    classifier_pooling: str = "mean"
+    classifier_hidden_size: int = 1024
+    classifier_dropout: float = 0.1
+    pad_token_id: int | None = 0
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.num_hidden_layers < 0:
+            raise ValueError(f"num_hidden_layers={self.num_hidden_layers} must be at least 0")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} must be a multiple of "
+                f"num_attention_heads={self.num_attention_heads}"
+            )
+        _check_choice("ffn_type", self.ffn_type, FFN_TYPES)
+        _check_choice("classifier_pooling", self.classifier_pooling, POOLERS)
+        check_activation(self.hidden_act)
+        ops.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
+
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of one FF layer."""
+        if self.ffn_type == "fff":
+            rows = self.n_trees * tree.n_rows(self.tree_depth, self.leaf_size)
+            return rows + self.shared_size
+        return {"ff": self.intermediate_size, "glu": self.intermediate_size // 2, "none": 0}[
+            self.ffn_type
+        ]
+
+    @property
+    def n_active(self) -> int:
+        """Neurons of one FF layer that one token uses."""
+        if self.ffn_type != "fff":
+            return self.n_neurons
+        return tree.n_active(self.tree_depth, self.leaf_size, self.n_trees) + self.shared_size
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")

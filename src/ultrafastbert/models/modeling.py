@@ -1,0 +1,347 @@
+"""The UltraFastBERT encoder and its heads, as Hugging Face models.
+
+Architecture: crammedBERT (arXiv 2212.14034): pre-norm, scaled sinusoidal positions, no biases in
+linear layers, decoder tied to the word embedding, only labelled positions decoded. The FF layer is
+chosen by `config.ffn_type`. Sizes in comments: B batch, S sequence, H hidden, V vocabulary.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    MaskedLMOutput,
+    SequenceClassifierOutput,
+)
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
+from ultrafastbert.models.configuration import UltraFastBertConfig
+
+
+def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
+    """Return the table of sinusoidal positions: (positions, H); sin in even columns, cos in odd."""
+    position = torch.arange(n_positions).unsqueeze(1)
+    frequency = 10000.0 ** (-torch.arange(0, hidden_size, 2) / hidden_size)
+    angle = position * frequency  # (positions, ceil(H / 2))
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :hidden_size]
+
+
+class UltraFastBertEmbeddings(nn.Module):
+    """Word vectors plus scaled sinusoidal positions, normalised: (B, S) -> (B, S, H)."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.word_embeddings = nn.Embedding(
+            config.vocab_size, size, padding_idx=config.pad_token_id
+        )
+        self.position_scale = nn.Parameter(torch.tensor([size**-0.5]))
+        self.register_buffer(
+            "sinusoids", sinusoids(config.max_position_embeddings, size), persistent=False
+        )
+        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Embed token numbers (B, S), or add positions to given vectors (B, S, H)."""
+        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        length, longest = words.shape[1], self.sinusoids.shape[0]
+        if length > longest:
+            raise ValueError(
+                f"the input has {length} tokens, but max_position_embeddings={longest}; "
+                "truncate it (tokenizer(..., truncation=True))"
+            )
+        positions = self.sinusoids[:length] if position_ids is None else self.sinusoids[position_ids]
+        embeds = words + self.position_scale * positions.to(words.dtype)
+        return self.dropout(self.norm(embeds))
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[Tensor, Tensor]:
+    """Attend with explicit weights: q, k, v (B, heads, S, H / heads) -> (B, S, heads, ...)."""
+    scores = query @ key.transpose(-1, -2) * scaling  # (B, heads, S, S)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = nn.functional.softmax(scores, dim=-1)
+    weights = nn.functional.dropout(weights, dropout, module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class UltraFastBertAttention(nn.Module):
+    """Multi-head self-attention with one fused projection: (B, S, H) -> (B, S, H)."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.is_causal = False
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the attended states and, from the eager implementation, the weights."""
+        shape = hidden_states.shape[:-1]
+        qkv = self.qkv(hidden_states).view(*shape, 3, -1, self.head_dim)
+        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(dim=-3))
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        context, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
+            scaling=self.head_dim**-0.5,
+            **kwargs,
+        )
+        return self.dense(context.reshape(*shape, -1)), weights
+
+
+def build_feed_forward(config: UltraFastBertConfig) -> nn.Module:
+    """Return the FF layer that `config.ffn_type` names (not for `none`)."""
+    if config.ffn_type == "fff":
+        return FastFeedForward(
+            config.hidden_size,
+            config.tree_depth,
+            config.n_trees,
+            config.leaf_size,
+            activation=config.hidden_act,
+            node_output=config.node_output,
+            shared_size=config.shared_size,
+        )
+    dense = {"ff": FeedForward, "glu": GatedFeedForward}[config.ffn_type]
+    return dense(config.hidden_size, config.intermediate_size, activation=config.hidden_act)
+
+
+class UltraFastBertLayer(GradientCheckpointingLayer):
+    """One pre-norm Transformer layer: (B, S, H) -> (B, S, H)."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = UltraFastBertAttention(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.ffn: nn.Module | None = None
+        if config.ffn_type != "none":
+            self.ffn_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+            self.ffn = build_feed_forward(config)
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs
+    ) -> Tensor:
+        """Add the sublayers' outputs to the residual stream."""
+        context, _ = self.attention(self.attention_norm(hidden_states), attention_mask, **kwargs)
+        hidden_states = hidden_states + self.dropout(context)
+        if self.ffn is None:
+            return hidden_states
+        return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
+
+
+class UltraFastBertPreTrainedModel(PreTrainedModel):
+    """What all UltraFastBERT models share: loading, saving, initialisation."""
+
+    config_class = UltraFastBertConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ("UltraFastBertEmbeddings", "UltraFastBertLayer")
+    _can_record_outputs = {  # noqa: RUF012, the base class declares it so
+        "hidden_states": UltraFastBertLayer,
+        "attentions": UltraFastBertAttention,
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # linear, embedding and norm layers
+        if isinstance(module, FastFeedForward):
+            init.normal_(module.w_in, std=self.config.initializer_range)
+            init.normal_(module.w_out, std=self.config.initializer_range)
+            init.zeros_(module.b_in)
+        elif isinstance(module, UltraFastBertEmbeddings):
+            init.constant_(module.position_scale, self.config.hidden_size**-0.5)
+            init.copy_(module.sinusoids, sinusoids(*module.sinusoids.shape))
+
+
+class UltraFastBertModel(UltraFastBertPreTrainedModel):
+    """The encoder without a head."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.embeddings = UltraFastBertEmbeddings(config)
+        self.layers = nn.ModuleList(
+            UltraFastBertLayer(config) for _ in range(config.num_hidden_layers)
+        )
+        self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embedding."""
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the word embedding."""
+        self.embeddings.word_embeddings = value
+
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutput:
+        """Encode tokens.
+
+        Args:
+            input_ids: token numbers, (B, S) int64.
+            attention_mask: 1 for tokens and 0 for padding, (B, S); None for no padding.
+            position_ids: positions, (B, S); by default 0 to S - 1.
+            inputs_embeds: word vectors in place of `input_ids`, (B, S, H).
+            **kwargs: `output_hidden_states`, `output_attentions`, `return_dict`.
+
+        Raises:
+            ValueError: unless exactly one of `input_ids` and `inputs_embeds` is given; for an
+                input longer than `max_position_embeddings`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+        hidden_states = self.embeddings(input_ids, inputs_embeds, position_ids)
+        mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+        )
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask, **kwargs)
+        return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+
+
+class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
+    """The encoder with a decoder tied to the word embedding, for masked language modelling."""
+
+    _tied_weights_keys = {  # noqa: RUF012, the base class declares it so
+        "decoder.weight": "model.embeddings.word_embeddings.weight"
+    }
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.model = UltraFastBertModel(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the decoder."""
+        return self.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the decoder."""
+        self.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs,
+    ) -> MaskedLMOutput:
+        """Predict tokens; arguments as in `UltraFastBertModel.forward`.
+
+        `labels` (B, S) hold the tokens to predict and -100 elsewhere. Logits are (B, S, V), or
+        (labelled positions, V) where labels are given and `config.sparse_prediction` is set.
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        hidden_states = outputs.last_hidden_state
+        if labels is not None and self.config.sparse_prediction:
+            labelled = labels != -100
+            hidden_states, labels = hidden_states[labelled], labels[labelled]
+        logits = self.decoder(hidden_states)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+        return MaskedLMOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
+    """The encoder with a pooled head: classes, or a number where `num_labels` is 1."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = UltraFastBertModel(config)
+        self.pooler = nn.Linear(config.hidden_size, config.classifier_hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.classifier_hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classify sequences; arguments as in `UltraFastBertModel.forward`.
+
+        `labels` (B) are class numbers, or real numbers for regression (mean squared error).
+        Logits are (B, num_labels).
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        pooled = self._pool(outputs.last_hidden_state, attention_mask)
+        logits = self.classifier(self.dropout(torch.tanh(self.pooler(pooled))))
+        loss = None
+        if labels is not None:
+            if self.config.problem_type is None and self.num_labels == 1:
+                self.config.problem_type = "regression"
+            loss = self.loss_function(
+                labels=labels, pooled_logits=logits, config=self.config, **kwargs
+            )
+        return SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _pool(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        if self.config.classifier_pooling == "cls":
+            return hidden_states[:, 0]
+        if attention_mask is None:
+            return hidden_states.mean(1)
+        weights = attention_mask.to(hidden_states.dtype).unsqueeze(-1)  # (B, S, 1)
+        return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1.0)

@@ -1,0 +1,208 @@
+"""The models: outputs, padding, heads, loss, saving and the Auto classes."""
+
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+)
+
+import ultrafastbert
+from ultrafastbert import (
+    UltraFastBertConfig,
+    UltraFastBertForMaskedLM,
+    UltraFastBertForSequenceClassification,
+    UltraFastBertModel,
+)
+
+FFN = {
+    "fff": {"tree_depth": 3, "leaf_size": 2, "n_trees": 2, "shared_size": 3},
+    "ff": {"intermediate_size": 24},
+    "glu": {"intermediate_size": 24},
+    "none": {},
+}
+
+
+def tiny(ffn_type="fff", **options):
+    sizes = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    options = {"classifier_hidden_size": 16, **sizes, **FFN[ffn_type], **options}
+    return UltraFastBertConfig(ffn_type=ffn_type, max_position_embeddings=16, **options)
+
+
+def batch(vocab_size=61):
+    torch.manual_seed(1)
+    ids = torch.randint(1, vocab_size, (3, 10))
+    mask = torch.ones(3, 10, dtype=torch.int64)
+    mask[1, 7:] = 0
+    mask[2, 4:] = 0
+    return ids * mask, mask
+
+
+def build(model_class, *args, **options):
+    torch.manual_seed(0)
+    return model_class(tiny(*args, **options)).eval()
+
+
+@pytest.mark.parametrize("ffn_type", FFN)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_padding_changes_nothing(ffn_type, attention):
+    model = build(UltraFastBertModel, ffn_type)
+    model.set_attn_implementation(attention)
+    ids, mask = batch()
+    padded = model(ids, mask).last_hidden_state
+    for row, length in enumerate(mask.sum(1)):
+        alone = model(ids[row : row + 1, :length]).last_hidden_state
+        torch.testing.assert_close(padded[row, :length], alone[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("ffn_type", FFN)
+@pytest.mark.parametrize("auto", [AutoModel, AutoModelForMaskedLM])
+def test_round_trip_through_the_auto_classes(tmp_path, ffn_type, auto):
+    model = build(UltraFastBertForMaskedLM, ffn_type)
+    model.save_pretrained(tmp_path)
+    loaded = auto.from_pretrained(tmp_path).eval()
+    ids, mask = batch()
+    expected = model(ids, mask).logits if auto is AutoModelForMaskedLM else model.model(ids, mask)[0]
+    assert torch.equal(loaded(ids, mask)[0], expected)
+    assert loaded.config.ffn_type == ffn_type
+
+
+def test_encoder_moves_from_pretraining_to_classification(tmp_path):
+    model = build(UltraFastBertForMaskedLM)
+    model.save_pretrained(tmp_path)
+    classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=3)
+    for name, tensor in model.model.state_dict().items():
+        assert torch.equal(tensor, classifier.model.state_dict()[name]), name
+    assert classifier(*batch()).logits.shape == (3, 3)
+
+
+def test_decoder_is_tied():
+    model = build(UltraFastBertForMaskedLM)
+    assert model.decoder.weight is model.model.embeddings.word_embeddings.weight
+
+
+def test_sparse_prediction_gives_the_dense_loss():
+    ids, mask = batch()
+    labels = torch.where(torch.rand(ids.shape) < 0.3, ids, -100)
+    sparse = build(UltraFastBertForMaskedLM)
+    dense = build(UltraFastBertForMaskedLM, sparse_prediction=False)
+    a, b = sparse(ids, mask, labels=labels), dense(ids, mask, labels=labels)
+    torch.testing.assert_close(a.loss, b.loss)
+    assert a.logits.shape == ((labels != -100).sum(), 61)
+    assert b.logits.shape == (3, 10, 61)
+
+
+def test_loss_over_accumulated_batches_is_the_mean_over_all_labels():
+    ids, mask = batch()
+    model = build(UltraFastBertForMaskedLM)
+    labels = torch.where(torch.rand(ids.shape) < 0.3, ids, -100)
+    count = (labels != -100).sum()
+    parts = [
+        model(ids[i : i + 1], mask[i : i + 1], labels=labels[i : i + 1], num_items_in_batch=count)
+        for i in range(3)
+    ]
+    whole = model(ids, mask, labels=labels).loss
+    torch.testing.assert_close(sum(part.loss for part in parts), whole)
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "labels"),
+    [(1, torch.tensor([0.5, 2.0, 5.0])), (3, torch.tensor([0, 2, 1]))],
+)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_classification_and_regression(num_labels, labels, pooling):
+    model = build(
+        UltraFastBertForSequenceClassification, num_labels=num_labels, classifier_pooling=pooling
+    )
+    out = model(*batch(), labels=labels)
+    assert out.logits.shape == (3, num_labels)
+    expected = (
+        torch.nn.functional.mse_loss(out.logits.squeeze(-1), labels)
+        if num_labels == 1
+        else torch.nn.functional.cross_entropy(out.logits, labels)
+    )
+    torch.testing.assert_close(out.loss, expected)
+
+
+def test_standard_outputs():
+    model = build(UltraFastBertForMaskedLM)
+    model.set_attn_implementation("eager")
+    ids, mask = batch()
+    out = model(ids, mask, output_hidden_states=True, output_attentions=True)
+    assert len(out.hidden_states) == 3
+    assert [a.shape for a in out.attentions] == [(3, 4, 10, 10)] * 2
+    assert isinstance(model(ids, mask, return_dict=False), tuple)
+    embeds = model.get_input_embeddings()(ids)
+    torch.testing.assert_close(model(inputs_embeds=embeds, attention_mask=mask).logits, out.logits)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    ids, mask = batch()
+    grads = []
+    for checkpointing in (False, True):
+        model = build(UltraFastBertForMaskedLM, hidden_dropout_prob=0.0).train()
+        model.config.attention_probs_dropout_prob = 0.0
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model(ids, mask, labels=ids).loss.backward()
+        grads.append(model.model.layers[0].ffn.w_in.grad)
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("kernel", ["gather", "masked"])
+def test_all_kernels_give_the_same_model(kernel):
+    model = build(UltraFastBertForMaskedLM)
+    ids, mask = batch()
+    expected = model(ids, mask).logits
+    with ultrafastbert.use_kernel(kernel):
+        torch.testing.assert_close(model(ids, mask).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_published_size():
+    with torch.device("meta"):
+        model = UltraFastBertForMaskedLM(UltraFastBertConfig())
+    # 32768 * 768 embedding, 1 scale, 16 layers, norms: section 2 of arXiv 2311.10770's checkpoint.
+    assert model.num_parameters() == 163_671_025
+    assert (model.config.n_active, model.config.n_neurons) == (12, 4095)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tree_depth": -1}, "depth=-1"),
+        ({"ffn_type": "moe"}, "ffn_type='moe'"),
+        ({"num_attention_heads": 5}, "multiple of"),
+        ({"hidden_act": "swish"}, "activation='swish'"),
+        ({"classifier_pooling": "max"}, "classifier_pooling='max'"),
+        ({"vocab_size": 0}, "vocab_size=0"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers=-1"),
+    ],
+)
+def test_config_names_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        UltraFastBertConfig(**options)
+
+
+def test_sizes_beyond_memory_are_refused():
+    with pytest.raises(ValueError, match="GiB"):
+        UltraFastBertForMaskedLM(tiny(tree_depth=30))
+
+
+def test_inputs_that_do_not_fit():
+    model = build(UltraFastBertModel)
+    with pytest.raises(ValueError, match="max_position_embeddings=16"):
+        model(torch.ones(1, 17, dtype=torch.int64))
+    with pytest.raises(ValueError, match="exactly one"):
+        model()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_whole_model_compiles_and_exports():
+    model = build(UltraFastBertForMaskedLM)
+    ids, mask = batch()
+    expected = model(ids, mask).logits
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(ids, mask).logits, expected)
+    program = torch.export.export(model, (ids, mask))
+    torch.testing.assert_close(program.module()(ids, mask).logits, expected)
