@@ -137,7 +137,7 @@ def test_zero_and_nan_go_left(kernel):
 
 @pytest.mark.parametrize("kernel", usable(3, torch.float32))
 def test_rows_not_visited_have_no_influence(kernel):
-    *tensors, grad_y = random_inputs((9, 8, 8, 1, 3, 2), torch.float32)
+    *tensors, _ = random_inputs((9, 8, 8, 1, 3, 2), torch.float32)
     x, w_in, b_in, w_out = (t.float() for t in tensors)
     rows = tree.path_rows(visited_leaves(x[:1], w_in, b_in, 3, 2), 3, 2).flatten()
     mask = torch.ones(w_in.shape[1], dtype=bool)

@@ -63,7 +63,9 @@ def test_round_trip_through_the_auto_classes(tmp_path, ffn_type, auto):
     model.save_pretrained(tmp_path)
     loaded = auto.from_pretrained(tmp_path).eval()
     ids, mask = batch()
-    expected = model(ids, mask).logits if auto is AutoModelForMaskedLM else model.model(ids, mask)[0]
+    expected = (
+        model(ids, mask).logits if auto is AutoModelForMaskedLM else model.model(ids, mask)[0]
+    )
     assert torch.equal(loaded(ids, mask)[0], expected)
     assert loaded.config.ffn_type == ffn_type
 

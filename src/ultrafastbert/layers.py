@@ -1,8 +1,9 @@
 """Feedforward layers of a Transformer: the fast feedforward layer and its dense controls."""
 
+from typing import Any
+
 import psutil
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrafastbert import ops, tree
@@ -62,7 +63,7 @@ class FastFeedForward(nn.Module):
         self.activation, self.node_output, self.kernel = activation, node_output, kernel
         shape = (n_trees, tree.n_rows(depth, leaf_size))
         check_memory(shape[0] * shape[1] * (hidden_size + output_size + 1), dtype, device)
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.w_in = nn.Parameter(torch.empty(*shape, hidden_size, **factory))
         self.b_in = nn.Parameter(torch.empty(shape, **factory))
         self.w_out = nn.Parameter(torch.empty(*shape, output_size, **factory))
@@ -163,7 +164,9 @@ class GatedFeedForward(nn.Module):
         check_activation(activation)
         _check_sizes(hidden_size=hidden_size, intermediate_size=intermediate_size)
         if intermediate_size % 2:
-            raise ValueError(f"intermediate_size={intermediate_size} must be even for a gated layer")
+            raise ValueError(
+                f"intermediate_size={intermediate_size} must be even for a gated layer"
+            )
         check_memory(intermediate_size * hidden_size * 3 // 2, None, None)
         self.activation = activation
         self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=False)
@@ -190,6 +193,14 @@ def check_memory(
             f"the layer's weights need {n_bytes / 2**30:,.1f} GiB, but this machine has "
             f"{total / 2**30:.1f} GiB of memory; choose a smaller depth, n_trees or leaf_size"
         )
+
+
+def bf16_supported() -> bool:
+    """Return whether this machine computes in bfloat16, rather than emulating it."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, so looked for
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def _check_sizes(**sizes: int) -> None:

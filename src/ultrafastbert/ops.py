@@ -89,9 +89,7 @@ def fast_feedforward(
     return y.view(*x.shape[:-1], w_out.shape[2])
 
 
-def visited_leaves(
-    x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size: int = 1
-) -> Tensor:
+def visited_leaves(x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size: int = 1) -> Tensor:
     """Return the leaf that each token reaches in each tree: x (..., H) -> (..., K) int64.
 
     The other arguments and the errors are those of `fast_feedforward`;
@@ -233,7 +231,7 @@ def _backward_fake(
 
 
 def _save(ctx, inputs, output) -> None:
-    x, w_in, b_in, w_out, *ctx.options, ctx.kernel = inputs
+    x, w_in, _, w_out, *ctx.options, ctx.kernel = inputs
     _, leaf, logits = output
     ctx.save_for_backward(x, w_in, w_out, leaf, logits)
     ctx.mark_non_differentiable(leaf, logits)

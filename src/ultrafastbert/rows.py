@@ -48,12 +48,12 @@ def append_row(path: str | Path, row: Row) -> Row:
 
 
 def read_rows(path: str | Path, kind: str | None = None) -> list[Row]:
-    """Return the rows of a file, or of all `*.jsonl` files of a folder, of one kind or all.
+    """Return the rows of a file, or of all `*.jsonl` files below a folder, of one kind or all.
 
     Raises FileNotFoundError for a missing path, ValueError naming a line that is not a row.
     """
     path = Path(path)
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
     rows = [row for file in files for row in _read_file(file)]
     return [row for row in rows if kind is None or row["kind"] == kind]
 

@@ -5,6 +5,9 @@ A tree of depth D has 2^D - 1 nodes in heap order (children of i are 2i+1 and 2i
 the root down, then the L rows of the leaf reached.
 """
 
+import re
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -43,3 +46,27 @@ def path_rows(leaf: Tensor, depth: int, leaf_size: int) -> Tensor:
     offset = torch.arange(leaf_size, device=leaf.device)
     block = n_nodes(depth) + leaf.unsqueeze(-1) * leaf_size + offset
     return torch.cat([path_nodes(leaf, depth), block], dim=-1)
+
+
+class Family(NamedTuple):
+    """A member of the family of layers: K trees of depth D with leaves of L neurons."""
+
+    n_trees: int
+    depth: int
+    leaf_size: int
+
+    def __str__(self) -> str:
+        """Return the name, KxD for L = 1 and KxDxL otherwise."""
+        name = f"{self.n_trees}x{self.depth}"
+        return name if self.leaf_size == 1 else f"{name}x{self.leaf_size}"
+
+
+def parse_family(name: str) -> Family:
+    """Return the sizes that a name such as `1x11` (KxD) or `1x7x8` (KxDxL) stands for.
+
+    Raises ValueError for any other text.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)(?:x(\d+))?", name)
+    if match is None:
+        raise ValueError(f"family {name!r} must be written KxD or KxDxL, such as 1x11 or 1x7x8")
+    return Family(int(match[1]), int(match[2]), int(match[3] or 1))

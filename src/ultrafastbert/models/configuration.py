@@ -1,5 +1,7 @@
 """Configuration of UltraFastBERT models: crammedBERT's architecture with a choice of FF layer."""
 
+from typing import Any
+
 from transformers import PreTrainedConfig
 
 from ultrafastbert import ops, tree
@@ -83,6 +85,13 @@ class UltraFastBertConfig(PreTrainedConfig):
         ops.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
 
     @property
+    def ffn_name(self) -> str:
+        """Short name of the FF layer, the inverse of `parse_ffn`."""
+        if self.ffn_type == "fff":
+            return str(tree.Family(self.n_trees, self.tree_depth, self.leaf_size))
+        return "none" if self.ffn_type == "none" else f"{self.ffn_type}:{self.intermediate_size}"
+
+    @property
     def n_neurons(self) -> int:
         """Neurons of one FF layer."""
         if self.ffn_type == "fff":
@@ -103,3 +112,32 @@ class UltraFastBertConfig(PreTrainedConfig):
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
+
+
+def parse_ffn(text: str) -> dict[str, Any]:
+    """Return the fields of `UltraFastBertConfig` that a short name of an FF layer stands for.
+
+    `KxD` or `KxDxL` is a fast feedforward layer, `ff:WIDTH` and `glu:WIDTH` are dense layers,
+    `none` is no layer. Raises ValueError for any other text.
+    """
+    kind, _, width = text.partition(":")
+    if text == "none":
+        return {"ffn_type": "none"}
+    if kind in ("ff", "glu"):
+        if not width.isdecimal() or int(width) < 1:
+            raise ValueError(f"ffn {text!r} needs a width, such as {kind}:3072")
+        return {"ffn_type": kind, "intermediate_size": int(width)}
+    try:
+        family = tree.parse_family(text)
+    except ValueError:
+        raise ValueError(
+            f"ffn {text!r} is unknown; write KxD or KxDxL (such as 1x11, 1x7x8), ff:WIDTH, "
+            "glu:WIDTH or none"
+        ) from None
+    ops.check_geometry(family.depth, family.leaf_size, family.n_trees)
+    return {
+        "ffn_type": "fff",
+        "n_trees": family.n_trees,
+        "tree_depth": family.depth,
+        "leaf_size": family.leaf_size,
+    }

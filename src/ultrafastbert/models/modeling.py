@@ -36,6 +36,9 @@ def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
 class UltraFastBertEmbeddings(nn.Module):
     """Word vectors plus scaled sinusoidal positions, normalised: (B, S) -> (B, S, H)."""
 
+    sinusoids: Tensor
+    word_embeddings: nn.Module
+
     def __init__(self, config: UltraFastBertConfig):
         super().__init__()
         size = config.hidden_size
@@ -63,7 +66,9 @@ class UltraFastBertEmbeddings(nn.Module):
                 f"the input has {length} tokens, but max_position_embeddings={longest}; "
                 "truncate it (tokenizer(..., truncation=True))"
             )
-        positions = self.sinusoids[:length] if position_ids is None else self.sinusoids[position_ids]
+        positions = (
+            self.sinusoids[:length] if position_ids is None else self.sinusoids[position_ids]
+        )
         embeds = words + self.position_scale * positions.to(words.dtype)
         return self.dropout(self.norm(embeds))
 
@@ -169,7 +174,7 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ("UltraFastBertEmbeddings", "UltraFastBertLayer")
+    _no_split_modules = ["UltraFastBertEmbeddings", "UltraFastBertLayer"]  # noqa: RUF012
     _can_record_outputs = {  # noqa: RUF012, the base class declares it so
         "hidden_states": UltraFastBertLayer,
         "attentions": UltraFastBertAttention,
@@ -184,7 +189,8 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
             init.zeros_(module.b_in)
         elif isinstance(module, UltraFastBertEmbeddings):
             init.constant_(module.position_scale, self.config.hidden_size**-0.5)
-            init.copy_(module.sinusoids, sinusoids(*module.sinusoids.shape))
+            n_positions, hidden_size = module.sinusoids.shape
+            init.copy_(module.sinusoids, sinusoids(n_positions, hidden_size))
 
 
 class UltraFastBertModel(UltraFastBertPreTrainedModel):
@@ -258,7 +264,7 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
         """Return the decoder."""
         return self.decoder
 
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         """Replace the decoder."""
         self.decoder = new_embeddings
 
@@ -299,11 +305,11 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
 
     def __init__(self, config: UltraFastBertConfig):
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = config.num_labels or 2
         self.model = UltraFastBertModel(config)
         self.pooler = nn.Linear(config.hidden_size, config.classifier_hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.classifier_hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.classifier_hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple

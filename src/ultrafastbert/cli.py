@@ -1,0 +1,338 @@
+"""The command `ultrafastbert`: parses, calls, prints."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import transformers
+import typer
+from rich.markup import escape
+from safetensors import SafetensorError
+
+from ultrafastbert.console import TrainingProgress, progress_bar
+from ultrafastbert.models import UltraFastBertConfig
+from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
+from ultrafastbert.rows import Row, read_rows
+
+# Commands import what only they need themselves, so that --help does not wait for all of it.
+
+app = typer.Typer(
+    help="Train, fine-tune, measure and use encoders with fast feedforward layers.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+bench_app = typer.Typer(help="Time layers and models beside their dense twins.")
+report_app = typer.Typer(help="Turn result rows into tables and figures.")
+app.add_typer(bench_app, name="bench", no_args_is_help=True)
+app.add_typer(report_app, name="report", no_args_is_help=True)
+
+FFN = "FF layer: KxD or KxDxL (K trees of depth D, leaves of L), ff:WIDTH, glu:WIDTH or none."
+ROWS = "File that the result rows are appended to."
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")]
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Argument(help="New folder.")] = Path("ultrafastbert-quickstart"),
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Text to read: file, folder or hf:NAME. Repeatable."),
+    ] = None,
+    glue_dir: Annotated[
+        str | None, typer.Option(help="Fine-tune on GLUE files of this folder.")
+    ] = None,
+    ffn: Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")] = "1x5x16",
+    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "tiny",
+    tokens: Annotated[int, typer.Option(help="Tokens that each model reads.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    resume: Resume = False,
+) -> None:
+    """Train a model and its dense controls, fine-tune and time them, and write a report.
+
+    Works offline: without --text it reads the documentation of the installed libraries. Takes
+    some minutes on two cores.
+    """
+    from ultrafastbert import quickstart as main_job
+    from ultrafastbert.report import answers
+
+    config = main_job.QuickstartConfig(
+        ffn=ffn,
+        recipe=recipe,
+        budget_tokens=tokens,
+        text=tuple(text or ()),
+        glue_dir=glue_dir,
+        seed=seed,
+    )
+    with progress_bar() as progress:
+        status = progress.add_task("starting", total=None, note="")
+        report = main_job.quickstart(
+            out,
+            config,
+            resume,
+            on_status=lambda what: progress.update(status, description=escape(what)),
+            callbacks=lambda name: [TrainingProgress(progress, name)],
+        )
+    for answer in answers(read_rows(out)):
+        typer.echo(f"- {answer}")
+    typer.echo(f"\nThe report: {report}")
+    typer.echo("What to do next:")
+    typer.echo(f'  ultrafastbert fill-mask {out / "model"} "the [MASK] of the array"')
+    typer.echo(f"  ultrafastbert glue {out / 'model'} --task cola --data-dir GLUE_FOLDER")
+    typer.echo("  ultrafastbert pretrain MODEL_FOLDER --recipe small --text YOUR_TEXT")
+
+
+@app.command("pretrain")
+def pretrain_command(
+    out: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    text: Annotated[
+        list[str], typer.Option(help="Text to read: file, folder or hf:NAME. Repeatable.")
+    ],
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(help="Text to validate on; by default every twentieth document of --text."),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "small",
+    ffn: Annotated[str | None, typer.Option(help=FFN)] = None,
+    tokens: Annotated[int | None, typer.Option(help="Budget in tokens.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Budget in time, measured before the run starts.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Model folder, vocab.txt or hub name; by default one is trained."),
+    ] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="Of a tokenizer to train.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="At the peak.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a step, after the ramp.")] = None,
+    seq_length: Annotated[int, typer.Option(help="Tokens of a row.")] = 128,
+    seed: Annotated[int, typer.Option(help="Of weights, order and masks.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Of the model in tables.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="For packed text; by default OUT.")] = None,
+    resume: Resume = False,
+) -> None:
+    """Pretrain a masked language model by the crammedBERT recipe."""
+    from ultrafastbert.data.corpus import prepare_corpus
+    from ultrafastbert.pretrain.calibration import tokens_for_minutes
+    from ultrafastbert.report.tables import pretrain_table
+
+    if tokens is not None and minutes is not None:
+        raise ValueError(f"give one of --tokens ({tokens}) and --minutes ({minutes})")
+    given = {
+        "budget_tokens": tokens,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "ffn": ffn,
+    }
+    changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    default_size = get_recipe(recipe)(**changes).model.vocab_size
+    with progress_bar() as progress:
+        status = progress.add_task("reading text", total=None, note="")
+
+        def preparing(what: str, n_tokens: int) -> None:
+            progress.update(status, description=f"preparing {what}", note=f"{n_tokens:,} tokens")
+
+        corpus = prepare_corpus(
+            text,
+            cache_dir or out / "data",
+            validation,
+            tokenizer,
+            vocab_size or default_size,
+            seq_length,
+            preparing,
+        )
+        config = get_recipe(recipe)(vocab_size=len(corpus.tokenizer), seed=seed, **changes)
+        config.model.max_position_embeddings = max(seq_length, config.model.max_position_embeddings)
+        if minutes is not None:
+            progress.update(status, description="measuring speed", note="")
+            config = tokens_for_minutes(config, minutes, seq_length, out)
+        progress.remove_task(status)
+        row = pretrain(
+            config,
+            corpus.train,
+            corpus.validation,
+            corpus.tokenizer,
+            out,
+            name or config.model.ffn_name,
+            resume,
+            [TrainingProgress(progress, name or config.model.ffn_name)],
+        )
+    typer.echo(pretrain_table([row]))
+
+
+@app.command("glue")
+def glue_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="Such as cola. Repeatable; default: all nine.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Local files DIR/TASK/SPLIT.jsonl[.gz]; default: the hub.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Comma-separated; one result each.")] = "0",
+    epochs: Annotated[int | None, typer.Option(help="Default: 5, CoLA 15.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="At the end of the warm-up.")] = 4e-5,
+    batch_size: Annotated[int, typer.Option(help="Rows of a step.")] = 16,
+    max_train_rows: Annotated[int | None, typer.Option(help="Train on a sample.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model in tables.")] = None,
+    rows: Annotated[Path | None, typer.Option(help=ROWS + " Default: MODEL/glue.jsonl.")] = None,
+) -> None:
+    """Fine-tune and evaluate a model on GLUE tasks; results that are there already are kept."""
+    from ultrafastbert.glue import GlueConfig, Progress, run_glue
+    from ultrafastbert.report.tables import glue_table
+
+    config = GlueConfig(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_train_rows=max_train_rows,
+        seeds=_numbers(seeds, "seeds"),
+    )
+    with progress_bar() as progress:
+        bar = progress.add_task("reading data", total=None, note="")
+
+        def report(now: Progress) -> None:
+            description = f"{now.task}, seed {now.seed}"
+            progress.update(bar, description=description, total=now.n_steps, completed=now.step)
+            progress.update(bar, note=f"loss {now.loss:.3f}")
+
+        results = run_glue(
+            model,
+            task or (),
+            config,
+            data_dir,
+            rows or model / "glue.jsonl",
+            report,
+            model_name=name,
+        )
+    typer.echo(glue_table(results))
+
+
+@bench_app.command("layer")
+def bench_layer_command(
+    ffn: Annotated[str, typer.Option(help="Family, KxD or KxDxL.")] = "1x11",
+    hidden_size: Annotated[int, typer.Option(help="Size of a token.")] = 768,
+    tokens: Annotated[str, typer.Option(help="Tokens of a call.")] = "1,16,128,1024,4096,16384",
+    threads: Annotated[str | None, typer.Option(help="Default: 1 and all.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time for each case.")] = 3.0,
+    rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
+) -> None:
+    """Time a layer, forward and backward, against dense layers; every kernel is proven first."""
+    from ultrafastbert.bench import LayerBenchConfig, bench_layer
+    from ultrafastbert.report.tables import layer_table
+
+    options: dict[str, Any] = {} if threads is None else {"threads": _numbers(threads, "threads")}
+    config = LayerBenchConfig(
+        ffn, hidden_size, _numbers(tokens, "tokens"), seconds=seconds, **options
+    )
+    measured = _bench(lambda progress: bench_layer(config, progress, rows))
+    typer.echo(layer_table(measured))
+
+
+@bench_app.command("model")
+def bench_model_command(
+    model: Annotated[Path | None, typer.Argument(help="Folder of a model, for its sizes.")] = None,
+    recipe: Annotated[str, typer.Option(help="Sizes of a recipe.")] = "crammed",
+    ffn: Annotated[str | None, typer.Option(help="Fast feedforward layer of the recipe.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time for each case.")] = 10.0,
+    rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
+) -> None:
+    """Time a whole model, inference and training, against its dense twins."""
+    from ultrafastbert.bench import ModelBenchConfig, bench_model
+    from ultrafastbert.report.tables import model_table
+
+    if model is not None:
+        sizes = UltraFastBertConfig.from_pretrained(_folder(model))
+    else:
+        sizes = get_recipe(recipe)(**({} if ffn is None else {"ffn": ffn})).model
+    config = ModelBenchConfig(sizes, seconds=seconds)
+    measured = _bench(lambda progress: bench_model(config, progress, rows))
+    typer.echo(model_table(measured))
+
+
+@report_app.command("write")
+def report_write(
+    folder: Annotated[Path, typer.Argument(help="Folder with rows (*.jsonl, at any depth).")],
+    title: Annotated[str, typer.Option(help="Heading.")] = "UltraFastBERT results",
+) -> None:
+    """Write report.md, report.html and figures from the rows of a folder."""
+    from ultrafastbert.report import write_report
+
+    typer.echo(write_report(folder, folder, title))
+
+
+@report_app.command("readme")
+def report_readme(
+    readme: Annotated[Path, typer.Argument(help="The file with the markers.")] = Path("README.md"),
+    rows: Annotated[Path, typer.Argument(help="Folder of rows.")] = Path("results"),
+) -> None:
+    """Renew the tables of the README from the rows of the repository."""
+    from ultrafastbert.report import update_readme
+
+    unchanged = update_readme(readme, rows)
+    typer.echo(f"{readme} is {'as the rows give it' if unchanged else 'renewed'}")
+
+
+@app.command("fill-mask")
+def fill_mask_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a masked language model.")],
+    text: Annotated[str, typer.Argument(help="Text with one or more [MASK].")],
+    top: Annotated[int, typer.Option(help="Words to show for each mask.")] = 5,
+) -> None:
+    """Guess the masked words of a text."""
+    from ultrafastbert.fill_mask import fill_mask
+
+    for number, guesses in enumerate(fill_mask(_folder(model), text, top), start=1):
+        typer.echo(f"[MASK] {number}")
+        for word, probability in guesses:
+            typer.echo(f"  {probability:6.1%}  {word}")
+
+
+def _bench(run: Callable[[Callable[[int, int, str], None]], list[Row]]) -> list[Row]:
+    with progress_bar() as progress:
+        bar = progress.add_task("proving and timing", total=None, note="")
+
+        def report(done: int, total: int, label: str) -> None:
+            progress.update(bar, description=escape(label), completed=done, total=total)
+
+        return run(report)
+
+
+def _numbers(text: str, name: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--{name} {text!r} must be numbers separated by commas") from None
+
+
+def _folder(path: Path) -> Path:
+    if not (path / "config.json").exists():
+        raise FileNotFoundError(f"{path} is not the folder of a model: it has no config.json")
+    return path
+
+
+def main() -> None:
+    """Run the command line; errors of input and machine are one line and exit code 2."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        app(standalone_mode=True)
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        ImportError,
+        FloatingPointError,
+        SafetensorError,
+    ) as error:
+        if os.environ.get("ULTRAFASTBERT_TRACEBACK"):
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        typer.echo(f"error: {message}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command with --resume goes on", err=True)
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""Text to masked batches: documents, tokenizer, packed rows, masks."""

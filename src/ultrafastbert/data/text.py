@@ -1,0 +1,162 @@
+"""Documents from text files, folders, gzip files and hub data sets, one at a time.
+
+Text format: UTF-8, one paragraph a line, documents separated by a blank line.
+"""
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+TEXT_SUFFIXES = (".txt", ".text", ".md", ".txt.gz", ".text.gz", ".md.gz")
+HUB_PREFIX = "hf:"
+# A file without blank lines is cut here, at the end of a paragraph, so that memory stays bounded.
+MAX_DOCUMENT_CHARS = 1_000_000
+_GZIP_MAGIC = b"\x1f\x8b"
+
+Source = str | Path | Sequence[str | Path]
+
+
+def read_documents(source: Source) -> Iterator[str]:
+    """Return the documents of a file, a folder (recursive), `hf:NAME[:CONFIG]`, or several of them.
+
+    Files are looked up at once and read while iterating. Paragraphs of a document are joined by
+    newlines; a document longer than a million characters comes in several pieces.
+
+    Raises FileNotFoundError for a missing path, ValueError for text that is not UTF-8, a broken
+    gzip file or a corpus without documents, and OSError when the hub cannot be reached.
+    """
+    return _non_empty(_documents(_entries(source)), source)
+
+
+def source_key(source: Source) -> str:
+    """Return a digest of the identity of a source: paths, sizes, times of change, hub names."""
+    identity = []
+    for entry in _entries(source):
+        if isinstance(entry, str):
+            identity.append((entry, 0, 0))
+        else:
+            status = entry.stat()
+            identity.append((str(entry.resolve()), status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def split_documents(documents: Iterable[str], every: int, validation: bool) -> Iterator[str]:
+    """Yield the last of every `every` documents (validation) or all the others (training)."""
+    if every < 2:
+        raise ValueError(f"every must be at least 2, got {every}")
+    for index, document in enumerate(documents):
+        if (index % every == every - 1) == validation:
+            yield document
+
+
+def _entries(source: Source) -> list[Path | str]:
+    """Return the files and hub names (strings) of a source, folders replaced by their files."""
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    if not sources:
+        raise ValueError("source names no text: give a file, a folder or hf:NAME")
+    entries: list[Path | str] = []
+    for item in sources:
+        if isinstance(item, str) and item.startswith(HUB_PREFIX):
+            entries.append(item)
+        else:
+            entries.extend(_files(Path(item)))
+    return entries
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"text source not found: {path}")
+    if not path.is_dir():
+        return [path]
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.name.lower().endswith(TEXT_SUFFIXES)
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise FileNotFoundError(f"no text files ({', '.join(TEXT_SUFFIXES)}) in the folder {path}")
+    return files
+
+
+def _documents(entries: list[Path | str]) -> Iterator[str]:
+    for entry in entries:
+        yield from _hub_documents(entry) if isinstance(entry, str) else _file_documents(entry)
+
+
+def _non_empty(documents: Iterator[str], source: Source) -> Iterator[str]:
+    empty = True
+    for document in documents:
+        empty = False
+        yield document
+    if empty:
+        raise ValueError(f"no documents in {source}: the text is empty")
+
+
+def _file_documents(path: Path) -> Iterator[str]:
+    try:
+        with _open(path) as stream:
+            yield from paragraphs_to_documents(_decoded_lines(stream, path))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"broken gzip file {path}: {error}") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as stream:
+        zipped = path.suffix == ".gz" or stream.read(2) == _GZIP_MAGIC
+    if path.stat().st_size and zipped:
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _decoded_lines(stream: IO[bytes], path: Path) -> Iterator[str]:
+    for number, line in enumerate(stream, start=1):
+        try:
+            # The byte order mark that some editors put at the start of a file is not text.
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            message = f"{path} is not UTF-8 text (line {number}: {error.reason}); convert it first"
+            raise ValueError(message) from error
+        if "\0" in text:
+            raise ValueError(f"{path} is a binary file (zero byte in line {number}), not text")
+        yield text.strip()
+
+
+def paragraphs_to_documents(lines: Iterable[str]) -> Iterator[str]:
+    """Join stripped lines to documents: an empty line ends one, and so does the length limit."""
+    paragraphs: list[str] = []
+    n_chars = 0
+    for line in lines:
+        if line:
+            paragraphs.append(line)
+            n_chars += len(line)
+        if paragraphs and (not line or n_chars >= MAX_DOCUMENT_CHARS):
+            yield "\n".join(paragraphs)
+            paragraphs, n_chars = [], 0
+    if paragraphs:
+        yield "\n".join(paragraphs)
+
+
+def _hub_documents(source: str) -> Iterator[str]:
+    """Yield the column "text" of the training split of a hub data set named `hf:NAME[:CONFIG]`."""
+    import datasets  # here, because it takes a second to import and files do not need it
+
+    name, _, config = source.removeprefix(HUB_PREFIX).partition(":")
+    try:
+        rows = datasets.load_dataset(name, config or None, split="train", streaming=True)
+        for row in rows:
+            if not isinstance(row.get("text"), str):
+                columns = ", ".join(row)
+                raise ValueError(f'{source} has no column "text" with strings, only: {columns}')
+            if row["text"].strip():
+                yield row["text"].strip()
+    except OSError as error:
+        raise OSError(
+            f"cannot read the hub data set {source}: {error}; check the name and the connection, "
+            "or give a local text file or folder"
+        ) from error

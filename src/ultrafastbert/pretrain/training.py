@@ -1,0 +1,300 @@
+"""Masked-language-model pretraining on Hugging Face's Trainer, resumable after a kill."""
+
+import copy
+import dataclasses
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import (
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from ultrafastbert import rows
+from ultrafastbert.data.masking import MaskedStream, collate
+from ultrafastbert.data.packing import PackedRows
+from ultrafastbert.models import UltraFastBertForMaskedLM
+from ultrafastbert.pretrain.plan import RampedBatches, batch_ramp, triangle
+from ultrafastbert.pretrain.recipes import PretrainConfig
+
+# A checkpoint at least this often, so that an interruption loses less than a minute.
+SAVE_SECONDS = 40
+# Points of the recorded loss curve.
+CURVE_POINTS = 100
+# Written into a checkpoint folder when it is whole; a folder without it was cut off.
+COMPLETE = "complete"
+# Masks of the validation rows are the same for every run, whatever its seed.
+VALIDATION_SEED = 12345
+NO_DECAY = ("norm.weight", "bias", "b_in", "position_scale")
+
+
+def pretrain(
+    config: PretrainConfig,
+    train_rows: PackedRows,
+    validation_rows: PackedRows,
+    tokenizer: PreTrainedTokenizerFast,
+    out_dir: str | Path,
+    name: str,
+    resume: bool = False,
+    callbacks: list[TrainerCallback] | None = None,
+) -> rows.Row:
+    """Train a model from scratch, save it in `out_dir`, and return its result row.
+
+    The folder gets the model and tokenizer, `rows.jsonl` (a row of kind `pretrain` and the loss
+    curve) and, while training, `checkpoints/`. With `resume`, a run that was cut off goes on from
+    its last whole checkpoint with the same numbers as if nothing had happened, and a finished one
+    returns its row.
+
+    Raises FileExistsError if the folder holds a run and `resume` is not set; ValueError if it
+    holds a run of another configuration, or the budget is less than one step; FloatingPointError
+    if the loss is not a number.
+    """
+    out_dir = Path(out_dir)
+    if row := _open_run(out_dir, config, train_rows, name, resume):
+        return row
+    set_seed(config.seed)
+    # A copy, as models note their dtype and class in their configuration.
+    model = UltraFastBertForMaskedLM(copy.deepcopy(config.model))
+    trainer = PretrainTrainer(config, model, train_rows, tokenizer, out_dir / "checkpoints")
+    for callback in callbacks or []:
+        trainer.add_callback(callback)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=last_checkpoint(out_dir / "checkpoints"))
+    seconds = time.perf_counter() - started
+    model.save_pretrained(out_dir)
+    tokenizer.save_pretrained(out_dir)
+    row = _result(config, name, model, trainer)
+    row |= {"seconds": seconds, **evaluate(model, validation_rows, tokenizer, config)}
+    _write_rows(out_dir / "rows.jsonl", row, trainer)
+    shutil.rmtree(out_dir / "checkpoints")
+    return row
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    validation_rows: PackedRows,
+    tokenizer: PreTrainedTokenizerFast,
+    config: PretrainConfig,
+    max_rows: int = 4096,
+) -> dict[str, float]:
+    """Return the mean loss (nats) and accuracy (share) over masked tokens of validation rows."""
+    n_rows = min(len(validation_rows), max_rows)
+    stream = MaskedStream(
+        validation_rows, VALIDATION_SEED, n_rows, tokenizer, config.mlm_probability
+    )
+    model.eval()
+    device = next(model.parameters()).device
+    loss, correct, count = 0.0, 0, 0
+    for batch in DataLoader(stream, batch_size=config.micro_batch_size, collate_fn=collate):
+        batch = {key: value.to(device) for key, value in batch.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.uses_bf16):
+            output = model(**batch)
+        labels = batch["labels"][batch["labels"] != -100]
+        logits = (
+            output.logits if output.logits.dim() == 2 else output.logits[batch["labels"] != -100]
+        )
+        loss += output.loss.item() * len(labels)
+        correct += (logits.argmax(-1) == labels).sum().item()
+        count += len(labels)
+    return {"validation_loss": loss / count, "validation_accuracy": correct / count}
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest whole checkpoint of a folder, or None."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+class PretrainTrainer(Trainer):
+    """Trainer with the crammedBERT batch ramp, schedule and parameter groups."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        model: UltraFastBertForMaskedLM,
+        train_rows: PackedRows,
+        tokenizer: PreTrainedTokenizerFast,
+        checkpoint_dir: Path,
+    ):
+        arguments = _training_arguments(config, checkpoint_dir)
+        n_rows = config.budget_tokens // train_rows.seq_length
+        accumulation = arguments.gradient_accumulation_steps
+        self.parts = accumulation * arguments.world_size
+        self.ramp = batch_ramp(
+            n_rows, config.first_batch_size, config.batch_size, config.ramp_fraction, self.parts
+        )
+        if not len(self.ramp):
+            raise ValueError(
+                f"budget_tokens={config.budget_tokens} is less than one step of {self.parts} rows "
+                f"of {train_rows.seq_length} tokens"
+            )
+        self.config = config
+        self.tokens_per_row = train_rows.seq_length
+        arguments.logging_steps = max(1, len(self.ramp) // CURVE_POINTS)
+        self.stream = MaskedStream(
+            train_rows, config.seed, int(self.ramp.sum()), tokenizer, config.mlm_probability
+        )
+        super().__init__(model, arguments, data_collator=collate, train_dataset=self.stream)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Checkpoints())
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return batches of the ramp, dealt to the processes by accelerate."""
+        batches = RampedBatches(self.ramp, self.parts)
+        loader = DataLoader(self.stream, batch_sampler=batches, collate_fn=collate)
+        return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Create fused AdamW; norms, biases and scales do not decay."""
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        trained = model if model is not None else self.model
+        assert isinstance(trained, nn.Module)
+        for name, parameter in trained.named_parameters():
+            groups[not name.endswith(NO_DECAY)].append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": groups[True], "weight_decay": self.config.weight_decay},
+                {"params": groups[False], "weight_decay": 0.0},
+            ],
+            lr=self.config.learning_rate,
+            betas=(self.config.adam_beta1, self.config.adam_beta2),
+            eps=self.config.adam_epsilon,
+            fused=True,
+        )
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Create the triangular schedule over the budget."""
+        scheduled = optimizer or self.optimizer
+        assert scheduled is not None
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            scheduled, triangle(self.ramp, self.config.peak_fraction)
+        )
+        return self.lr_scheduler
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the tokens read so far to what is logged; stop when the loss is not a number."""
+        if not math.isfinite(logs.get("loss", 0.0)) or not math.isfinite(logs.get("grad_norm", 0)):
+            raise FloatingPointError(
+                f"the loss or its gradient is not a number at step {self.state.global_step}; "
+                "lower learning_rate, or check the weights it started from"
+            )
+        seen = int(self.ramp[: self.state.global_step].sum()) * self.tokens_per_row
+        super().log({**logs, "tokens": seen}, start_time)
+
+
+class _Checkpoints(TrainerCallback):
+    """Asks for a checkpoint by time, where a point of the loss curve ends; marks whole ones."""
+
+    def __init__(self) -> None:
+        self.saved_at = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        due = time.monotonic() - self.saved_at > SAVE_SECONDS
+        control.should_save = due and state.global_step % args.logging_steps == 0
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / COMPLETE).touch()
+        self.saved_at = time.monotonic()
+
+
+def _training_arguments(config: PretrainConfig, checkpoint_dir: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(checkpoint_dir),
+        num_train_epochs=1,
+        per_device_train_batch_size=config.micro_batch_size,
+        gradient_accumulation_steps=-(-config.batch_size // config.micro_batch_size),
+        max_grad_norm=config.max_grad_norm,
+        seed=config.seed,
+        bf16=config.uses_bf16,
+        use_cpu=not torch.cuda.is_available(),
+        accelerator_config={"even_batches": False},
+        dataloader_pin_memory=torch.cuda.is_available(),
+        save_strategy="no",  # by time, see _Checkpoints
+        save_total_limit=2,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def _open_run(
+    out_dir: Path, config: PretrainConfig, train_rows: PackedRows, name: str, resume: bool
+) -> rows.Row | None:
+    """Prepare the folder of a run; return the row of a run that is finished already."""
+    record = {"name": name, **describe(config), "train_rows": train_rows.path.name}
+    path = out_dir / "run.json"
+    if not path.exists():
+        out_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return None
+    if not resume:
+        raise FileExistsError(
+            f"{out_dir} holds a run already; continue it with --resume or choose another folder"
+        )
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if changed := sorted(key for key in record if record[key] != before.get(key)):
+        raise ValueError(
+            f"{out_dir} holds a run that differs in {', '.join(changed)}; choose another folder"
+        )
+    done = (out_dir / "rows.jsonl").exists() and rows.read_rows(out_dir / "rows.jsonl", "pretrain")
+    return done[-1] if done else None
+
+
+def describe(config: PretrainConfig) -> rows.Row:
+    """Return a configuration as plain values, the model's sizes in front."""
+    model = config.model.to_diff_dict()
+    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {**options, "model": {k: v for k, v in model.items() if k != "transformers_version"}}
+
+
+def _result(
+    config: PretrainConfig, name: str, trained: UltraFastBertForMaskedLM, trainer: PretrainTrainer
+) -> rows.Row:
+    model = config.model
+    tokens = int(trainer.ramp.sum()) * trainer.tokens_per_row
+    return {
+        "kind": "pretrain",
+        "name": name,
+        "ffn": model.ffn_name,
+        "n_active": model.n_active,
+        "n_neurons": model.n_neurons,
+        "hidden_size": model.hidden_size,
+        "num_hidden_layers": model.num_hidden_layers,
+        "n_parameters": trained.num_parameters(),
+        "tokens": tokens,
+        "steps": len(trainer.ramp),
+        "seed": config.seed,
+        "tokens_per_s": tokens / _training_seconds(trainer),
+    }
+
+
+def _training_seconds(trainer: PretrainTrainer) -> float:
+    """Seconds of training over all resumed parts; Trainer reports those of the last part only."""
+    final = trainer.state.log_history[-1]
+    share = 1 - trainer._initial_global_step / trainer.state.global_step
+    return final["train_runtime"] / max(share, 1e-9)
+
+
+def _write_rows(path: Path, row: rows.Row, trainer: PretrainTrainer) -> None:
+    for entry in trainer.state.log_history:
+        if "loss" in entry:
+            point = {key: entry[key] for key in ("step", "tokens", "loss", "learning_rate")}
+            run = {"kind": "pretrain_curve", "name": row["name"], "seed": row["seed"]}
+            rows.append_row(path, run | point)
+    rows.append_row(path, row)

@@ -1,0 +1,252 @@
+"""The main job: from text to a trained, fine-tuned, measured model and its report, offline.
+
+A fast feedforward model and its controls (dense twin, dense as narrow as the active neurons, no FF
+layer at all) read the same tokens, are fine-tuned on the same task and timed side by side.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from ultrafastbert import glue, rows
+from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer, bench_model
+from ultrafastbert.data import docstrings
+from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
+from ultrafastbert.data.library_task import library_task
+from ultrafastbert.models import UltraFastBertConfig
+from ultrafastbert.models.configuration import parse_ffn
+from ultrafastbert.pretrain import get_recipe, pretrain
+from ultrafastbert.report import write_report
+
+# GLUE tasks that are small enough for a first look.
+GLUE_TASKS = ("cola", "mrpc", "rte", "stsb")
+LIBRARY_TASK = "library"
+
+Status = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """What the quickstart trains and measures.
+
+    Attributes:
+        ffn: the fast feedforward layer, KxD or KxDxL.
+        recipe: name of the pretraining recipe, see `ultrafastbert.pretrain.RECIPES`.
+        budget_tokens: tokens that each model reads.
+        text: files, folders or hub data sets; by default the documentation strings of the
+            installed libraries.
+        glue_dir: local GLUE data to fine-tune on; by default the task is to tell which library a
+            sentence documents.
+        n_train, n_validation: sentences of that task.
+        epochs, learning_rate: of fine-tuning.
+        bench_seconds: time for each case of the benchmarks.
+        seed: of everything drawn.
+    """
+
+    ffn: str = "1x5x16"
+    recipe: str = "tiny"
+    budget_tokens: int = 1_000_000
+    text: tuple[str, ...] = ()
+    glue_dir: str | None = None
+    n_train: int = 4000
+    n_validation: int = 1000
+    epochs: int = 3
+    learning_rate: float = 5e-4
+    bench_seconds: float = 2.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if parse_ffn(self.ffn)["ffn_type"] != "fff":
+            raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x5x16")
+        get_recipe(self.recipe)(ffn=self.ffn, budget_tokens=self.budget_tokens, seed=self.seed)
+
+
+def quickstart(
+    out_dir: str | Path,
+    config: QuickstartConfig | None = None,
+    resume: bool = False,
+    on_status: Status = lambda text: None,
+    callbacks: Callable[[str], list[TrainerCallback]] = lambda name: [],
+) -> Path:
+    """Run the main job in a folder and return the path of its report.
+
+    The folder gets `model/` and `controls/` (loadable by the Auto classes), `rows.jsonl`, and
+    `report.md`, `report.html` and figures. `on_status` hears what is being done; `callbacks` gives
+    the Trainer callbacks of the pretraining run of a name. With `resume`, what is done already is
+    kept and a training run that was cut off goes on from its last checkpoint.
+
+    Raises FileExistsError if the folder holds a quickstart and `resume` is not set; ValueError for
+    one of another configuration.
+    """
+    config = config or QuickstartConfig()
+    out_dir = Path(out_dir)
+    _open(out_dir, config, resume)
+    on_status("reading text")
+    corpus = _corpus(config, out_dir / "data", on_status)
+    models = _pretrain(config, corpus, out_dir, on_status, callbacks)
+    _fine_tune(config, models, out_dir, on_status)
+    _measure(models["fff"], config, out_dir, on_status)
+    on_status("writing the report")
+    return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
+
+
+def controls(model: UltraFastBertConfig) -> dict[str, str]:
+    """Return the FF layers to compare, by name: the model's own and its dense controls."""
+    return {
+        "fff": model.ffn_name,
+        "ff": f"ff:{model.n_neurons}",
+        "ff_active": f"ff:{model.n_active}",
+        "none": "none",
+    }
+
+
+def _open(out_dir: Path, config: QuickstartConfig, resume: bool) -> None:
+    record = json.loads(json.dumps(asdict(config)))
+    path = out_dir / "quickstart.json"
+    if not path.exists():
+        if out_dir.exists() and any(out_dir.iterdir()):
+            raise FileExistsError(f"{out_dir} is not empty; choose another folder")
+        out_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return
+    if not resume:
+        raise FileExistsError(
+            f"{out_dir} holds a quickstart already; continue it with --resume or choose another"
+        )
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if changed := sorted(key for key in record if record[key] != before.get(key)):
+        raise ValueError(
+            f"{out_dir} holds a quickstart that differs in {', '.join(changed)}; "
+            "choose another folder"
+        )
+
+
+def _corpus(config: QuickstartConfig, cache_dir: Path, on_status: Status) -> Corpus:
+    vocab_size = get_recipe(config.recipe)().model.vocab_size
+
+    def progress(what: str, n_tokens: int) -> None:
+        on_status(f"preparing text: {what}" + (f", {n_tokens:,} tokens" if n_tokens else ""))
+
+    if config.text:
+        return prepare_corpus(config.text, cache_dir, vocab_size=vocab_size, on_progress=progress)
+    texts = _harvest(cache_dir)
+    key = docstrings.harvest_key()
+    return prepare_documents(
+        lambda: (text.text for text in texts if not docstrings.is_held_out(text)),
+        lambda: (text.text for text in texts if docstrings.is_held_out(text)),
+        (f"{key} training", f"{key} validation"),
+        cache_dir,
+        vocab_size=vocab_size,
+        on_progress=progress,
+    )
+
+
+def _pretrain(
+    config: QuickstartConfig,
+    corpus: Corpus,
+    out_dir: Path,
+    on_status: Status,
+    callbacks: Callable[[str], list[TrainerCallback]],
+) -> dict[str, Path]:
+    recipe = get_recipe(config.recipe)
+    folders = {}
+    for name, ffn in controls(recipe(ffn=config.ffn).model).items():
+        folders[name] = out_dir / "model" if name == "fff" else out_dir / "controls" / name
+        on_status(f"pretraining {name} ({ffn})")
+        run = recipe(
+            ffn=ffn,
+            vocab_size=len(corpus.tokenizer),
+            budget_tokens=config.budget_tokens,
+            seed=config.seed,
+        )
+        pretrain(
+            run,
+            corpus.train,
+            corpus.validation,
+            corpus.tokenizer,
+            folders[name],
+            name,
+            resume=True,
+            callbacks=callbacks(name),
+        )
+    return folders
+
+
+def _fine_tune(
+    config: QuickstartConfig, models: dict[str, Path], out_dir: Path, on_status: Status
+) -> None:
+    path = out_dir / "rows.jsonl"
+    options = glue.GlueConfig(
+        epochs=config.epochs, learning_rate=config.learning_rate, seeds=(config.seed,)
+    )
+
+    def report(progress: glue.Progress) -> None:
+        on_status(
+            f"fine-tuning {name} on {progress.task}: step {progress.step} of {progress.n_steps}, "
+            f"loss {progress.loss:.3f}"
+        )
+
+    if config.glue_dir:
+        for name, folder in models.items():
+            glue.run_glue(
+                folder, GLUE_TASKS, options, config.glue_dir, path, report, model_name=name
+            )
+        return
+    spec, train, validation = _library_data(config, out_dir / "data")
+    done = {row["model"] for row in _rows(path, "glue")}
+    for name in models.keys() - done:
+        row = glue.fine_tune_on(
+            models[name], spec, train, validation, config.seed, options, report, model_name=name
+        )
+        rows.append_row(path, row)
+
+
+def _harvest(cache_dir: Path) -> list[docstrings.LibraryText]:
+    """Return the documentation strings of the installed libraries, read once for each folder."""
+    path = cache_dir / "harvest.json"
+    if not path.exists():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        texts = [asdict(text) for text in docstrings.harvest()]
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(texts), encoding="utf-8")
+        partial.rename(path)
+    texts = json.loads(path.read_text(encoding="utf-8"))
+    return [docstrings.LibraryText(**text) for text in texts]
+
+
+def _library_data(
+    config: QuickstartConfig, cache_dir: Path
+) -> tuple[glue.TaskSpec, Dataset, Dataset]:
+    task = library_task(_harvest(cache_dir), config.n_train, config.n_validation, config.seed)
+    sizes = {"train": len(task.train), "validation": len(task.validation)}
+    spec = glue.TaskSpec(LIBRARY_TASK, label_names=task.label_names, n_rows=sizes)
+    return spec, task.train, task.validation
+
+
+def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: Status) -> None:
+    path = out_dir / "rows.jsonl"
+
+    def progress(done: int, total: int, label: str) -> None:
+        on_status(f"timing case {done + 1} of {total}: {label}")
+
+    trained = UltraFastBertConfig.from_pretrained(model)
+    if not _rows(path, "layer"):
+        layer = LayerBenchConfig(n_tokens=(1, 128, 4096), seconds=config.bench_seconds)
+        _write_once(path, bench_layer(layer, progress))
+    if not _rows(path, "model"):
+        whole = ModelBenchConfig(trained, seconds=config.bench_seconds)
+        _write_once(path, bench_model(whole, progress))
+
+
+def _write_once(path: Path, measured: list[rows.Row]) -> None:
+    """Append rows when all of them are there, so that a resumed job repeats none."""
+    for row in measured:
+        rows.append_row(path, row)
+
+
+def _rows(path: Path, kind: str) -> list[rows.Row]:
+    return rows.read_rows(path, kind) if path.exists() else []

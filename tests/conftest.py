@@ -1,0 +1,41 @@
+"""What several test files share: a tiny corpus with its tokenizer and packed rows."""
+
+import random
+
+import pytest
+
+from ultrafastbert.data.packing import pack
+from ultrafastbert.data.tokenizer import train_tokenizer
+
+NOUNS = "tree leaf node path token layer neuron weight model kernel".split()
+VERBS = "visits skips reads writes finds loses keeps".split()
+ADJECTIVES = "small fast dense sparse deep wide".split()
+
+
+def sentence(generator):
+    a, b = generator.sample(NOUNS, 2)
+    return (
+        f"The {generator.choice(ADJECTIVES)} {a} {generator.choice(VERBS)} the "
+        f"{generator.choice(ADJECTIVES)} {b}."
+    )
+
+
+@pytest.fixture(scope="session")
+def documents():
+    generator = random.Random(0)
+    return [" ".join(sentence(generator) for _ in range(20)) for _ in range(200)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(documents):
+    return train_tokenizer(documents, vocab_size=200)
+
+
+@pytest.fixture(scope="session")
+def packed(documents, tokenizer, tmp_path_factory):
+    """Packed rows of the tiny corpus: (training, validation)."""
+    folder = tmp_path_factory.mktemp("packed")
+    return (
+        pack(documents[:180], tokenizer, 32, folder, "train"),
+        pack(documents[180:], tokenizer, 32, folder, "validation"),
+    )
