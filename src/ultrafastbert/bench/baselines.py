@@ -1,0 +1,176 @@
+"""Dense contestants: every implementation of a dense layer that PyTorch has on this machine.
+
+The baseline of a speed-up is the fastest of them. Left out: OpenBLAS through NumPy (its products
+alone took as long as oneDNN's with packed weights at 1 and 1,024 tokens and 1.4 to 2.4 times as
+long in between, hidden size 768, width 4095, one thread, on a busy machine), and compilers.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultrafastbert.layers import FeedForward
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LinearImplementation:
+    """One way to compute x W^T, with a GELU after it or not."""
+
+    name: str
+    precision: str  # in which the products are computed
+    dtype: torch.dtype  # of x
+    build: Callable[[Tensor, int, bool], Run]  # W (out, in) float32, tokens, GELU -> run
+    is_available: Callable[[], bool]
+
+
+def _eager(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+    if gelu:
+        return lambda x: F.gelu(F.linear(x, weight))
+    return lambda x: F.linear(x, weight)
+
+
+def _eager_bfloat16(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+    return _eager(weight.bfloat16(), n_tokens, gelu)
+
+
+def _packed(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+    # What torch.compile's freezing calls: oneDNN, weight reordered once for this many tokens.
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), n_tokens)
+    linear = torch.ops.mkldnn._linear_pointwise
+    after, algorithm = ("gelu", "none") if gelu else ("none", "")
+    return lambda x: linear(x, packed, None, after, [], algorithm)
+
+
+def _packed_bfloat16(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+    return _packed(weight.bfloat16(), n_tokens, gelu)
+
+
+def _dynamic_int8(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+    scales = weight.abs().amax(1).clamp(min=1e-8).double() / 127
+    zeros = torch.zeros(len(weight), dtype=torch.int64)
+    with warnings.catch_warnings():
+        # Quantized tensors are deprecated, but still what PyTorch's fastest int8 layer takes.
+        warnings.simplefilter("ignore", UserWarning)
+        quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        packed = torch.ops.quantized.linear_prepack(quantized, None)
+    linear = torch.ops.quantized.linear_dynamic
+    reduce_range = not _cpu_has("_is_vnni_supported")  # without VNNI, sums of 8-bit pairs overflow
+    if gelu:
+        return lambda x: F.gelu(linear(x, packed, reduce_range))
+    return lambda x: linear(x, packed, reduce_range)
+
+
+def _cpu_has(check: str) -> bool:
+    # The checks are private to torch.cpu, so they are looked for.
+    return bool(getattr(torch.cpu, check, bool)())
+
+
+def has_bfloat16() -> bool:
+    """Return whether the processor multiplies in bfloat16, rather than emulating it."""
+    return _cpu_has("_is_avx512_bf16_supported") or _cpu_has("_is_amx_tile_supported")
+
+
+def has_packing() -> bool:
+    """Return whether this PyTorch has oneDNN with packed weights (private operators)."""
+    operators = ("_reorder_linear_weight", "_linear_pointwise")
+    built = torch.backends.mkldnn.is_available()
+    return built and all(hasattr(torch.ops.mkldnn, name) for name in operators)
+
+
+def has_int8() -> bool:
+    """Return whether this PyTorch has dynamically quantized linear layers on this processor."""
+    has_operator = hasattr(torch.ops.quantized, "linear_dynamic")
+    return has_operator and torch.backends.quantized.engine not in ("none", "qnnpack")
+
+
+LINEARS = (
+    LinearImplementation("eager", "float32", torch.float32, _eager, lambda: True),
+    LinearImplementation("packed", "float32", torch.float32, _packed, has_packing),
+    LinearImplementation("eager", "bfloat16", torch.bfloat16, _eager_bfloat16, has_bfloat16),
+    LinearImplementation(
+        "packed",
+        "bfloat16",
+        torch.bfloat16,
+        _packed_bfloat16,
+        lambda: has_packing() and has_bfloat16(),
+    ),
+    LinearImplementation("dynamic", "int8", torch.float32, _dynamic_int8, has_int8),
+)
+
+# Relative error against float32 beyond which a contestant does not compute the layer.
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 1e-1}
+
+
+def available_linears() -> list[LinearImplementation]:
+    """Return the implementations of a linear layer that work on this machine."""
+    return [linear for linear in LINEARS if linear.is_available()]
+
+
+def build_dense(linear: LinearImplementation, layer: FeedForward, n_tokens: int) -> Run:
+    """Return a function that computes a dense layer without biases: (T, H) -> (T, O), no gradient.
+
+    Raises ValueError for a layer with biases or an activation other than GELU.
+    """
+    if layer.activation != "gelu" or layer.dense_in.bias is not None:
+        raise ValueError("dense contestants are timed with GELU and without biases")
+    first = linear.build(layer.dense_in.weight.detach(), n_tokens, True)
+    second = linear.build(layer.dense_out.weight.detach(), n_tokens, False)
+    return lambda x: second(first(x))
+
+
+def prove_dense(linear: LinearImplementation, run: Run, layer: FeedForward, x: Tensor) -> None:
+    """Raise RuntimeError unless `run` computes the layer to the precision's tolerance."""
+    with torch.inference_mode():
+        expected, got = layer(x), run(x.to(linear.dtype)).float()
+    error = float((got - expected).norm() / expected.norm())
+    if not error <= TOLERANCE[linear.precision]:
+        raise RuntimeError(
+            f"the dense layer {linear.name} {linear.precision} is off by {error:.1e} relative to "
+            f"float32 for {len(x)} tokens; its time would mean nothing"
+        )
+
+
+@dataclass(frozen=True)
+class DenseTraining:
+    """One way to compute a dense layer forward and backward."""
+
+    name: str
+    precision: str
+    dtype: torch.dtype  # of weights, x and gradients
+    autocast: bool
+    is_available: Callable[[], bool]
+
+
+TRAININGS = (
+    DenseTraining("eager", "float32", torch.float32, False, lambda: True),
+    DenseTraining("autocast", "bfloat16", torch.float32, True, has_bfloat16),
+    DenseTraining("eager", "bfloat16", torch.bfloat16, False, has_bfloat16),
+)
+
+
+def available_trainings() -> list[DenseTraining]:
+    """Return the ways to train a dense layer that work on this machine."""
+    return [training for training in TRAININGS if training.is_available()]
+
+
+def build_training(training: DenseTraining, layer: nn.Module) -> Callable[[Tensor, Tensor], object]:
+    """Return a function (x, gradient of y) -> gradients of x and the weights.
+
+    `layer` is converted to the dtype of `training`; x and the gradient must have it.
+    """
+    layer = layer.to(training.dtype)
+    parameters = list(layer.parameters())
+
+    def run(x: Tensor, grad_y: Tensor) -> object:
+        x = x.detach().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=training.autocast):
+            y = layer(x)
+        return torch.autograd.grad(y, [x, *parameters], grad_y.to(y.dtype))
+
+    return run

@@ -1,0 +1,152 @@
+"""Wall-clock timing of several contestants in turn, so that all meet the same machine."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+# A turn this long is far above the clock's resolution.
+TURN_SECONDS = 2e-3
+MAX_CALLS = 256
+# A call as long as this does not notice that the contestant before it has emptied the caches.
+COLD_SECONDS = 50e-3
+CALIBRATION_CALLS = 3
+# Fewer rounds have no spread; more than this many change no digit that is printed.
+MIN_ROUNDS = 3
+MAX_ROUNDS = 1000
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per call of one contestant, one number a round, and the calls of each turn."""
+
+    seconds: tuple[float, ...]
+    calls: int
+
+    @property
+    def median(self) -> float:
+        """Median over the rounds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def low(self) -> float:
+        """10th percentile."""
+        return quantile(self.seconds, 0.1)
+
+    @property
+    def high(self) -> float:
+        """90th percentile."""
+        return quantile(self.seconds, 0.9)
+
+    def speedup_over(self, other: "Timing") -> tuple[float, float, float]:
+        """Return how many times faster this is than `other`: 10th percentile, median, 90th.
+
+        The ratio is taken round by round, so that what slows the whole machine cancels out.
+        """
+        ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=True)]
+        return quantile(ratios, 0.1), statistics.median(ratios), quantile(ratios, 0.9)
+
+
+def quantile(values: list[float] | tuple[float, ...], share: float) -> float:
+    """Return the quantile of a few values, linear between neighbours."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def interleave(
+    contestants: Mapping[str, Callable[[int], object]], seconds: float = 1.0
+) -> dict[str, Timing]:
+    """Time the contestants in turn, round after round (A B C A B C ...), within a budget.
+
+    A contestant is called with a number that grows with every call, to choose among inputs. A turn
+    is an untimed call, unless calls are long, then as many timed calls as fill `TURN_SECONDS`.
+    `seconds` is for all contestants together; there are at least `MIN_ROUNDS` rounds.
+    """
+    once = {name: _shortest(run) for name, run in contestants.items()}
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    end = time.perf_counter() + seconds
+    for n_round in range(MAX_ROUNDS):
+        for name, run in contestants.items():
+            times[name].append(_turn(run, once[name], n_round))
+        if n_round + 1 >= MIN_ROUNDS and time.perf_counter() >= end:
+            break
+    return {name: Timing(tuple(times[name]), _n_calls(once[name])) for name in contestants}
+
+
+def _shortest(run: Callable[[int], object]) -> float:
+    """Warm up, and return the shortest of a few calls, in seconds."""
+    shortest = float("inf")
+    for number in range(CALIBRATION_CALLS + 1):
+        started = time.perf_counter()
+        run(number)
+        shortest = min(shortest, time.perf_counter() - started)
+        if shortest > COLD_SECONDS:
+            break
+    return shortest
+
+
+def _n_calls(once: float) -> int:
+    return max(1, min(MAX_CALLS, round(TURN_SECONDS / max(once, 1e-9))))
+
+
+def _turn(run: Callable[[int], object], once: float, n_round: int) -> float:
+    calls = _n_calls(once)
+    first = n_round * calls
+    if once < COLD_SECONDS:
+        run(first - 1)
+    started = time.perf_counter()
+    for number in range(first, first + calls):
+        run(number)
+    return (time.perf_counter() - started) / calls
+
+
+class OtherLoad:
+    """How much of the machine other programs use meanwhile: a measurement's grain of salt."""
+
+    def __init__(self) -> None:
+        self.started = self._seconds()
+
+    @staticmethod
+    def _seconds() -> tuple[float, float]:
+        """Return seconds by the wall clock, and of the processors' time spent by others."""
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        busy = machine.user + machine.system + getattr(machine, "nice", 0.0)
+        return time.perf_counter(), busy - own.user - own.system
+
+    def share(self) -> float:
+        """Return the share of all processors' time, 0 to 1, since this object was made."""
+        now, others = self._seconds()
+        elapsed = max(now - self.started[0], 1e-9) * (psutil.cpu_count() or 1)
+        return min(1.0, max(0.0, (others - self.started[1]) / elapsed))
+
+
+@contextmanager
+def use_threads(threads: int) -> Iterator[None]:
+    """Make PyTorch compute with so many threads, and restore the number afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def check_threads(threads: tuple[int, ...]) -> None:
+    """Raise ValueError unless every number of threads is between 1 and the machine's cores."""
+    cores = os.cpu_count() or 1
+    for number in threads:
+        if not 1 <= number <= cores:
+            raise ValueError(f"threads={number} must be between 1 and this machine's {cores} cores")
+
+
+def default_threads() -> tuple[int, ...]:
+    """Return one thread and as many as PyTorch uses now."""
+    return tuple(sorted({1, torch.get_num_threads()}))
