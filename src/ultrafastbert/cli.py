@@ -16,6 +16,8 @@ from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
 from ultrafastbert.rows import Row, read_rows
 
+INTERRUPTED = 130  # exit code of a command ended by Ctrl-C
+
 # Commands import what only they need themselves, so that --help does not wait for all of it.
 
 app = typer.Typer(
@@ -48,6 +50,7 @@ def quickstart(
     ffn: Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")] = "1x5x16",
     recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "tiny",
     tokens: Annotated[int, typer.Option(help="Tokens that each model reads.")] = 1_000_000,
+    bench_seconds: Annotated[float, typer.Option(help="Time for each benchmark case.")] = 2.0,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     resume: Resume = False,
 ) -> None:
@@ -65,6 +68,7 @@ def quickstart(
         budget_tokens=tokens,
         text=tuple(text or ()),
         glue_dir=glue_dir,
+        bench_seconds=bench_seconds,
         seed=seed,
     )
     with progress_bar() as progress:
@@ -319,7 +323,11 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        app(standalone_mode=True)
+        app()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer ends so on Ctrl-C
+            typer.echo("interrupted; the same command with --resume goes on", err=True)
+        raise
     except (
         ValueError,
         OSError,
@@ -333,6 +341,3 @@ def main() -> None:
         message = " ".join(str(error).split()) or type(error).__name__
         typer.echo(f"error: {message}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command with --resume goes on", err=True)
-        sys.exit(130)

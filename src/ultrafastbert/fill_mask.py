@@ -24,6 +24,8 @@ def fill_mask(model_dir: str | Path, text: str, top: int = 5) -> list[Guesses]:
     model = AutoModelForMaskedLM.from_pretrained(model_dir).eval()
     inputs = tokenizer(text, return_tensors="pt")
     logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]  # (masks, V)
+    if not logits.isfinite().all():
+        raise ValueError(f"the model in {model_dir} computes something that is not a number")
     probabilities, tokens = logits.softmax(-1).topk(min(top, logits.shape[-1]))
     return [
         [(str(tokenizer.decode(token)), p.item()) for token, p in zip(row, values, strict=True)]

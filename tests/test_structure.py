@@ -1,0 +1,76 @@
+"""The shape of the package: one direction of imports, optional parts in one place, public names."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import ultrafastbert
+
+PACKAGE = Path(ultrafastbert.__file__).parent
+if not (PACKAGE / "cli.py").exists():  # editable installs keep only the native core there
+    PACKAGE = Path(__file__).parents[1] / "src" / "ultrafastbert"
+
+# A module may import those of earlier lines, and those of its own package.
+ORDER = [
+    "rows",
+    "tree",
+    "activations",
+    "reference",
+    "kernels",
+    "ops",
+    "layers",
+    "models",
+    "data",
+    "pretrain",
+    "glue",
+    "bench",
+    "report",
+    "fill_mask",
+    "quickstart",
+    "console",
+    "cli",
+    "__main__",
+]
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def test_every_part_has_its_place():
+    assert {part(path) for path in FILES} - {"__init__", "_native"} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_lower_files_never_import_higher_ones(path):
+    if part(path) == "__init__":
+        return
+    for name in imports(path):
+        if name.startswith("ultrafastbert."):
+            imported = name.split(".")[1]
+            own = imported in (part(path), "_native")
+            assert own or ORDER.index(imported) < ORDER.index(part(path)), name
+
+
+def test_only_a_kernels_own_file_imports_what_it_needs():
+    users = {path.name for path in FILES for name in imports(path) if "_native" in name}
+    assert users == {"native.py"}
+
+
+@pytest.mark.parametrize("module", ["ultrafastbert", "ultrafastbert.glue", "ultrafastbert.bench"])
+def test_public_names_are_there(module):
+    module = importlib.import_module(module)
+    for name in module.__all__:
+        assert hasattr(module, name)
+        assert getattr(module, name).__doc__, name
