@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
 from ultrafastbert.data.packing import PackedRows, pack
@@ -102,11 +103,13 @@ def _cached_tokenizer(
     train: Documents, key: str, cache_dir: Path, vocab_size: int
 ) -> PreTrainedTokenizerFast:
     folder = cache_dir / f"tokenizer-{key[:24].replace(' ', '-')}-{vocab_size}"
-    if not (folder / "tokenizer.json").exists():
-        made = train_tokenizer(_first_characters(train(), TOKENIZER_CHARS), vocab_size)
-        partial = folder.with_suffix(".partial")
-        made.save_pretrained(partial)
-        partial.rename(folder)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # processes that need the same one wait
+        if not folder.exists():
+            made = train_tokenizer(_first_characters(train(), TOKENIZER_CHARS), vocab_size)
+            partial = folder.with_suffix(".partial")
+            made.save_pretrained(partial)
+            partial.rename(folder)
     return load_tokenizer(folder)
 
 

@@ -94,6 +94,7 @@ def small(ffn: str = "1x7x32", vocab_size: int = 8192, **changes: Any) -> Pretra
         num_hidden_layers=4,
         num_attention_heads=4,
         classifier_hidden_size=256,
+        initializer_range=256**-0.5,  # at 0.02, positions would outweigh words at the start
         **parse_ffn(ffn),
         **NO_DROPOUT,
     )
@@ -114,6 +115,7 @@ def tiny(ffn: str = "1x5x16", vocab_size: int = 4096, **changes: Any) -> Pretrai
         num_hidden_layers=2,
         num_attention_heads=2,
         classifier_hidden_size=128,
+        initializer_range=128**-0.5,
         **parse_ffn(ffn),
         **NO_DROPOUT,
     )
