@@ -7,9 +7,9 @@ import pytest
 from ultrafastbert.data.packing import pack
 from ultrafastbert.data.tokenizer import train_tokenizer
 
-NOUNS = "tree leaf node path token layer neuron weight model kernel".split()
-VERBS = "visits skips reads writes finds loses keeps".split()
-ADJECTIVES = "small fast dense sparse deep wide".split()
+NOUNS = ["tree", "leaf", "node", "path", "token", "layer", "neuron", "weight", "model", "kernel"]
+VERBS = ["visits", "skips", "reads", "writes", "finds", "loses", "keeps"]
+ADJECTIVES = ["small", "fast", "dense", "sparse", "deep", "wide"]
 
 
 def sentence(generator):

@@ -15,6 +15,7 @@ if not (PACKAGE / "cli.py").exists():  # editable installs keep only the native 
 # A module may import those of earlier lines, and those of its own package.
 ORDER = [
     "rows",
+    "run_folder",
     "tree",
     "activations",
     "reference",

@@ -195,9 +195,12 @@ def check_memory(
         )
 
 
-def bf16_supported() -> bool:
-    """Return whether this machine computes in bfloat16, rather than emulating it."""
-    if torch.cuda.is_available():
+def bf16_supported(device_type: str | None = None) -> bool:
+    """Return whether a device computes in bfloat16, rather than emulating it.
+
+    By default the accelerator if there is one, else the processor.
+    """
+    if (device_type or ("cuda" if torch.cuda.is_available() else "cpu")) == "cuda":
         return torch.cuda.is_bf16_supported()
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, so looked for
     return any(getattr(torch.cpu, check, bool)() for check in checks)

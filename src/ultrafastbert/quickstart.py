@@ -12,7 +12,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from ultrafastbert import glue, rows
+from ultrafastbert import glue, rows, run_folder
 from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer, bench_model
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
@@ -84,7 +84,9 @@ def quickstart(
     """
     config = config or QuickstartConfig()
     out_dir = Path(out_dir)
-    _open(out_dir, config, resume)
+    if not resume and out_dir.exists() and any(out_dir.iterdir()):
+        raise FileExistsError(f"{out_dir} is not empty; choose another folder, or --resume")
+    run_folder.claim(out_dir, "quickstart.json", asdict(config), resume)
     on_status("reading text")
     corpus = _corpus(config, out_dir / "data", on_status)
     models = _pretrain(config, corpus, out_dir, on_status, callbacks)
@@ -102,27 +104,6 @@ def controls(model: UltraFastBertConfig) -> dict[str, str]:
         "ff_active": f"ff:{model.n_active}",
         "none": "none",
     }
-
-
-def _open(out_dir: Path, config: QuickstartConfig, resume: bool) -> None:
-    record = json.loads(json.dumps(asdict(config)))
-    path = out_dir / "quickstart.json"
-    if not path.exists():
-        if out_dir.exists() and any(out_dir.iterdir()):
-            raise FileExistsError(f"{out_dir} is not empty; choose another folder")
-        out_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        return
-    if not resume:
-        raise FileExistsError(
-            f"{out_dir} holds a quickstart already; continue it with --resume or choose another"
-        )
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if changed := sorted(key for key in record if record[key] != before.get(key)):
-        raise ValueError(
-            f"{out_dir} holds a quickstart that differs in {', '.join(changed)}; "
-            "choose another folder"
-        )
 
 
 def _corpus(config: QuickstartConfig, cache_dir: Path, on_status: Status) -> Corpus:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultrafastbert.layers import FeedForward
+from ultrafastbert.layers import FeedForward, bf16_supported
 
 Run = Callable[[Tensor], Tensor]
 
@@ -72,8 +72,8 @@ def _cpu_has(check: str) -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Return whether the processor multiplies in bfloat16, rather than emulating it."""
-    return _cpu_has("_is_avx512_bf16_supported") or _cpu_has("_is_amx_tile_supported")
+    """Return whether the processor computes in bfloat16, rather than emulating it."""
+    return bf16_supported("cpu")
 
 
 def has_packing() -> bool:

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 import math
 import shutil
 import time
@@ -20,7 +19,7 @@ from transformers import (
     set_seed,
 )
 
-from ultrafastbert import rows
+from ultrafastbert import rows, run_folder
 from ultrafastbert.data.masking import MaskedStream, collate
 from ultrafastbert.data.packing import PackedRows
 from ultrafastbert.models import UltraFastBertForMaskedLM
@@ -60,7 +59,9 @@ def pretrain(
     if the loss is not a number.
     """
     out_dir = Path(out_dir)
-    if row := _open_run(out_dir, config, train_rows, name, resume):
+    settings = {"name": name, **describe(config), "train_rows": train_rows.path.name}
+    begun = run_folder.claim(out_dir, "run.json", settings, resume)
+    if begun and (row := _finished(out_dir / "rows.jsonl")):
         return row
     set_seed(config.seed)
     # A copy, as models note their dtype and class in their configuration.
@@ -233,26 +234,8 @@ def _training_arguments(config: PretrainConfig, checkpoint_dir: Path) -> Trainin
     )
 
 
-def _open_run(
-    out_dir: Path, config: PretrainConfig, train_rows: PackedRows, name: str, resume: bool
-) -> rows.Row | None:
-    """Prepare the folder of a run; return the row of a run that is finished already."""
-    record = {"name": name, **describe(config), "train_rows": train_rows.path.name}
-    path = out_dir / "run.json"
-    if not path.exists():
-        out_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        return None
-    if not resume:
-        raise FileExistsError(
-            f"{out_dir} holds a run already; continue it with --resume or choose another folder"
-        )
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if changed := sorted(key for key in record if record[key] != before.get(key)):
-        raise ValueError(
-            f"{out_dir} holds a run that differs in {', '.join(changed)}; choose another folder"
-        )
-    done = (out_dir / "rows.jsonl").exists() and rows.read_rows(out_dir / "rows.jsonl", "pretrain")
+def _finished(path: Path) -> rows.Row | None:
+    done = rows.read_rows(path, "pretrain") if path.exists() else []
     return done[-1] if done else None
 
 

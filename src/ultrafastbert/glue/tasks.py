@@ -1,0 +1,158 @@
+"""The nine GLUE tasks as one table (arXiv 1804.07461), and their metrics."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _correlation(correlate: Callable) -> Metric:
+    def metric(labels: np.ndarray, predictions: np.ndarray) -> float:
+        # Not defined for constants; a model that says the same of everything knows nothing.
+        if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+            return 0.0
+        return float(correlate(labels, predictions).statistic)
+
+    return metric
+
+
+def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+    return f1_score(labels, predictions, zero_division=0.0)
+
+
+CLASS_METRICS: dict[str, Metric] = {
+    "accuracy": accuracy_score,
+    "f1": _f1,  # of class 1
+    "matthews": matthews_corrcoef,
+}
+REGRESSION_METRICS: dict[str, Metric] = {
+    "pearson": _correlation(pearsonr),
+    "spearman": _correlation(spearmanr),
+}
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task of classifying sentences or pairs of sentences, or of giving them a number.
+
+    Attributes:
+        name: as in the Hugging Face data set `glue`.
+        text_columns: the columns of the one or two sentences.
+        label_names: names of classes 0, 1, ...; empty for regression.
+        metrics: what is reported, the primary one first.
+        epochs: passes over the training rows, unless the configuration says otherwise.
+        n_rows: official number of rows of each split: `train`, the split that gives the result,
+            further splits that are evaluated where they exist.
+
+    Raises:
+        ValueError: for less than one or more than two text columns, for a single class and for
+            metrics that do not fit.
+    """
+
+    name: str
+    text_columns: tuple[str, ...] = ("sentence",)
+    label_names: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("accuracy",)
+    epochs: int = 5
+    n_rows: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.text_columns) <= 2:
+            raise ValueError(f"text_columns={self.text_columns} must be one or two columns")
+        if len(self.label_names) == 1:
+            raise ValueError(f"label_names={self.label_names} must be two or more, or none")
+        fitting = CLASS_METRICS if self.label_names else REGRESSION_METRICS
+        for metric in self.metrics:
+            if metric not in fitting:
+                raise ValueError(f"metric {metric!r} must be one of {', '.join(fitting)} here")
+        if "f1" in self.metrics and len(self.label_names) != 2:
+            raise ValueError(f"metric 'f1' needs two classes, not {len(self.label_names)}")
+        if not self.metrics:
+            raise ValueError("metrics must name at least one metric")
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether labels are real numbers rather than classes."""
+        return not self.label_names
+
+
+_PAIR = ("sentence1", "sentence2")
+_ENTAILMENT = ("entailment", "not_entailment")
+
+# Primary metrics are those of BERT's table, from which the paper's row of BERT-base is taken:
+# F1 for MRPC and QQP, Spearman's correlation for STS-B (arXiv 1810.04805, table 1).
+_TASKS = (
+    TaskSpec(
+        "cola",
+        label_names=("unacceptable", "acceptable"),
+        metrics=("matthews", "accuracy"),
+        epochs=15,
+        n_rows={"train": 8551, "validation": 1043},
+    ),
+    TaskSpec(
+        "sst2",
+        label_names=("negative", "positive"),
+        n_rows={"train": 67349, "validation": 872},
+    ),
+    TaskSpec(
+        "mrpc",
+        _PAIR,
+        ("not_equivalent", "equivalent"),
+        ("f1", "accuracy"),
+        n_rows={"train": 3668, "validation": 408},
+    ),
+    TaskSpec(
+        "stsb",
+        _PAIR,
+        metrics=("spearman", "pearson"),
+        n_rows={"train": 5749, "validation": 1500},
+    ),
+    TaskSpec(
+        "qqp",
+        ("question1", "question2"),
+        ("not_duplicate", "duplicate"),
+        ("f1", "accuracy"),
+        n_rows={"train": 363846, "validation": 40430},
+    ),
+    TaskSpec(
+        "mnli",
+        ("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
+        n_rows={
+            "train": 392702,
+            "validation_matched": 9815,
+            "validation_mismatched": 9832,
+        },
+    ),
+    TaskSpec(
+        "qnli",
+        ("question", "sentence"),
+        _ENTAILMENT,
+        n_rows={"train": 104743, "validation": 5463},
+    ),
+    TaskSpec("rte", _PAIR, _ENTAILMENT, n_rows={"train": 2490, "validation": 277}),
+    TaskSpec("wnli", _PAIR, _ENTAILMENT[::-1], n_rows={"train": 635, "validation": 71}),
+)
+TASKS = {task.name: task for task in _TASKS}
+
+
+def get_task(name: str) -> TaskSpec:
+    """Return the GLUE task called `name`; ValueError with the names there are for any other."""
+    if name not in TASKS:
+        raise ValueError(f"task {name!r} is unknown; choose from {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def score(spec: TaskSpec, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the task's metrics in percent, the primary one first.
+
+    `logits` (n, classes), or (n, 1) for regression, `labels` (n,). Correlations with constant
+    predictions count as 0.
+    """
+    predictions = logits.reshape(-1) if spec.is_regression else logits.argmax(-1)
+    metrics = REGRESSION_METRICS if spec.is_regression else CLASS_METRICS
+    return {name: 100 * float(metrics[name](labels, predictions)) for name in spec.metrics}
