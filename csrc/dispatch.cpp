@@ -1,0 +1,92 @@
+// Chooses one of the compiled instruction sets, once.
+#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "kernels.h"
+
+namespace fff {
+
+#define FFF_DECLARE(name)       \
+  namespace name {              \
+  template <class T>            \
+  Kernels<T> table();           \
+  extern template Kernels<float> table<float>();   \
+  extern template Kernels<double> table<double>(); \
+  }
+
+FFF_DECLARE(portable)
+#ifdef FFF_HAS_X86
+FFF_DECLARE(avx2)
+FFF_DECLARE(avx512)
+#endif
+#ifdef FFF_HAS_NEON
+FFF_DECLARE(neon)
+#endif
+
+namespace {
+
+struct InstructionSet {
+  std::string name;
+  bool (*on_this_processor)();
+  Kernels<float> single;
+  Kernels<double> twofold;
+};
+
+#define FFF_SET(name, condition) \
+  InstructionSet { #name, [] { return static_cast<bool>(condition); }, name::table<float>(), name::table<double>() }
+
+const std::vector<InstructionSet>& compiled_sets() {
+  static const std::vector<InstructionSet> sets = {
+#ifdef FFF_HAS_X86
+      FFF_SET(avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")),
+      FFF_SET(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")),
+#endif
+#ifdef FFF_HAS_NEON
+      FFF_SET(neon, true),
+#endif
+      FFF_SET(portable, true),
+  };
+  return sets;
+}
+
+const InstructionSet& choose() {
+  const char* wanted = std::getenv("ULTRAFASTBERT_ISA");
+  std::string names;
+  for (const InstructionSet& set : compiled_sets()) {
+    if (!set.on_this_processor()) continue;
+    if (!wanted || !*wanted || set.name == wanted) return set;
+    names += (names.empty() ? "" : ", ") + set.name;
+  }
+  throw std::invalid_argument("ULTRAFASTBERT_ISA='" + std::string(wanted) + "' is not an instruction set of this machine; choose one of " +
+                              names + ", or unset it");
+}
+
+const InstructionSet& chosen() {
+  static const InstructionSet& set = choose();
+  return set;
+}
+
+}  // namespace
+
+const std::string& instruction_set() { return chosen().name; }
+
+std::vector<std::string> available_instruction_sets() {
+  std::vector<std::string> names;
+  for (const InstructionSet& set : compiled_sets())
+    if (set.on_this_processor()) names.push_back(set.name);
+  return names;
+}
+
+template <>
+const Kernels<float>& kernels<float>() {
+  return chosen().single;
+}
+
+template <>
+const Kernels<double>& kernels<double>() {
+  return chosen().twofold;
+}
+
+}  // namespace fff

@@ -1,0 +1,222 @@
+// Compares the core with a naive loop in double, for the instruction set that ULTRAFASTBERT_ISA names. Free of Python, so
+// that it runs under sanitizers.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "fff.h"
+
+using fff::Activation;
+using fff::Shape;
+
+namespace {
+
+int n_failures = 0;
+
+void expect(bool condition, const char* what) {
+  if (condition) return;
+  std::printf("FAILED: %s\n", what);
+  ++n_failures;
+}
+
+double act(Activation a, double z) {
+  switch (a) {
+    case Activation::gelu: return 0.5 * z * std::erfc(-z / std::sqrt(2.0));
+    case Activation::gelu_pytorch_tanh:
+      return 0.5 * z * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (z + 0.044715 * z * z * z)));
+    case Activation::relu: return z > 0 ? z : 0;
+    case Activation::silu: return z / (1 + std::exp(-z));
+    case Activation::tanh: return std::tanh(z);
+    case Activation::linear: return z;
+  }
+  return 0;
+}
+
+double slope(Activation a, double z) {
+  if (a == Activation::relu) return z > 0 ? 1 : 0;
+  const double h = 1e-5;
+  return (act(a, z + h) - act(a, z - h)) / (2 * h);
+}
+
+// What forward and backward read and write.
+template <class T>
+struct Arrays {
+  std::vector<T> x, w_in, b_in, w_out, grad_y, y, logits, grad_x, grad_w_in, grad_b_in, grad_w_out;
+  std::vector<int64_t> leaf;
+
+  Arrays(const Shape& s, unsigned seed) {
+    std::mt19937 generator(seed);
+    std::normal_distribution<double> normal;
+    const auto fill = [&](std::vector<T>& v, int64_t n) {
+      for (int64_t i = 0; i < n; ++i) v.push_back(static_cast<T>(normal(generator)));
+    };
+    const int64_t rows = s.n_trees * s.n_rows();
+    fill(x, s.n_tokens * s.hidden_size);
+    fill(w_in, rows * s.hidden_size);
+    fill(b_in, rows);
+    fill(w_out, rows * s.output_size);
+    fill(grad_y, s.n_tokens * s.output_size);
+    for (T& w : w_in) w = static_cast<T>(w / std::sqrt(static_cast<double>(s.hidden_size)));
+    // Poison: whatever is not written stays NaN.
+    const T nan = std::numeric_limits<T>::quiet_NaN();
+    y.assign(s.n_tokens * s.output_size, nan);
+    logits.assign(s.n_tokens * s.n_trees * s.n_slots(), nan);
+    leaf.assign(s.n_tokens * s.n_trees, -1);
+    grad_x.assign(x.size(), nan);
+    grad_w_in.assign(w_in.size(), nan);
+    grad_b_in.assign(b_in.size(), nan);
+    grad_w_out.assign(w_out.size(), nan);
+  }
+
+  void run(const Shape& s) {
+    fff::forward<T>(s, x.data(), w_in.data(), b_in.data(), w_out.data(), y.data(), leaf.data(), logits.data());
+    fff::backward<T>(s, grad_y.data(), x.data(), w_in.data(), w_out.data(), leaf.data(), logits.data(),
+                     {grad_x.data(), grad_w_in.data(), grad_b_in.data(), grad_w_out.data()});
+  }
+
+  bool equals(const Arrays& o) const {
+    return y == o.y && leaf == o.leaf && logits == o.logits && grad_x == o.grad_x && grad_w_in == o.grad_w_in &&
+           grad_b_in == o.grad_b_in && grad_w_out == o.grad_w_out;
+  }
+};
+
+template <class T>
+void expect_near(const std::vector<T>& got, const std::vector<double>& exact, const char* what) {
+  double scale = 1, error = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    scale = std::fmax(scale, std::fabs(exact[i]));
+    const double difference = std::fabs(static_cast<double>(got[i]) - exact[i]);
+    if (!std::isnan(error) && !(difference <= error)) error = difference;  // NaN sticks
+  }
+  expect(error <= scale * (sizeof(T) == 4 ? 1e-5 : 1e-8), what);
+}
+
+template <class T>
+std::vector<double> zeros(const std::vector<T>& like) {
+  return std::vector<double>(like.size(), 0.0);
+}
+
+// Follows the paths that forward took, whose decisions it checks where rounding cannot flip them.
+template <class T>
+void compare(const Shape& s, const Arrays<T>& a) {
+  auto y = zeros(a.y), logits = zeros(a.logits), gx = zeros(a.x), gw = zeros(a.w_in), gb = zeros(a.b_in), go = zeros(a.w_out);
+  for (int64_t t = 0; t < s.n_tokens; ++t)
+    for (int64_t k = 0; k < s.n_trees; ++k) {
+      const int64_t leaf = a.leaf[t * s.n_trees + k];
+      if (leaf < 0 || leaf >= s.n_leaves()) return expect(false, "leaf in range");
+      for (int64_t slot = 0; slot < s.n_slots(); ++slot) {
+        const bool node = slot < s.depth;
+        const int64_t row = k * s.n_rows() + (node ? (int64_t{1} << slot) - 1 + (leaf >> (s.depth - slot))
+                                                   : s.n_nodes() + leaf * s.leaf_size + slot - s.depth);
+        double z = a.b_in[row], da = 0;
+        for (int64_t h = 0; h < s.hidden_size; ++h) z += double(a.w_in[row * s.hidden_size + h]) * a.x[t * s.hidden_size + h];
+        logits[(t * s.n_trees + k) * s.n_slots() + slot] = z;
+        if (node && std::fabs(z) > 1e-4) expect(((leaf >> (s.depth - slot - 1)) & 1) == (z > 0), "right iff z > 0");
+        if (node && !s.node_output) continue;
+        const double value = act(s.activation, z);
+        for (int64_t o = 0; o < s.output_size; ++o) {
+          const double g = a.grad_y[t * s.output_size + o];
+          y[t * s.output_size + o] += value * a.w_out[row * s.output_size + o];
+          da += g * a.w_out[row * s.output_size + o];
+          go[row * s.output_size + o] += value * g;
+        }
+        const double dz = da * slope(s.activation, z);
+        gb[row] += dz;
+        for (int64_t h = 0; h < s.hidden_size; ++h) {
+          gx[t * s.hidden_size + h] += dz * a.w_in[row * s.hidden_size + h];
+          gw[row * s.hidden_size + h] += dz * a.x[t * s.hidden_size + h];
+        }
+      }
+    }
+  expect_near(a.y, y, "y");
+  expect_near(a.logits, logits, "logits");
+  expect_near(a.grad_x, gx, "grad_x");
+  expect_near(a.grad_w_in, gw, "grad_w_in");
+  expect_near(a.grad_b_in, gb, "grad_b_in");
+  expect_near(a.grad_w_out, go, "grad_w_out");
+}
+
+template <class T>
+void test(Shape s) {
+  Arrays<T> one(s, 1);
+  one.run(s);
+  compare(s, one);
+  for (int n_threads : {2, 4}) {
+    s.n_threads = n_threads;
+    Arrays<T> several(s, 1);
+    several.run(s);
+    expect(several.equals(one), "the same with several threads");
+  }
+}
+
+void test_sizes() {
+  for (int a = 0; a <= static_cast<int>(Activation::linear); ++a)
+    for (bool node_output : {true, false})
+      for (Shape s : {Shape{0, 3, 3, 1, 2, 1, {}, {}, 1}, Shape{1, 1, 1, 1, 0, 1, {}, {}, 1}, Shape{5, 3, 130, 2, 3, 2, {}, {}, 1},
+                      Shape{67, 63, 7, 1, 4, 5, {}, {}, 1}, Shape{40, 200, 65, 3, 0, 37, {}, {}, 1},
+                      Shape{700, 19, 33, 1, 8, 1, {}, {}, 1}}) {
+        s.activation = static_cast<Activation>(a);
+        s.node_output = node_output;
+        test<float>(s);
+        test<double>(s);
+      }
+  // Large enough for several threads to take part.
+  test<float>({600, 136, 72, 1, 7, 1, Activation::gelu, true, 1});
+  test<double>({300, 130, 65, 3, 5, 2, Activation::silu, true, 1});
+}
+
+void test_concurrent_calls() {
+  const Shape shape{300, 128, 128, 1, 6, 1, Activation::gelu, true, 3};
+  Arrays<float> expected(shape, 1);
+  expected.run(shape);
+  std::vector<Arrays<float>> results(4, Arrays<float>(shape, 1));
+  std::vector<std::thread> threads;
+  for (auto& result : results)
+    threads.emplace_back([&result, &shape] {
+      for (int i = 0; i < 10; ++i) result.run(shape);
+    });
+  for (auto& thread : threads) thread.join();
+  for (const auto& result : results) expect(result.equals(expected), "the same in concurrent calls");
+}
+
+void test_errors() {
+  const auto throws = [](auto function) {
+    try {
+      function();
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+    return false;
+  };
+  expect(throws([] { fff::validate({1, 1, 1, 1, 31, 1, {}, true, 1}); }), "depth 31 is refused");
+  expect(throws([] { fff::validate({1, 0, 1, 1, 1, 1, {}, true, 1}); }), "hidden size 0 is refused");
+  expect(throws([] { fff::validate({int64_t{1} << 40, int64_t{1} << 40, 1, 1, 1, 1, {}, true, 1}); }), "overflow is refused");
+  const Shape shape{4, 8, 8, 1, 2, 1, Activation::gelu, true, 1};
+  Arrays<float> arrays(shape, 1);
+  arrays.run(shape);
+  arrays.leaf[2] = 4;
+  expect(throws([&] {
+           fff::backward<float>(shape, arrays.grad_y.data(), arrays.x.data(), arrays.w_in.data(), arrays.w_out.data(),
+                                arrays.leaf.data(), arrays.logits.data(), {arrays.grad_x.data(), nullptr, nullptr, nullptr});
+         }),
+         "a leaf out of range is refused");
+}
+
+}  // namespace
+
+int main() {
+  const char* wanted = std::getenv("ULTRAFASTBERT_ISA");
+  bool here = !wanted;
+  for (const auto& name : fff::available_instruction_sets()) here = here || name == wanted;
+  if (!here) return 77;  // skipped: not an instruction set of this machine
+  test_sizes();
+  test_concurrent_calls();
+  test_errors();
+  std::printf("%s: %d failures\n", fff::instruction_set().c_str(), n_failures);
+  return n_failures > 0;
+}
