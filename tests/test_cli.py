@@ -182,6 +182,7 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
     from ultrafastbert import quickstart
 
     monkeypatch.setattr(quickstart, "GLUE_TASKS", ("cola",))
+    monkeypatch.setattr(quickstart, "LAYER_TOKENS", (1, 8))
     glue = tmp_path / "glue" / "cola"
     glue.mkdir(parents=True)
     for split in ("train", "validation"):

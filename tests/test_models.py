@@ -24,6 +24,9 @@ FFN = {
 }
 
 
+ROTARY = {"position_embedding_type": "rotary"}
+
+
 def tiny(ffn_type="fff", **options):
     sizes = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     options = {"classifier_hidden_size": 16, **sizes, **FFN[ffn_type], **options}
@@ -46,8 +49,9 @@ def build(model_class, *args, **options):
 
 @pytest.mark.parametrize("ffn_type", FFN)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_padding_changes_nothing(ffn_type, attention):
-    model = build(UltraFastBertModel, ffn_type)
+@pytest.mark.parametrize("positions", ["scaled_sinusoidal", "rotary"])
+def test_padding_changes_nothing(ffn_type, attention, positions):
+    model = build(UltraFastBertModel, ffn_type, position_embedding_type=positions)
     model.set_attn_implementation(attention)
     ids, mask = batch()
     padded = model(ids, mask).last_hidden_state
@@ -77,6 +81,18 @@ def test_encoder_moves_from_pretraining_to_classification(tmp_path):
     for name, tensor in model.model.state_dict().items():
         assert torch.equal(tensor, classifier.model.state_dict()[name]), name
     assert classifier(*batch()).logits.shape == (3, 3)
+
+
+def test_rotary_positions_are_relative(tmp_path):
+    model = build(UltraFastBertModel, position_embedding_type="rotary")
+    ids, mask = batch()
+    expected = model(ids, mask).last_hidden_state
+    positions = torch.arange(10).expand(3, 10)
+    torch.testing.assert_close(model(ids, mask, positions + 100).last_hidden_state, expected)
+    assert not torch.allclose(model(ids, mask, positions * 2).last_hidden_state, expected)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path).eval()
+    assert torch.equal(loaded(ids, mask).last_hidden_state, expected)
 
 
 def test_decoder_is_tied():
@@ -178,6 +194,8 @@ def test_published_size():
         ({"hidden_act": "swish"}, "activation='swish'"),
         ({"classifier_pooling": "max"}, "classifier_pooling='max'"),
         ({"vocab_size": 0}, "vocab_size=0"),
+        ({"position_embedding_type": "learned"}, "position_embedding_type='learned'"),
+        ({"hidden_size": 9, "num_attention_heads": 3, **ROTARY}, "even head size, not 3"),
         ({"num_hidden_layers": -1}, "num_hidden_layers=-1"),
     ],
 )

@@ -25,6 +25,8 @@ from ultrafastbert.report import write_report
 # GLUE tasks that are small enough for a first look.
 GLUE_TASKS = ("cola", "mrpc", "rte", "stsb")
 LIBRARY_TASK = "library"
+# Tokens of a call in the benchmark of the layer.
+LAYER_TOKENS = (1, 128, 4096)
 
 Status = Callable[[str], None]
 
@@ -216,7 +218,7 @@ def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: St
 
     trained = UltraFastBertConfig.from_pretrained(model)
     if not _rows(path, "layer"):
-        layer = LayerBenchConfig(n_tokens=(1, 128, 4096), seconds=config.bench_seconds)
+        layer = LayerBenchConfig(n_tokens=LAYER_TOKENS, seconds=config.bench_seconds)
         _write_once(path, bench_layer(layer, progress))
     if not _rows(path, "model"):
         whole = ModelBenchConfig(trained, seconds=config.bench_seconds)

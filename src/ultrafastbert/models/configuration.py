@@ -8,6 +8,7 @@ from ultrafastbert import ops, tree
 from ultrafastbert.activations import check_activation
 
 FFN_TYPES = ("fff", "ff", "glu", "none")
+POSITIONS = ("scaled_sinusoidal", "rotary")
 POOLERS = ("mean", "cls")
 
 
@@ -27,6 +28,8 @@ class UltraFastBertConfig(PreTrainedConfig):
         tree_depth, n_trees, leaf_size, node_output, shared_size: the `fff` type, see
             `ultrafastbert.FastFeedForward`.
         hidden_act: activation of the FF layer, see `ultrafastbert.activations`.
+        position_embedding_type: `scaled_sinusoidal` added to the words (crammedBERT), or `rotary`
+            in attention (arXiv 2104.09864), which learns from far fewer tokens.
         max_position_embeddings: longest input, in tokens.
         hidden_dropout_prob, attention_probs_dropout_prob: dropout after the embedding and on each
             sublayer's output, and on attention weights.
@@ -55,6 +58,7 @@ class UltraFastBertConfig(PreTrainedConfig):
     node_output: bool = True
     shared_size: int = 0
     hidden_act: str = "gelu"
+    position_embedding_type: str = "scaled_sinusoidal"
     max_position_embeddings: int = 128
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
@@ -80,9 +84,17 @@ class UltraFastBertConfig(PreTrainedConfig):
                 f"num_attention_heads={self.num_attention_heads}"
             )
         _check_choice("ffn_type", self.ffn_type, FFN_TYPES)
+        _check_choice("position_embedding_type", self.position_embedding_type, POSITIONS)
+        if self.position_embedding_type == "rotary" and self.head_size % 2:
+            raise ValueError(f"rotary positions need an even head size, not {self.head_size}")
         _check_choice("classifier_pooling", self.classifier_pooling, POOLERS)
         check_activation(self.hidden_act)
         ops.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
+
+    @property
+    def head_size(self) -> int:
+        """Size of a token in one attention head."""
+        return self.hidden_size // self.num_attention_heads
 
     @property
     def ffn_name(self) -> str:

@@ -33,8 +33,18 @@ def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :hidden_size]
 
 
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn pairs of a query's or key's elements: x (B, heads, S, h), angles (..., S, h / 2).
+
+    Element i is paired with i + h / 2 (arXiv 2104.09864, section 3.4.2).
+    """
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
 class UltraFastBertEmbeddings(nn.Module):
-    """Word vectors plus scaled sinusoidal positions, normalised: (B, S) -> (B, S, H)."""
+    """Word vectors, plus scaled sinusoidal positions, normalised: (B, S) -> (B, S, H)."""
 
     sinusoids: Tensor
     word_embeddings: nn.Module
@@ -42,13 +52,14 @@ class UltraFastBertEmbeddings(nn.Module):
     def __init__(self, config: UltraFastBertConfig):
         super().__init__()
         size = config.hidden_size
+        self.longest = config.max_position_embeddings
         self.word_embeddings = nn.Embedding(
             config.vocab_size, size, padding_idx=config.pad_token_id
         )
-        self.position_scale = nn.Parameter(torch.tensor([size**-0.5]))
-        self.register_buffer(
-            "sinusoids", sinusoids(config.max_position_embeddings, size), persistent=False
-        )
+        self.position_scale: nn.Parameter | None = None
+        if config.position_embedding_type == "scaled_sinusoidal":
+            self.position_scale = nn.Parameter(torch.tensor([size**-0.5]))
+            self.register_buffer("sinusoids", sinusoids(self.longest, size), persistent=False)
         self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -60,17 +71,18 @@ class UltraFastBertEmbeddings(nn.Module):
     ) -> Tensor:
         """Embed token numbers (B, S), or add positions to given vectors (B, S, H)."""
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        length, longest = words.shape[1], self.sinusoids.shape[0]
-        if length > longest:
+        length = words.shape[1]
+        if length > self.longest:
             raise ValueError(
-                f"the input has {length} tokens, but max_position_embeddings={longest}; "
+                f"the input has {length} tokens, but max_position_embeddings={self.longest}; "
                 "truncate it (tokenizer(..., truncation=True))"
             )
-        positions = (
-            self.sinusoids[:length] if position_ids is None else self.sinusoids[position_ids]
-        )
-        embeds = words + self.position_scale * positions.to(words.dtype)
-        return self.dropout(self.norm(embeds))
+        if self.position_scale is not None:
+            table = (
+                self.sinusoids[:length] if position_ids is None else self.sinusoids[position_ids]
+            )
+            words = words + self.position_scale * table.to(words.dtype)
+        return self.dropout(self.norm(words))
 
 
 def eager_attention_forward(
@@ -98,18 +110,27 @@ class UltraFastBertAttention(nn.Module):
     def __init__(self, config: UltraFastBertConfig):
         super().__init__()
         self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.head_dim = config.head_size
         self.is_causal = False
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        angles: Tensor | None = None,
+        **kwargs,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the attended states and, from the eager implementation, the weights."""
+        """Return the attended states and, from the eager implementation, the weights.
+
+        `angles` are those of rotary positions, None for others.
+        """
         shape = hidden_states.shape[:-1]
         qkv = self.qkv(hidden_states).view(*shape, 3, -1, self.head_dim)
         query, key, value = (part.transpose(1, 2) for part in qkv.unbind(dim=-3))
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -156,10 +177,15 @@ class UltraFastBertLayer(GradientCheckpointingLayer):
             self.ffn = build_feed_forward(config)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        angles: Tensor | None = None,
+        **kwargs,
     ) -> Tensor:
         """Add the sublayers' outputs to the residual stream."""
-        context, _ = self.attention(self.attention_norm(hidden_states), attention_mask, **kwargs)
+        normed = self.attention_norm(hidden_states)
+        context, _ = self.attention(normed, attention_mask, angles, **kwargs)
         hidden_states = hidden_states + self.dropout(context)
         if self.ffn is None:
             return hidden_states
@@ -187,7 +213,7 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
             init.normal_(module.w_in, std=self.config.initializer_range)
             init.normal_(module.w_out, std=self.config.initializer_range)
             init.zeros_(module.b_in)
-        elif isinstance(module, UltraFastBertEmbeddings):
+        elif isinstance(module, UltraFastBertEmbeddings) and module.position_scale is not None:
             init.constant_(module.position_scale, self.config.hidden_size**-0.5)
             n_positions, hidden_size = module.sinusoids.shape
             init.copy_(module.sinusoids, sinusoids(n_positions, hidden_size))
@@ -242,9 +268,22 @@ class UltraFastBertModel(UltraFastBertPreTrainedModel):
         mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
         )
+        angles = self._rotary_angles(hidden_states, position_ids)
         for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, **kwargs)
+            hidden_states = layer(hidden_states, mask, angles, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+
+    def _rotary_angles(self, hidden_states: Tensor, position_ids: Tensor | None) -> Tensor | None:
+        """Return the angle of each position and pair of elements: ([B, 1,] S, h / 2), or None."""
+        if self.config.position_embedding_type != "rotary":
+            return None
+        device, size = hidden_states.device, self.config.head_size
+        frequency = 10000.0 ** (-torch.arange(0, size, 2, device=device) / size)
+        if position_ids is None:
+            position_ids = torch.arange(hidden_states.shape[1], device=device)
+        else:
+            position_ids = position_ids.unsqueeze(1)
+        return position_ids.unsqueeze(-1) * frequency
 
 
 class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):

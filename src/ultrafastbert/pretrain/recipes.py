@@ -95,6 +95,7 @@ def small(ffn: str = "1x7x32", vocab_size: int = 8192, **changes: Any) -> Pretra
         num_attention_heads=4,
         classifier_hidden_size=256,
         initializer_range=256**-0.5,  # at 0.02, positions would outweigh words at the start
+        position_embedding_type="rotary",
         **parse_ffn(ffn),
         **NO_DROPOUT,
     )
@@ -116,6 +117,7 @@ def tiny(ffn: str = "1x5x16", vocab_size: int = 4096, **changes: Any) -> Pretrai
         num_attention_heads=2,
         classifier_hidden_size=128,
         initializer_range=128**-0.5,
+        position_embedding_type="rotary",
         **parse_ffn(ffn),
         **NO_DROPOUT,
     )
