@@ -1,7 +1,8 @@
 // Activations and their derivatives, branch-free so that compilers vectorise the loops over them.
 //
-// Included by kernels_impl.h, once per instruction set. float is computed in double, with approximations
-// whose relative error (2e-9) is far below float's rounding; double uses the C library.
+// Included by kernels_impl.h, once per instruction set. float is computed in double, with
+// approximations whose relative error (2e-9) is far below float's rounding; double uses the C
+// library.
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -37,7 +38,8 @@ template <>
 struct Functions<float> {
   // exp(x) - 1 = scale - 1 + scale * fraction, scale a power of two; x within -700..700
   static double fraction(double x, double& scale) {
-    const double shifter = 6755399441055744.0;  // 1.5 * 2^52: the sum's low bits are x / ln 2 rounded to an integer
+    const double shifter =
+        6755399441055744.0;  // 1.5 * 2^52: the sum's low bits are x / ln 2 rounded to an integer
     const double shifted = multiply_add(x, 1.4426950408889634, shifter);
     const double r = multiply_add(shifted - shifter, -0.6931471805599453, x);
     uint64_t bits;
@@ -73,11 +75,13 @@ struct Functions<float> {
     return copysign(-minus / (2 + minus), x);
   }
 
-  // Phi(-x) = exp(-x^2 / 2) g(x) / (1 + x) for x >= 0, g a Chebyshev fit in (x - 3) / (x + 3), relative error 1.9e-9.
+  // Phi(-x) = exp(-x^2 / 2) g(x) / (1 + x) for x >= 0, g a Chebyshev fit in (x - 3) / (x + 3),
+  // relative error 1.9e-9.
   static double normal(double z, double& density) {
     const double e = exp(-0.5 * z * z);
     const double x = fabs(z);
-    const double bounded = x > 1e6 ? 1e6 : x;  // exp is 0 long before: keeps infinity out of the quotient
+    const double bounded =
+        x > 1e6 ? 1e6 : x;  // exp is 0 long before: keeps infinity out of the quotient
     const double t = (bounded - 3) / (bounded + 3);
     double g = -1.2082425945878997e-5;
     g = multiply_add(g, t, 7.881460044188655e-7);
@@ -144,7 +148,8 @@ template <class T>
 void activate(Activation activation, int64_t n, const T* z, T* value, T* slope) {
   switch (activation) {
     case Activation::gelu: return activate_as<T, Activation::gelu>(n, z, value, slope);
-    case Activation::gelu_pytorch_tanh: return activate_as<T, Activation::gelu_pytorch_tanh>(n, z, value, slope);
+    case Activation::gelu_pytorch_tanh:
+      return activate_as<T, Activation::gelu_pytorch_tanh>(n, z, value, slope);
     case Activation::relu: return activate_as<T, Activation::relu>(n, z, value, slope);
     case Activation::silu: return activate_as<T, Activation::silu>(n, z, value, slope);
     case Activation::tanh: return activate_as<T, Activation::tanh>(n, z, value, slope);

@@ -7,10 +7,10 @@
 
 namespace fff {
 
-#define FFF_DECLARE(name)       \
-  namespace name {              \
-  template <class T>            \
-  Kernels<T> table();           \
+#define FFF_DECLARE(name)                          \
+  namespace name {                                 \
+  template <class T>                               \
+  Kernels<T> table();                              \
   extern template Kernels<float> table<float>();   \
   extern template Kernels<double> table<double>(); \
   }
@@ -29,12 +29,15 @@ namespace {
 struct InstructionSet {
   std::string name;
   bool (*on_this_processor)();
-  Kernels<float> single;
-  Kernels<double> twofold;
+  // Functions, since code of a set that the processor lacks must not even build the table.
+  Kernels<float> (*single)();
+  Kernels<double> (*twofold)();
 };
 
-#define FFF_SET(name, condition) \
-  InstructionSet { #name, [] { return static_cast<bool>(condition); }, name::table<float>(), name::table<double>() }
+#define FFF_SET(name, condition)                                                                \
+  InstructionSet {                                                                              \
+    #name, [] { return static_cast<bool>(condition); }, name::table<float>, name::table<double> \
+  }
 
 const std::vector<InstructionSet>& compiled_sets() {
   static const std::vector<InstructionSet> sets = {
@@ -59,7 +62,8 @@ const InstructionSet& choose() {
     if (!wanted || !*wanted || set.name == wanted) return set;
     names += (names.empty() ? "" : ", ") + set.name;
   }
-  throw std::invalid_argument("ULTRAFASTBERT_ISA='" + std::string(wanted) + "' is not an instruction set of this machine; choose one of " +
+  throw std::invalid_argument("ULTRAFASTBERT_ISA='" + std::string(wanted) +
+                              "' is not an instruction set of this machine; choose one of " +
                               names + ", or unset it");
 }
 
@@ -81,12 +85,14 @@ std::vector<std::string> available_instruction_sets() {
 
 template <>
 const Kernels<float>& kernels<float>() {
-  return chosen().single;
+  static const Kernels<float> table = chosen().single();
+  return table;
 }
 
 template <>
 const Kernels<double>& kernels<double>() {
-  return chosen().twofold;
+  static const Kernels<double> table = chosen().twofold();
+  return table;
 }
 
 }  // namespace fff

@@ -1,4 +1,5 @@
-// Forward and backward: how tokens are cut into blocks, sorted and shared among threads. Inner loops are in kernels_impl.h.
+// Forward and backward: how tokens are cut into blocks, sorted and shared among threads. Inner
+// loops are in kernels_impl.h.
 #include "fff.h"
 
 #include <algorithm>
@@ -18,8 +19,9 @@ namespace {
 
 // A thread is worth waking for this many multiply-adds (some 20 us of work).
 constexpr double work_per_thread = 1 << 18;
-// Tokens computed together. All of them, so that tokens which share a leaf meet and each weight is fetched once; but few if
-// there are several small trees: then rows of x and y stay in the second-level cache from tree to tree, and so do the trees.
+// Tokens computed together. All of them, so that tokens which share a leaf meet and each weight is
+// fetched once; but few if there are several small trees: then rows of x and y stay in the
+// second-level cache from tree to tree, and so do the trees.
 constexpr int64_t small_block = 128, rows_of_small_tree = 512;
 // Bounds of the tokens that one task takes from a block.
 constexpr int64_t least_slice = 16, largest_slice = 512;
@@ -41,27 +43,32 @@ int useful_threads(const Shape& shape, int64_t extra_work = 0) {
 }
 
 int64_t tokens_per_block(const Shape& shape, int n_threads) {
-  if (shape.n_trees == 1 || shape.n_rows() > rows_of_small_tree) return std::max<int64_t>(shape.n_tokens, 1);
+  if (shape.n_trees == 1 || shape.n_rows() > rows_of_small_tree)
+    return std::max<int64_t>(shape.n_tokens, 1);
   return std::clamp(ceil_divide(shape.n_tokens, 4 * int64_t{n_threads}), least_slice, small_block);
 }
 
-// Some tokens on their way through one tree after the other. The n_threads threads share the work on each step.
+// Some tokens on their way through one tree after the other. The n_threads threads share the work
+// on each step.
 struct Block {
   int64_t begin;
   int64_t n;
   int n_threads;
   std::vector<int64_t> order, sorted, node, start;
 
-  Block(int64_t first, int64_t size, int threads) : begin(first), n(size), n_threads(threads), order(n), sorted(n), node(n) {}
+  Block(int64_t first, int64_t size, int threads)
+      : begin(first), n(size), n_threads(threads), order(n), sorted(n), node(n) {}
 
   void enter_tree() {
     std::iota(order.begin(), order.end(), int64_t{0});
     std::fill(node.begin(), node.end(), int64_t{0});
   }
 
-  // Stable counting sort by node, all of them on `level`; places that share the leading bits count as one.
+  // Stable counting sort by node, all of them on `level`; places that share the leading bits count
+  // as one.
   void sort(int64_t level) {
-    const int64_t bits = std::min(level, sort_bits), shift = level - bits, first = (int64_t{1} << level) - 1;
+    const int64_t bits = std::min(level, sort_bits), shift = level - bits,
+                  first = (int64_t{1} << level) - 1;
     if (n == 1 || level == 0) return;
     start.assign((int64_t{1} << bits) + 1, 0);
     for (int64_t t : order) ++start[((node[t] - first) >> shift) + 1];
@@ -73,7 +80,8 @@ struct Block {
   // Calls function(first, n) for slices of the block.
   template <class Function>
   void for_each_slice(Function function) const {
-    const int64_t size = std::clamp(ceil_divide(n, 4 * int64_t{n_threads}), least_slice, largest_slice);
+    const int64_t size =
+        std::clamp(ceil_divide(n, 4 * int64_t{n_threads}), least_slice, largest_slice);
     parallel_for(ceil_divide(n, size), n_threads,
                  [&](int64_t i) { function(i * size, std::min(size, n - i * size)); });
   }
@@ -81,7 +89,8 @@ struct Block {
 
 template <class Function>
 void for_each_block(const Shape& shape, int n_threads, Function function) {
-  const int64_t size = tokens_per_block(shape, n_threads), n_blocks = ceil_divide(shape.n_tokens, size);
+  const int64_t size = tokens_per_block(shape, n_threads),
+                n_blocks = ceil_divide(shape.n_tokens, size);
   parallel_for(n_blocks, n_threads, [&](int64_t i) {
     Block block(i * size, std::min(size, shape.n_tokens - i * size), n_blocks > 1 ? 1 : n_threads);
     function(block);
@@ -89,10 +98,12 @@ void for_each_block(const Shape& shape, int n_threads, Function function) {
 }
 
 template <class T>
-void route_block(const Shape& shape, Block& block, const T* x, const T* w_in, const T* b_in, T* logits) {
+void route_block(const Shape& shape, Block& block, const T* x, const T* w_in, const T* b_in,
+                 T* logits) {
   const auto route_steps = [&](int64_t first, int64_t last) {
     block.for_each_slice([&](int64_t i, int64_t n) {
-      kernels<T>().route({&shape, x, w_in, b_in, first, last, block.node.data(), logits}, {block.order.data() + i, n});
+      kernels<T>().route({&shape, x, w_in, b_in, first, last, block.node.data(), logits},
+                         {block.order.data() + i, n});
     });
   };
   const int64_t top = block.n > 1 && shape.depth > top_levels ? top_levels : 0;
@@ -104,24 +115,27 @@ void route_block(const Shape& shape, Block& block, const T* x, const T* w_in, co
 }
 
 template <class T>
-void forward_block(const Shape& shape, Block& block, const T* x, const T* w_in, const T* b_in, const T* w_out, T* y,
-                   int64_t* leaf, T* logits) {
+void forward_block(const Shape& shape, Block& block, const T* x, const T* w_in, const T* b_in,
+                   const T* w_out, T* y, int64_t* leaf, T* logits) {
   const int64_t n_rows = shape.n_rows(), n_slots = shape.n_slots(), n_trees = shape.n_trees;
   std::vector<T> z(block.n * n_slots), value(block.n * n_slots);
   for (int64_t k = 0; k < n_trees; ++k) {
-    route_block(shape, block, x + block.begin * shape.hidden_size, w_in + k * n_rows * shape.hidden_size, b_in + k * n_rows,
-                z.data());
+    route_block(shape, block, x + block.begin * shape.hidden_size,
+                w_in + k * n_rows * shape.hidden_size, b_in + k * n_rows, z.data());
     block.for_each_slice([&](int64_t first, int64_t n) {
-      kernels<T>().activate(shape.activation, n * n_slots, z.data() + first * n_slots, value.data() + first * n_slots, nullptr);
+      kernels<T>().activate(shape.activation, n * n_slots, z.data() + first * n_slots,
+                            value.data() + first * n_slots, nullptr);
       for (int64_t t = first; t < first + n; ++t) {
         const int64_t i = (block.begin + t) * n_trees + k;
         leaf[i] = block.node[t] - shape.n_nodes();
         std::copy_n(z.data() + t * n_slots, n_slots, logits + i * n_slots);
       }
     });
-    const PathProduct<T> product{&shape, w_out + k * n_rows * shape.output_size, shape.output_size, block.node.data()};
+    const PathProduct<T> product{&shape, w_out + k * n_rows * shape.output_size, shape.output_size,
+                                 block.node.data()};
     block.for_each_slice([&](int64_t i, int64_t n) {
-      kernels<T>().path_sums(product, {block.order.data() + i, n}, value.data(), k > 0, y + block.begin * shape.output_size);
+      kernels<T>().path_sums(product, {block.order.data() + i, n}, value.data(), k > 0,
+                             y + block.begin * shape.output_size);
     });
   }
 }
@@ -134,8 +148,9 @@ struct SlotValues {
 
 // The part of backward that is separate for each token: the gradients of logits and of x.
 template <class T>
-void backward_block(const Shape& shape, Block& block, const T* grad_y, const T* w_in, const T* w_out, const int64_t* leaf,
-                    const T* logits, bool needs_dz, SlotValues<T>& slots, T* grad_x) {
+void backward_block(const Shape& shape, Block& block, const T* grad_y, const T* w_in,
+                    const T* w_out, const int64_t* leaf, const T* logits, bool needs_dz,
+                    SlotValues<T>& slots, T* grad_x) {
   const int64_t n_rows = shape.n_rows(), n_slots = shape.n_slots(), n_trees = shape.n_trees;
   std::vector<T> z(block.n * n_slots), slope(block.n * n_slots);
   for (int64_t k = 0; k < n_trees; ++k) {
@@ -148,14 +163,16 @@ void backward_block(const Shape& shape, Block& block, const T* grad_y, const T* 
         std::copy_n(logits + i * n_slots, n_slots, z.data() + t * n_slots);
       }
       const int64_t from = first * n_slots;
-      kernels<T>().activate(shape.activation, n * n_slots, z.data() + from, slots.value.data() + offset + from,
-                            slope.data() + from);
+      kernels<T>().activate(shape.activation, n * n_slots, z.data() + from,
+                            slots.value.data() + offset + from, slope.data() + from);
     });
     if (!needs_dz) continue;
     block.sort(shape.depth);
     T* dz = slots.dz.data() + offset;
-    const PathProduct<T> out{&shape, w_out + k * n_rows * shape.output_size, shape.output_size, block.node.data()};
-    const PathProduct<T> in{&shape, w_in + k * n_rows * shape.hidden_size, shape.hidden_size, block.node.data()};
+    const PathProduct<T> out{&shape, w_out + k * n_rows * shape.output_size, shape.output_size,
+                             block.node.data()};
+    const PathProduct<T> in{&shape, w_in + k * n_rows * shape.hidden_size, shape.hidden_size,
+                            block.node.data()};
     block.for_each_slice([&](int64_t first, int64_t n) {
       const Tokens tokens{block.order.data() + first, n};
       kernels<T>().path_dots(out, tokens, grad_y + block.begin * shape.output_size, dz);
@@ -163,7 +180,8 @@ void backward_block(const Shape& shape, Block& block, const T* grad_y, const T* 
         const int64_t from = block.order[i] * n_slots;
         for (int64_t s = from + shape.first_slot(); s < from + n_slots; ++s) dz[s] *= slope[s];
       }
-      if (grad_x) kernels<T>().path_sums(in, tokens, dz, k > 0, grad_x + block.begin * shape.hidden_size);
+      if (grad_x)
+        kernels<T>().path_sums(in, tokens, dz, k > 0, grad_x + block.begin * shape.hidden_size);
     });
   }
 }
@@ -204,13 +222,16 @@ struct Sorting {
 };
 
 template <class T>
-void zero_unvisited(const Shape& shape, const Sorting& sorting, int64_t k, int64_t first_row, const Gradients<T>& gradients) {
+void zero_unvisited(const Shape& shape, const Sorting& sorting, int64_t k, int64_t first_row,
+                    const Gradients<T>& gradients) {
   const int64_t n_rows = shape.n_rows(), last = std::min(first_row + rows_per_task, n_rows);
   for (int64_t r = first_row; r < last; ++r) {
     if (sorting.visited(shape, k, r)) continue;
     const int64_t i = k * n_rows + r;
-    if (gradients.w_in) std::fill_n(gradients.w_in + i * shape.hidden_size, shape.hidden_size, T(0));
-    if (gradients.w_out) std::fill_n(gradients.w_out + i * shape.output_size, shape.output_size, T(0));
+    if (gradients.w_in)
+      std::fill_n(gradients.w_in + i * shape.hidden_size, shape.hidden_size, T(0));
+    if (gradients.w_out)
+      std::fill_n(gradients.w_out + i * shape.output_size, shape.output_size, T(0));
   }
 }
 
@@ -228,11 +249,12 @@ void bias_gradient(const Shape& shape, const Sorting& sorting, int64_t k, const 
     double* leaf_sums = sums.data() + shape.n_nodes() + leaf[i] * shape.leaf_size;
     for (int64_t r = 0; r < shape.leaf_size; ++r) leaf_sums[r] += from[shape.depth + r];
   }
-  std::transform(sums.begin(), sums.end(), grad_b + k * n_rows, [](double s) { return static_cast<T>(s); });
+  std::transform(sums.begin(), sums.end(), grad_b + k * n_rows,
+                 [](double s) { return static_cast<T>(s); });
 }
 
-// Asks for large pages under a gradient, whose memory is as a rule fresh: else the first touch of each 4 KB is a fault, and
-// these take longer than the sums.
+// Asks for large pages under a gradient, whose memory is as a rule fresh: else the first touch of
+// each 4 KB is a fault, and these take longer than the sums.
 template <class T>
 void advise_large_pages(T* gradient, int64_t n) {
 #ifdef __linux__
@@ -246,25 +268,29 @@ void advise_large_pages(T* gradient, int64_t n) {
 }
 
 template <class T>
-void weight_gradients(const Shape& shape, int n_threads, const T* grad_y, const T* x, const int64_t* leaf,
-                      const SlotValues<T>& slots, const Gradients<T>& gradients) {
+void weight_gradients(const Shape& shape, int n_threads, const T* grad_y, const T* x,
+                      const int64_t* leaf, const SlotValues<T>& slots,
+                      const Gradients<T>& gradients) {
   Sorting sorting(shape);
   parallel_for(shape.n_trees, n_threads, [&](int64_t k) { sorting.sort_tree(shape, k, leaf); });
 
-  const int64_t n_rows = shape.n_rows(), n_slots = shape.n_slots(), columns = kernels<T>().column_block;
+  const int64_t n_rows = shape.n_rows(), n_slots = shape.n_slots(),
+                columns = kernels<T>().column_block;
   advise_large_pages(gradients.w_in, shape.n_trees * n_rows * shape.hidden_size);
   advise_large_pages(gradients.w_out, shape.n_trees * n_rows * shape.output_size);
   const int64_t in_blocks = gradients.w_in ? ceil_divide(shape.hidden_size, columns) : 0;
   const int64_t out_blocks = gradients.w_out ? ceil_divide(shape.output_size, columns) : 0;
-  const int64_t zero_blocks = ceil_divide(n_rows, rows_per_task), bias_blocks = gradients.b_in ? 1 : 0;
+  const int64_t zero_blocks = ceil_divide(n_rows, rows_per_task),
+                bias_blocks = gradients.b_in ? 1 : 0;
   const int64_t tasks_per_tree = in_blocks + out_blocks + zero_blocks + bias_blocks;
   parallel_for(shape.n_trees * tasks_per_tree, n_threads, [&](int64_t task) {
     const int64_t k = task / tasks_per_tree, offset = k * shape.n_tokens;
-    const auto sum_rows = [&](const std::vector<T>& coefficient, const T* source, int64_t c, int64_t block, T* sums) {
+    const auto sum_rows = [&](const std::vector<T>& coefficient, const T* source, int64_t c,
+                              int64_t block, T* sums) {
       const bool stream = n_rows * c * static_cast<int64_t>(sizeof(T)) > streamed_bytes;
       kernels<T>().row_sums({&shape, sorting.token.data() + offset, sorting.leaf.data() + offset,
-                             coefficient.data() + offset * n_slots, source, c, block * columns, stream,
-                             sums + k * n_rows * c});
+                             coefficient.data() + offset * n_slots, source, c, block * columns,
+                             stream, sums + k * n_rows * c});
     };
     int64_t i = task % tasks_per_tree;
     if (i < in_blocks) return sum_rows(slots.dz, x, shape.hidden_size, i, gradients.w_in);
@@ -281,15 +307,17 @@ void check_leaves(const Shape& shape, const int64_t* leaf) {
   const int64_t n = shape.n_tokens * shape.n_trees;
   for (int64_t i = 0; i < n; ++i) {
     if (leaf[i] < 0 || leaf[i] >= shape.n_leaves())
-      throw std::invalid_argument("leaf holds " + std::to_string(leaf[i]) + ", which is not within 0.." +
-                                  std::to_string(shape.n_leaves() - 1) + "; pass what forward returned");
+      throw std::invalid_argument(
+          "leaf holds " + std::to_string(leaf[i]) + ", which is not within 0.." +
+          std::to_string(shape.n_leaves() - 1) + "; pass what forward returned");
   }
 }
 
 void check_size(const char* name, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most)
-    throw std::invalid_argument(std::string(name) + "=" + std::to_string(value) + " must be within " + std::to_string(least) +
-                                ".." + std::to_string(most));
+    throw std::invalid_argument(std::string(name) + "=" + std::to_string(value) +
+                                " must be within " + std::to_string(least) + ".." +
+                                std::to_string(most));
 }
 
 }  // namespace
@@ -307,11 +335,13 @@ void validate(const Shape& shape) {
   const double trees = static_cast<double>(shape.n_trees);
   const double largest = std::max({trees * shape.n_rows() * columns, columns * shape.n_tokens,
                                    trees * shape.n_slots() * shape.n_tokens});
-  if (largest > static_cast<double>(most)) throw std::invalid_argument("the sizes exceed the address space; make them smaller");
+  if (largest > static_cast<double>(most))
+    throw std::invalid_argument("the sizes exceed the address space; make them smaller");
 }
 
 template <class T>
-void forward(const Shape& shape, const T* x, const T* w_in, const T* b_in, const T* w_out, T* y, int64_t* leaf, T* logits) {
+void forward(const Shape& shape, const T* x, const T* w_in, const T* b_in, const T* w_out, T* y,
+             int64_t* leaf, T* logits) {
   validate(shape);
   for_each_block(shape, useful_threads(shape), [&](Block& block) {
     forward_block(shape, block, x, w_in, b_in, w_out, y, leaf, logits);
@@ -319,13 +349,14 @@ void forward(const Shape& shape, const T* x, const T* w_in, const T* b_in, const
 }
 
 template <class T>
-void backward(const Shape& shape, const T* grad_y, const T* x, const T* w_in, const T* w_out, const int64_t* leaf,
-              const T* logits, const Gradients<T>& gradients) {
+void backward(const Shape& shape, const T* grad_y, const T* x, const T* w_in, const T* w_out,
+              const int64_t* leaf, const T* logits, const Gradients<T>& gradients) {
   validate(shape);
   check_leaves(shape, leaf);
   const bool needs_dz = gradients.x || gradients.w_in || gradients.b_in;
   const bool needs_weights = gradients.w_in || gradients.b_in || gradients.w_out;
-  const int64_t n_weights = shape.n_trees * shape.n_rows() * (shape.hidden_size + shape.output_size);
+  const int64_t n_weights =
+      shape.n_trees * shape.n_rows() * (shape.hidden_size + shape.output_size);
   const int n_threads = useful_threads(shape, needs_weights ? n_weights : 0);
   const int64_t size = shape.n_trees * shape.n_tokens * shape.n_slots();
   SlotValues<T> slots{std::vector<T>(size), std::vector<T>(needs_dz ? size : 0)};
@@ -335,11 +366,13 @@ void backward(const Shape& shape, const T* grad_y, const T* x, const T* w_in, co
   if (needs_weights) weight_gradients(shape, n_threads, grad_y, x, leaf, slots, gradients);
 }
 
-template void forward(const Shape&, const float*, const float*, const float*, const float*, float*, int64_t*, float*);
-template void forward(const Shape&, const double*, const double*, const double*, const double*, double*, int64_t*, double*);
-template void backward(const Shape&, const float*, const float*, const float*, const float*, const int64_t*, const float*,
-                       const Gradients<float>&);
-template void backward(const Shape&, const double*, const double*, const double*, const double*, const int64_t*,
-                       const double*, const Gradients<double>&);
+template void forward(const Shape&, const float*, const float*, const float*, const float*, float*,
+                      int64_t*, float*);
+template void forward(const Shape&, const double*, const double*, const double*, const double*,
+                      double*, int64_t*, double*);
+template void backward(const Shape&, const float*, const float*, const float*, const float*,
+                       const int64_t*, const float*, const Gradients<float>&);
+template void backward(const Shape&, const double*, const double*, const double*, const double*,
+                       const int64_t*, const double*, const Gradients<double>&);
 
 }  // namespace fff

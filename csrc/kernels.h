@@ -1,4 +1,5 @@
-// The inner loops, compiled once per instruction set: what fff.cpp calls through a table of functions.
+// The inner loops, compiled once per instruction set: what fff.cpp calls through a table of
+// functions.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,9 @@ struct Tokens {
   int64_t n;
 };
 
-// Walks tokens through the steps first_step..last_step-1 of one tree: step l < D computes the logit of the node at level l
-// and moves on to its child, step D computes the logits of the leaf's rows. node[t] is the place of token t in heap order.
+// Walks tokens through the steps first_step..last_step-1 of one tree: step l < D computes the logit
+// of the node at level l and moves on to its child, step D computes the logits of the leaf's rows.
+// node[t] is the place of token t in heap order.
 template <class T>
 struct Route {
   const Shape* shape;
@@ -58,7 +60,8 @@ struct Kernels {
   // out[t, s] = weight[row of slot s] . source[t]
   void (*path_dots)(const PathProduct<T>& product, Tokens tokens, const T* source, T* out);
   // out[t] (+)= sum over s of coefficient[t, s] * weight[row of slot s]
-  void (*path_sums)(const PathProduct<T>& product, Tokens tokens, const T* coefficient, bool add, T* out);
+  void (*path_sums)(const PathProduct<T>& product, Tokens tokens, const T* coefficient, bool add,
+                    T* out);
   void (*row_sums)(const RowSums<T>& sums);
   int64_t column_block;
 };

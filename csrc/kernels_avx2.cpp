@@ -19,7 +19,8 @@ struct Simd<float> {
   static constexpr int block_vectors = 8;
 
   static __m256i mask(int64_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   static Vector zero() { return _mm256_setzero_ps(); }
   static Vector broadcast(float s) { return _mm256_set1_ps(s); }
@@ -45,7 +46,9 @@ struct Simd<double> {
   static constexpr int dot_rows = 2;
   static constexpr int block_vectors = 8;
 
-  static __m256i mask(int64_t n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+  static __m256i mask(int64_t n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
   static Vector zero() { return _mm256_setzero_pd(); }
   static Vector broadcast(double s) { return _mm256_set1_pd(s); }
   static Vector load(const double* p) { return _mm256_loadu_pd(p); }

@@ -1,4 +1,5 @@
-// The Python module ultrafastbert._native. Arrays come as addresses: the cheapest call, and no dependency on PyTorch.
+// The Python module ultrafastbert._native. Arrays come as addresses: the cheapest call, and no
+// dependency on PyTorch.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -21,44 +22,61 @@ void check_given(const char* name, Address address) {
   if (!address) throw std::invalid_argument(std::string(name) + " is a null pointer");
 }
 
-fff::Shape make_shape(int64_t n_tokens, int64_t hidden_size, int64_t output_size, int64_t n_trees, int64_t depth,
-                      int64_t leaf_size, int activation, bool node_output, int n_threads) {
+fff::Shape make_shape(int64_t n_tokens, int64_t hidden_size, int64_t output_size, int64_t n_trees,
+                      int64_t depth, int64_t leaf_size, int activation, bool node_output,
+                      int n_threads) {
   if (activation < 0 || activation > static_cast<int>(fff::Activation::linear))
-    throw std::invalid_argument("activation=" + std::to_string(activation) + " must be within 0..5");
-  const fff::Shape shape{n_tokens,  hidden_size, output_size, n_trees, depth, leaf_size, static_cast<fff::Activation>(activation),
-                         node_output, n_threads};
+    throw std::invalid_argument("activation=" + std::to_string(activation) +
+                                " must be within 0..5");
+  const fff::Shape shape{n_tokens,
+                         hidden_size,
+                         output_size,
+                         n_trees,
+                         depth,
+                         leaf_size,
+                         static_cast<fff::Activation>(activation),
+                         node_output,
+                         n_threads};
   fff::validate(shape);
   return shape;
 }
 
 template <class T>
-void forward(const fff::Shape& shape, Address x, Address w_in, Address b_in, Address w_out, Address y, Address leaf,
-             Address logits) {
+void forward(const fff::Shape& shape, Address x, Address w_in, Address b_in, Address w_out,
+             Address y, Address leaf, Address logits) {
   if (shape.n_tokens == 0) return;
-  for (Address a : {x, w_in, b_in, w_out, y, leaf, logits}) check_given("an argument of forward", a);
+  for (Address a : {x, w_in, b_in, w_out, y, leaf, logits})
+    check_given("an argument of forward", a);
   nb::gil_scoped_release release;
-  fff::forward<T>(shape, pointer<const T>(x), pointer<const T>(w_in), pointer<const T>(b_in), pointer<const T>(w_out),
-                  pointer<T>(y), pointer<int64_t>(leaf), pointer<T>(logits));
+  fff::forward<T>(shape, pointer<const T>(x), pointer<const T>(w_in), pointer<const T>(b_in),
+                  pointer<const T>(w_out), pointer<T>(y), pointer<int64_t>(leaf),
+                  pointer<T>(logits));
 }
 
 template <class T>
-void backward(const fff::Shape& shape, Address grad_y, Address x, Address w_in, Address w_out, Address leaf, Address logits,
-              Address grad_x, Address grad_w_in, Address grad_b_in, Address grad_w_out) {
+void backward(const fff::Shape& shape, Address grad_y, Address x, Address w_in, Address w_out,
+              Address leaf, Address logits, Address grad_x, Address grad_w_in, Address grad_b_in,
+              Address grad_w_out) {
   if (shape.n_tokens > 0)
-    for (Address a : {grad_y, x, w_in, w_out, leaf, logits}) check_given("an argument of backward", a);
+    for (Address a : {grad_y, x, w_in, w_out, leaf, logits})
+      check_given("an argument of backward", a);
   nb::gil_scoped_release release;
-  fff::backward<T>(shape, pointer<const T>(grad_y), pointer<const T>(x), pointer<const T>(w_in), pointer<const T>(w_out),
-                   pointer<const int64_t>(leaf), pointer<const T>(logits),
-                   {pointer<T>(grad_x), pointer<T>(grad_w_in), pointer<T>(grad_b_in), pointer<T>(grad_w_out)});
+  fff::backward<T>(
+      shape, pointer<const T>(grad_y), pointer<const T>(x), pointer<const T>(w_in),
+      pointer<const T>(w_out), pointer<const int64_t>(leaf), pointer<const T>(logits),
+      {pointer<T>(grad_x), pointer<T>(grad_w_in), pointer<T>(grad_b_in), pointer<T>(grad_w_out)});
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
-  nb::class_<fff::Shape>(m, "Shape").def("__init__", [](fff::Shape* self, int64_t n_tokens, int64_t hidden_size,
-      int64_t output_size, int64_t n_trees, int64_t depth, int64_t leaf_size, int activation, bool node_output, int n_threads) {
-    new (self) fff::Shape(make_shape(n_tokens, hidden_size, output_size, n_trees, depth, leaf_size, activation, node_output, n_threads));
-  });
+  nb::class_<fff::Shape>(m, "Shape")
+      .def("__init__", [](fff::Shape* self, int64_t n_tokens, int64_t hidden_size,
+                          int64_t output_size, int64_t n_trees, int64_t depth, int64_t leaf_size,
+                          int activation, bool node_output, int n_threads) {
+        new (self) fff::Shape(make_shape(n_tokens, hidden_size, output_size, n_trees, depth,
+                                         leaf_size, activation, node_output, n_threads));
+      });
   m.def("forward_float32", forward<float>);
   m.def("forward_float64", forward<double>);
   m.def("backward_float32", backward<float>);

@@ -27,7 +27,8 @@ struct Loop {
   std::condition_variable all_done;
   std::exception_ptr error;
 
-  Loop(int64_t n, void (*function)(void*, int64_t), void* data) : n_tasks(n), task(function), context(data) {}
+  Loop(int64_t n, void (*function)(void*, int64_t), void* data)
+      : n_tasks(n), task(function), context(data) {}
 
   bool done() const { return n_done.load(std::memory_order_acquire) == n_tasks; }
 
@@ -48,7 +49,8 @@ struct Loop {
   }
 
   void wait() {
-    // The tasks still running elsewhere are about to end: sleeping at once would cost more than they do.
+    // The tasks still running elsewhere are about to end: sleeping at once would cost more than
+    // they do.
     for (int spin = 0; spin < 2000 && !done(); ++spin) std::this_thread::yield();
     std::unique_lock<std::mutex> lock(mutex);
     all_done.wait(lock, [this] { return done(); });
@@ -99,12 +101,14 @@ class Pool {
   int n_threads_ = 0;
 };
 
-// Never destroyed: its threads may outlive static destructors. A forked child has none of them and starts a new pool.
+// Never destroyed: its threads may outlive static destructors. A forked child has none of them and
+// starts a new pool.
 std::atomic<Pool*> current_pool{nullptr};
 
 Pool& pool() {
 #ifndef _WIN32
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
   (void)registered;
 #endif
   Pool* found = current_pool.load();

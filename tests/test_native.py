@@ -24,6 +24,8 @@ SHAPES = [
     (5, 1, 3, 2, 0, 3),
     (5, 63, 1, 1, 3, 2),
     (70, 3, 63, 3, 4, 1),
+    (90, 24, 1040, 1, 9, 1),  # gradients beyond the cache
+    (200, 64, 32, 2, 8, 2),  # several large trees
     (600, 136, 72, 1, 7, 2),
 ]
 NEEDS = (True, True, True, True)

@@ -98,6 +98,19 @@ def test_use_kernel_applies_inside_only():
     assert ops._default_kernel == ""
 
 
+def test_without_the_native_core_it_works_with_one_warning(monkeypatch):
+    from ultrafastbert import kernels
+
+    expected = fast_feedforward(*inputs(), 3, 2, kernel="gather")
+    monkeypatch.setattr(kernels.native, "_native", None)
+    kernels._warn_that_native_is_missing.cache_clear()
+    with pytest.warns(RuntimeWarning, match="without its native core"):
+        assert torch.equal(fast_feedforward(*inputs(), 3, 2), expected)
+    fast_feedforward(*inputs(), 3, 2)  # warnings are errors here: there is no second one
+    with pytest.raises(ValueError, match="kernel='native' is not available"):
+        fast_feedforward(*inputs(), 3, 2, kernel="native")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

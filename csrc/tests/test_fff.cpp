@@ -1,5 +1,5 @@
-// Compares the core with a naive loop in double, for the instruction set that ULTRAFASTBERT_ISA names. Free of Python, so
-// that it runs under sanitizers.
+// Compares the core with a naive loop in double, for the instruction set that ULTRAFASTBERT_ISA
+// names. Free of Python, so that it runs under sanitizers.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -74,14 +74,16 @@ struct Arrays {
   }
 
   void run(const Shape& s) {
-    fff::forward<T>(s, x.data(), w_in.data(), b_in.data(), w_out.data(), y.data(), leaf.data(), logits.data());
-    fff::backward<T>(s, grad_y.data(), x.data(), w_in.data(), w_out.data(), leaf.data(), logits.data(),
+    fff::forward<T>(s, x.data(), w_in.data(), b_in.data(), w_out.data(), y.data(), leaf.data(),
+                    logits.data());
+    fff::backward<T>(s, grad_y.data(), x.data(), w_in.data(), w_out.data(), leaf.data(),
+                     logits.data(),
                      {grad_x.data(), grad_w_in.data(), grad_b_in.data(), grad_w_out.data()});
   }
 
   bool equals(const Arrays& o) const {
-    return y == o.y && leaf == o.leaf && logits == o.logits && grad_x == o.grad_x && grad_w_in == o.grad_w_in &&
-           grad_b_in == o.grad_b_in && grad_w_out == o.grad_w_out;
+    return y == o.y && leaf == o.leaf && logits == o.logits && grad_x == o.grad_x &&
+           grad_w_in == o.grad_w_in && grad_b_in == o.grad_b_in && grad_w_out == o.grad_w_out;
   }
 };
 
@@ -104,19 +106,23 @@ std::vector<double> zeros(const std::vector<T>& like) {
 // Follows the paths that forward took, whose decisions it checks where rounding cannot flip them.
 template <class T>
 void compare(const Shape& s, const Arrays<T>& a) {
-  auto y = zeros(a.y), logits = zeros(a.logits), gx = zeros(a.x), gw = zeros(a.w_in), gb = zeros(a.b_in), go = zeros(a.w_out);
+  auto y = zeros(a.y), logits = zeros(a.logits), gx = zeros(a.x), gw = zeros(a.w_in),
+       gb = zeros(a.b_in), go = zeros(a.w_out);
   for (int64_t t = 0; t < s.n_tokens; ++t)
     for (int64_t k = 0; k < s.n_trees; ++k) {
       const int64_t leaf = a.leaf[t * s.n_trees + k];
       if (leaf < 0 || leaf >= s.n_leaves()) return expect(false, "leaf in range");
       for (int64_t slot = 0; slot < s.n_slots(); ++slot) {
         const bool node = slot < s.depth;
-        const int64_t row = k * s.n_rows() + (node ? (int64_t{1} << slot) - 1 + (leaf >> (s.depth - slot))
-                                                   : s.n_nodes() + leaf * s.leaf_size + slot - s.depth);
+        const int64_t row =
+            k * s.n_rows() + (node ? (int64_t{1} << slot) - 1 + (leaf >> (s.depth - slot))
+                                   : s.n_nodes() + leaf * s.leaf_size + slot - s.depth);
         double z = a.b_in[row], da = 0;
-        for (int64_t h = 0; h < s.hidden_size; ++h) z += double(a.w_in[row * s.hidden_size + h]) * a.x[t * s.hidden_size + h];
+        for (int64_t h = 0; h < s.hidden_size; ++h)
+          z += double(a.w_in[row * s.hidden_size + h]) * a.x[t * s.hidden_size + h];
         logits[(t * s.n_trees + k) * s.n_slots() + slot] = z;
-        if (node && std::fabs(z) > 1e-4) expect(((leaf >> (s.depth - slot - 1)) & 1) == (z > 0), "right iff z > 0");
+        if (node && std::fabs(z) > 1e-4)
+          expect(((leaf >> (s.depth - slot - 1)) & 1) == (z > 0), "right iff z > 0");
         if (node && !s.node_output) continue;
         const double value = act(s.activation, z);
         for (int64_t o = 0; o < s.output_size; ++o) {
@@ -157,9 +163,10 @@ void test(Shape s) {
 void test_sizes() {
   for (int a = 0; a <= static_cast<int>(Activation::linear); ++a)
     for (bool node_output : {true, false})
-      for (Shape s : {Shape{0, 3, 3, 1, 2, 1, {}, {}, 1}, Shape{1, 1, 1, 1, 0, 1, {}, {}, 1}, Shape{5, 3, 130, 2, 3, 2, {}, {}, 1},
-                      Shape{67, 63, 7, 1, 4, 5, {}, {}, 1}, Shape{40, 200, 65, 3, 0, 37, {}, {}, 1},
-                      Shape{700, 19, 33, 1, 8, 1, {}, {}, 1}}) {
+      for (Shape s :
+           {Shape{0, 3, 3, 1, 2, 1, {}, {}, 1}, Shape{1, 1, 1, 1, 0, 1, {}, {}, 1},
+            Shape{5, 3, 130, 2, 3, 2, {}, {}, 1}, Shape{67, 63, 7, 1, 4, 5, {}, {}, 1},
+            Shape{40, 200, 65, 3, 0, 37, {}, {}, 1}, Shape{700, 19, 33, 1, 8, 1, {}, {}, 1}}) {
         s.activation = static_cast<Activation>(a);
         s.node_output = node_output;
         test<float>(s);
@@ -168,6 +175,7 @@ void test_sizes() {
   // Large enough for several threads to take part.
   test<float>({600, 136, 72, 1, 7, 1, Activation::gelu, true, 1});
   test<double>({300, 130, 65, 3, 5, 2, Activation::silu, true, 1});
+  test<float>({400, 40, 72, 2, 8, 2, Activation::gelu, true, 1});
 }
 
 void test_concurrent_calls() {
@@ -181,7 +189,8 @@ void test_concurrent_calls() {
       for (int i = 0; i < 10; ++i) result.run(shape);
     });
   for (auto& thread : threads) thread.join();
-  for (const auto& result : results) expect(result.equals(expected), "the same in concurrent calls");
+  for (const auto& result : results)
+    expect(result.equals(expected), "the same in concurrent calls");
 }
 
 void test_errors() {
@@ -194,15 +203,19 @@ void test_errors() {
     return false;
   };
   expect(throws([] { fff::validate({1, 1, 1, 1, 31, 1, {}, true, 1}); }), "depth 31 is refused");
-  expect(throws([] { fff::validate({1, 0, 1, 1, 1, 1, {}, true, 1}); }), "hidden size 0 is refused");
-  expect(throws([] { fff::validate({int64_t{1} << 40, int64_t{1} << 40, 1, 1, 1, 1, {}, true, 1}); }), "overflow is refused");
+  expect(throws([] { fff::validate({1, 0, 1, 1, 1, 1, {}, true, 1}); }),
+         "hidden size 0 is refused");
+  expect(
+      throws([] { fff::validate({int64_t{1} << 40, int64_t{1} << 40, 1, 1, 1, 1, {}, true, 1}); }),
+      "overflow is refused");
   const Shape shape{4, 8, 8, 1, 2, 1, Activation::gelu, true, 1};
   Arrays<float> arrays(shape, 1);
   arrays.run(shape);
   arrays.leaf[2] = 4;
   expect(throws([&] {
-           fff::backward<float>(shape, arrays.grad_y.data(), arrays.x.data(), arrays.w_in.data(), arrays.w_out.data(),
-                                arrays.leaf.data(), arrays.logits.data(), {arrays.grad_x.data(), nullptr, nullptr, nullptr});
+           fff::backward<float>(shape, arrays.grad_y.data(), arrays.x.data(), arrays.w_in.data(),
+                                arrays.w_out.data(), arrays.leaf.data(), arrays.logits.data(),
+                                {arrays.grad_x.data(), nullptr, nullptr, nullptr});
          }),
          "a leaf out of range is refused");
 }

@@ -241,6 +241,12 @@ def bench_model_command(
     model: Annotated[Path | None, typer.Argument(help="Folder of a model, for its sizes.")] = None,
     recipe: Annotated[str, typer.Option(help="Sizes of a recipe.")] = "crammed",
     ffn: Annotated[str | None, typer.Option(help="Fast feedforward layer of the recipe.")] = None,
+    shapes: Annotated[
+        str, typer.Option(help="BATCHxTOKENS of inference, comma-separated.")
+    ] = "1x128,32x128",
+    training_shapes: Annotated[
+        str, typer.Option(help="BATCHxTOKENS of training steps; empty for none.")
+    ] = "32x128",
     seconds: Annotated[float, typer.Option(help="Time for each case.")] = 10.0,
     rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
 ) -> None:
@@ -252,7 +258,12 @@ def bench_model_command(
         sizes = UltraFastBertConfig.from_pretrained(_folder(model))
     else:
         sizes = get_recipe(recipe)(**({} if ffn is None else {"ffn": ffn})).model
-    config = ModelBenchConfig(sizes, seconds=seconds)
+    config = ModelBenchConfig(
+        sizes,
+        _shapes(shapes, "shapes"),
+        _shapes(training_shapes, "training-shapes"),
+        seconds=seconds,
+    )
     measured = _bench(lambda progress: bench_model(config, progress, rows))
     typer.echo(model_table(measured))
 
@@ -310,6 +321,14 @@ def _numbers(text: str, name: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--{name} {text!r} must be numbers separated by commas") from None
+
+
+def _shapes(text: str, name: str) -> tuple[tuple[int, int], ...]:
+    try:
+        pairs = [part.split("x") for part in text.split(",") if part]
+        return tuple((int(batch), int(tokens)) for batch, tokens in pairs)
+    except ValueError:
+        raise ValueError(f"--{name} {text!r} must be written as in 1x128,32x128") from None
 
 
 def _folder(path: Path) -> Path:

@@ -12,8 +12,10 @@ Sizes: T tokens, H hidden, O output, K trees, R rows per tree, S = D + L slots p
         -> gradients of x, w_in, b_in, w_out; None where the entry of `needs` is False
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 
 import torch
@@ -54,6 +56,8 @@ def choose_kernel(name: str, device_type: str, dtype: torch.dtype, depth: int) -
     Raises ValueError for a name that is unknown, not available here or not made for the inputs.
     """
     if not name:
+        if device_type == "cpu" and not native.is_available():
+            _warn_that_native_is_missing()
         usable = (k for k in KERNELS.values() if k.is_available())
         return next(k for k in usable if k.supports(device_type, dtype, depth))
     check_kernel(name)
@@ -63,6 +67,16 @@ def choose_kernel(name: str, device_type: str, dtype: torch.dtype, depth: int) -
             "leave kernel=None to have one chosen"
         )
     return KERNELS[name]
+
+
+@cache
+def _warn_that_native_is_missing() -> None:
+    warnings.warn(
+        "ultrafastbert was installed without its native core and runs on PyTorch alone, several "
+        "times slower; reinstall it where there is a C++17 compiler",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def check_kernel(name: str | None) -> None:
