@@ -1,6 +1,7 @@
 """Pretraining: the plan, the recipes, resuming, and learning at all."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -144,36 +145,54 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, packed, tokenizer, mo
     assert resumed["validation_loss"] == whole["validation_loss"]
 
 
-KILLED = """
-import sys
+RUN = """
+import json, sys
 from ultrafastbert.data.packing import PackedRows
 from ultrafastbert.data.tokenizer import load_tokenizer
 from ultrafastbert.pretrain import get_recipe, pretrain, training
 training.SAVE_SECONDS = 0.0
-folder, train, validation, threads = sys.argv[1:]
+folder, train, validation, threads, changes = sys.argv[1:]
 training.torch.set_num_threads(int(threads))
 tokenizer = load_tokenizer(folder + "/tokenizer")
-recipe = get_recipe("tiny")(vocab_size=len(tokenizer), budget_tokens=60_000, batch_size=16)
+recipe = get_recipe("tiny")(vocab_size=len(tokenizer), **json.loads(changes))
 rows = PackedRows(train), PackedRows(validation)
-pretrain(recipe, *rows, tokenizer, folder + "/cut", "fff")
+pretrain(recipe, *rows, tokenizer, folder + "/run", "fff", resume=True)
 """
 
 
-def test_run_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path, packed, tokenizer):
+def run_arguments(tmp_path, packed, tokenizer, n_threads, **changes):
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    paths = [str(tmp_path), *(str(part.path) for part in packed), str(torch.get_num_threads())]
-    process = subprocess.Popen([sys.executable, "-c", KILLED, *paths], stderr=subprocess.DEVNULL)
-    checkpoints = tmp_path / "cut" / "checkpoints"
+    (tmp_path / "run.py").write_text(RUN)
+    rest = [*(str(part.path) for part in packed), str(n_threads), json.dumps(changes)]
+    return [str(tmp_path / "run.py"), str(tmp_path), *rest]
+
+
+def test_two_processes_follow_the_curve_of_one(tmp_path, packed, tokenizer):
+    size = {"budget_tokens": 20_000, "batch_size": 16, "bf16": False}
+    arguments = run_arguments(tmp_path, packed, tokenizer, 1, micro_batch_size=16, **size)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    done = subprocess.run([*torchrun, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    one = get_recipe("tiny")(vocab_size=len(tokenizer), micro_batch_size=8, **size)
+    pretrain(one, *packed, tokenizer, tmp_path / "one", "fff")
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "one"), rtol=1e-3)
+
+
+def test_run_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path, packed, tokenizer):
+    size = {"budget_tokens": 60_000, "batch_size": 16}
+    arguments = run_arguments(tmp_path, packed, tokenizer, torch.get_num_threads(), **size)
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "run" / "checkpoints"
     deadline = time.monotonic() + 120
     while len(list(checkpoints.glob(f"*/{COMPLETE}"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert last_checkpoint(checkpoints) is not None
-    recipe = get_recipe("tiny")(vocab_size=len(tokenizer), budget_tokens=60_000, batch_size=16)
-    pretrain(recipe, *packed, tokenizer, tmp_path / "cut", "fff", resume=True)
+    recipe = get_recipe("tiny")(vocab_size=len(tokenizer), **size)
+    pretrain(recipe, *packed, tokenizer, tmp_path / "run", "fff", resume=True)
     pretrain(recipe, *packed, tokenizer, tmp_path / "whole", "fff")
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 def test_loss_that_is_not_a_number_ends_the_run(tmp_path, packed, tokenizer):

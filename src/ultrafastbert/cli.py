@@ -15,6 +15,7 @@ from ultrafastbert.console import TrainingProgress, progress_bar
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
 from ultrafastbert.rows import Row, read_rows
+from ultrafastbert.run_folder import is_main_process
 
 INTERRUPTED = 130  # exit code of a command ended by Ctrl-C
 
@@ -164,7 +165,8 @@ def pretrain_command(
             resume,
             [TrainingProgress(progress, name or config.model.ffn_name)],
         )
-    typer.echo(pretrain_table([row]))
+    if is_main_process():
+        typer.echo(pretrain_table([row]))
 
 
 @app.command("glue")

@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-console = Console(stderr=True)
+from ultrafastbert.run_folder import is_main_process
+
+console = Console(stderr=True, quiet=not is_main_process())
 
 
 @contextmanager

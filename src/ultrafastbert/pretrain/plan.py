@@ -51,12 +51,13 @@ class RampedBatches(Sampler[list[int]]):
     A step is cut into equal parts: one per process and accumulated micro-batch.
     """
 
-    # Read by accelerate, which deals whole batches to the processes in turn.
+    # Read by accelerate, which deals whole batches to the processes in turn, and with a size that
+    # is not None would leave out those of another size.
+    batch_size = None
     drop_last = False
 
     def __init__(self, ramp: np.ndarray, parts: int):
         self.ramp, self.parts = ramp, parts
-        self.batch_size = int(ramp.max(initial=parts)) // parts
 
     def __len__(self) -> int:
         return len(self.ramp) * self.parts

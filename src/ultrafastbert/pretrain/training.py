@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import (
@@ -72,12 +73,13 @@ def pretrain(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=last_checkpoint(out_dir / "checkpoints"))
     seconds = time.perf_counter() - started
-    model.save_pretrained(out_dir)
-    tokenizer.save_pretrained(out_dir)
     row = _result(config, name, model, trainer)
     row |= {"seconds": seconds, **evaluate(model, validation_rows, tokenizer, config)}
-    _write_rows(out_dir / "rows.jsonl", row, trainer)
-    shutil.rmtree(out_dir / "checkpoints")
+    if run_folder.is_main_process():
+        model.save_pretrained(out_dir)
+        tokenizer.save_pretrained(out_dir)
+        _write_rows(out_dir / "rows.jsonl", row, trainer)
+        shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)
     return row
 
 
@@ -198,18 +200,26 @@ class PretrainTrainer(Trainer):
 
 
 class _Checkpoints(TrainerCallback):
-    """Asks for a checkpoint by time, where a point of the loss curve ends; marks whole ones."""
+    """Asks for a checkpoint by time, where a point of the loss curve ends; marks whole ones.
+
+    The main process decides for all, as saving is a joint effort.
+    """
 
     def __init__(self) -> None:
         self.saved_at = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        due = time.monotonic() - self.saved_at > SAVE_SECONDS
-        control.should_save = due and state.global_step % args.logging_steps == 0
+        if state.global_step % args.logging_steps == 0:
+            due = [time.monotonic() - self.saved_at > SAVE_SECONDS]
+            if dist.is_initialized():
+                dist.broadcast_object_list(due, src=0)
+            control.should_save = due[0]
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (folder / COMPLETE).touch()
+        if dist.is_initialized():
+            dist.barrier()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
         self.saved_at = time.monotonic()
 
 
