@@ -87,6 +87,7 @@ WRONG = {
     "missing text": (["pretrain", "{new}", "--text", "{new}/none.txt"], "not found"),
     "unknown recipe": (["pretrain", "{new}", "--text", "{text}", "--recipe", "huge"], "huge"),
     "negative depth": (["pretrain", "{new}", "--text", "{text}", "--ffn", "1x-3"], "1x-3"),
+    "beyond memory": (["pretrain", "{new}", "--text", "{text}", "--ffn", "1x23", *SMALL], "GiB"),
     "too deep": (["pretrain", "{new}", "--text", "{text}", "--ffn", "1x30", *SMALL], "GiB"),
     "no budget": (["pretrain", "{new}", "--text", "{text}", "--tokens", "0"], "budget_tokens=0"),
     "two budgets": (
@@ -151,6 +152,48 @@ def test_weights_that_are_not_numbers_are_refused(run, trained, tmp_path):
     code, _, err = run("fill-mask", folder, "a [MASK]")
     assert code == 2
     assert "not a number" in err
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(run, trained, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = damaged(trained, tmp_path / "m", lambda w: w)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.0.ffn.w_in"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    code, _, err = run("fill-mask", folder, "a [MASK]")
+    assert code == 2
+    assert "lacks weights of the model: model.layers.0.ffn.w_in" in err
+
+
+def test_weights_of_other_sizes_are_refused(run, trained, tmp_path):
+    folder = damaged(trained, tmp_path / "m", lambda w: w)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tree_depth": 4}))
+    code, _, err = run("fill-mask", folder, "a [MASK]")
+    assert code == 2
+    assert "do not fit its config.json" in err
+
+
+def test_pickles_are_refused(run, trained, tmp_path):
+    import torch
+
+    folder = damaged(trained, tmp_path / "m", lambda w: w)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    code, _, err = run("fill-mask", folder, "a [MASK]")
+    assert code == 2
+    assert "safetensors" in err
+
+
+def test_a_mistake_does_not_block_the_folder(run, text_file, tmp_path):
+    out = tmp_path / "m"
+    assert run("pretrain", out, "--text", text_file, *SMALL, "--tokens", "10")[0] == 2
+    assert run("pretrain", out, "--text", text_file, *SMALL)[0] == 0
+    assert run("quickstart", tmp_path / "q", "--text", "missing.txt")[0] == 2
+    assert not (tmp_path / "q").exists()
+    assert run("quickstart", tmp_path / "q", "--glue-dir", tmp_path / "none")[0] == 2
+    assert not (tmp_path / "q").exists()
 
 
 def test_full_disk_is_one_clear_line(run, text_file, tmp_path, monkeypatch):

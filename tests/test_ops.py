@@ -83,6 +83,13 @@ def test_autocast_keeps_the_layer_in_float32():
     torch.testing.assert_close(y, layer(x.bfloat16().float()))
 
 
+def test_autocast_does_not_hide_float64():
+    x, *weights = inputs()
+    weights = [weight.float() for weight in weights]
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(TypeError, match="w_in has dtype"):
+        fast_feedforward(x, *weights, 3, 2)
+
+
 def test_leading_sizes_are_kept():
     x, *weights = inputs()
     y = fast_feedforward(x.view(2, 3, 5), *weights, 3, 2)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +119,13 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path, packed, tokenizer):
     assert finished["validation_loss"] == row["validation_loss"]
 
 
+def test_a_folder_of_something_else_is_not_touched(tmp_path, packed, tokenizer):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileExistsError, match=r"holds config\.json of something else"):
+        pretrain(config(tokenizer), *packed, tokenizer, tmp_path, "fff")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 class _StopAt(TrainerCallback):
     """Ends the run as an interruption would, some steps after a checkpoint."""
 
@@ -140,7 +148,14 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, packed, tokenizer, mo
     # A checkpoint that was cut off while it was written is passed over.
     (tmp_path / "cut" / "checkpoints" / "checkpoint-99").mkdir()
     assert last_checkpoint(tmp_path / "cut" / "checkpoints") == last
+    damaged = Path(last, "optimizer.pt")
+    weights = damaged.read_bytes()
+    damaged.write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ValueError, match="is damaged"):
+        pretrain(recipe, *packed, tokenizer, tmp_path / "cut", "fff", resume=True)
+    damaged.write_bytes(weights)
     resumed = pretrain(recipe, *packed, tokenizer, tmp_path / "cut", "fff", resume=True)
+    assert resumed["seconds"] > 0
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert resumed["validation_loss"] == whole["validation_loss"]
 

@@ -138,7 +138,7 @@ def glue_rows(task="rte", subset=False):
 
 
 def all_rows():
-    library = {"kind": "library_task", "model": "ours", "value": 61.0, "seed": 0}
+    library = {"kind": "glue", "task": "library", "model": "ours", "value": 61.0, "seed": 0}
     return [
         *layer_rows(),
         *layer_rows(1000),
@@ -228,7 +228,10 @@ def test_a_task_that_a_model_lacks_has_no_average():
 
 
 def test_other_tasks_have_a_table_of_their_own():
-    found = [*glue_rows("reviews"), {"kind": "library_task", "model": "m", "value": 61, "seed": 0}]
+    found = [
+        *glue_rows("reviews"),
+        {"kind": "glue", "task": "library", "model": "m", "value": 61, "seed": 0},
+    ]
     table = tables.task_table(found)
     assert cells(table, "model")[1:3] == ["reviews (accuracy, %)", "library (accuracy, %)"]
     assert cells(table, "m ")[1:3] == ["-", "61.0"]

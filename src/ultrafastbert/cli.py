@@ -11,11 +11,11 @@ import typer
 from rich.markup import escape
 from safetensors import SafetensorError
 
+from ultrafastbert import run_folder
 from ultrafastbert.console import TrainingProgress, progress_bar
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
 from ultrafastbert.rows import Row, read_rows
-from ultrafastbert.run_folder import is_main_process
 
 INTERRUPTED = 130  # exit code of a command ended by Ctrl-C
 
@@ -122,8 +122,12 @@ def pretrain_command(
     """Pretrain a masked language model by the crammedBERT recipe."""
     from ultrafastbert.data.corpus import prepare_corpus
     from ultrafastbert.pretrain.calibration import tokens_for_minutes
+    from ultrafastbert.pretrain.training import SETTINGS
     from ultrafastbert.report.tables import pretrain_table
 
+    run_folder.check(out, SETTINGS, resume)
+    if tokenizer is not None and vocab_size is not None:
+        raise ValueError(f"give one of --tokenizer ({tokenizer}) and --vocab-size ({vocab_size})")
     if tokens is not None and minutes is not None:
         raise ValueError(f"give one of --tokens ({tokens}) and --minutes ({minutes})")
     given = {
@@ -150,6 +154,7 @@ def pretrain_command(
             preparing,
         )
         config = get_recipe(recipe)(vocab_size=len(corpus.tokenizer), seed=seed, **changes)
+        config.model.pad_token_id = corpus.tokenizer.pad_token_id
         config.model.max_position_embeddings = max(seq_length, config.model.max_position_embeddings)
         if minutes is not None:
             progress.update(status, description="measuring speed", note="")
@@ -165,7 +170,7 @@ def pretrain_command(
             resume,
             [TrainingProgress(progress, name or config.model.ffn_name)],
         )
-    if is_main_process():
+    if run_folder.is_main_process():
         typer.echo(pretrain_table([row]))
 
 
@@ -257,6 +262,8 @@ def bench_model_command(
     from ultrafastbert.report.tables import model_table
 
     if model is not None:
+        if ffn is not None:
+            raise ValueError(f"--ffn {ffn} does not go with a model; it has its own layer")
         sizes = UltraFastBertConfig.from_pretrained(_folder(model))
     else:
         sizes = get_recipe(recipe)(**({} if ffn is None else {"ffn": ffn})).model
@@ -347,12 +354,17 @@ def main() -> None:
         app()
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer ends so on Ctrl-C
-            typer.echo("interrupted; the same command with --resume goes on", err=True)
+            typer.echo(
+                "interrupted; quickstart and pretrain go on with --resume, glue with the same "
+                "command",
+                err=True,
+            )
         raise
     except (
         ValueError,
         OSError,
         MemoryError,
+        RuntimeError,
         ImportError,
         FloatingPointError,
         SafetensorError,

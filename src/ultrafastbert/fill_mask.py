@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from ultrafastbert.data.tokenizer import load_tokenizer
+from ultrafastbert.models.loading import load_saved
 
 Guesses = list[tuple[str, float]]
 
@@ -21,7 +22,7 @@ def fill_mask(model_dir: str | Path, text: str, top: int = 5) -> list[Guesses]:
         raise ValueError(f"text={text!r} has no {tokenizer.mask_token} to fill")
     if top < 1:
         raise ValueError(f"top={top} must be at least 1")
-    model = AutoModelForMaskedLM.from_pretrained(model_dir).eval()
+    model = load_saved(AutoModelForMaskedLM, model_dir).eval()
     inputs = tokenizer(text, return_tensors="pt")
     logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]  # (masks, V)
     if not logits.isfinite().all():

@@ -179,7 +179,10 @@ class GatedFeedForward(nn.Module):
 
 
 def check_memory(
-    n_elements: int, dtype: torch.dtype | None, device: torch.device | str | None
+    n_elements: int,
+    dtype: torch.dtype | None,
+    device: torch.device | str | None,
+    what: str = "the layer's weights",
 ) -> None:
     """Raise ValueError where so many elements are more than this machine's memory.
 
@@ -190,7 +193,7 @@ def check_memory(
     total = psutil.virtual_memory().total
     if where.type == "cpu" and n_bytes > total:
         raise ValueError(
-            f"the layer's weights need {n_bytes / 2**30:,.1f} GiB, but this machine has "
+            f"{what}: {n_bytes / 2**30:,.1f} GiB are needed, but this machine has "
             f"{total / 2**30:.1f} GiB of memory; choose a smaller depth, n_trees or leaf_size"
         )
 

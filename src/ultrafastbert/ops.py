@@ -81,10 +81,9 @@ def fast_feedforward(
 
     Source: arXiv 2311.10770, algorithm 1; with leaf blocks arXiv 2308.14711.
     """
-    _check(x, w_in, b_in, w_out, depth, leaf_size, activation, kernel)
-    flat = x.reshape(-1, x.shape[-1])
+    check_kernel(kernel)
     y, _, _ = torch.ops.ultrafastbert.fast_feedforward(
-        flat, w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
+        _flat(x), w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
     )
     return y.view(*x.shape[:-1], w_out.shape[2])
 
@@ -96,12 +95,17 @@ def visited_leaves(x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size:
     `ultrafastbert.tree.path_rows` turns leaves into the rows visited.
     """
     no_output = w_in.new_empty(*w_in.shape[:2], 1)
-    _check(x, w_in, b_in, no_output, depth, leaf_size, "linear", None)
     with torch.no_grad():
         _, leaf, _ = torch.ops.ultrafastbert.fast_feedforward(
-            x.reshape(-1, x.shape[-1]), w_in, b_in, no_output, depth, leaf_size, "linear", True, ""
+            _flat(x), w_in, b_in, no_output, depth, leaf_size, "linear", True, ""
         )
     return leaf.view(*x.shape[:-1], w_in.shape[0])
+
+
+def _flat(x: Tensor) -> Tensor:
+    if x.dim() == 0:
+        raise ValueError("x has no size; it must be (..., hidden)")
+    return x.reshape(-1, x.shape[-1])
 
 
 def check_geometry(depth: int, leaf_size: int, n_trees: int = 1) -> None:
@@ -122,11 +126,9 @@ def _check(
     depth: int,
     leaf_size: int,
     activation: str,
-    kernel: str | None,
 ) -> None:
     check_geometry(depth, leaf_size)
     check_activation(activation)
-    check_kernel(kernel)
     if w_in.dim() != 3:
         raise ValueError(f"w_in has shape {tuple(w_in.shape)}; it must be (n_trees, rows, hidden)")
     rows = tree.n_rows(depth, leaf_size)
@@ -141,7 +143,7 @@ def _check(
         raise ValueError(
             f"w_out has shape {tuple(w_out.shape)}; w_in needs {(*w_in.shape[:2], 'output size')}"
         )
-    if x.dim() < 1 or x.shape[-1] != w_in.shape[2]:
+    if x.dim() != 2 or x.shape[1] != w_in.shape[2]:
         raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {w_in.shape[2]}")
     _check_dtypes(x, w_in, b_in, w_out)
 
@@ -153,7 +155,7 @@ def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
             raise TypeError(f"{name} has dtype {tensor.dtype}; it must be floating point")
         if tensor.device != x.device:
             raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
-        if tensor.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        if tensor.dtype != x.dtype:
             raise TypeError(f"{name} has dtype {tensor.dtype}, but x has {x.dtype}; cast one")
 
 
@@ -168,6 +170,7 @@ def _forward(
     node_output: bool,
     kernel: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    _check(x, w_in, b_in, w_out, depth, leaf_size, activation)
     chosen = choose_kernel(kernel or _default_kernel, x.device.type, x.dtype, depth)
     tensors = (t.contiguous() for t in (x, w_in, b_in, w_out))
     return chosen.forward(*tensors, depth, leaf_size, activation, node_output)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from datasets import Dataset
 from transformers import TrainerCallback
 
 from ultrafastbert import glue, rows, run_folder
@@ -17,6 +16,7 @@ from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer,
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
 from ultrafastbert.data.library_task import library_task
+from ultrafastbert.data.text import source_key
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.pretrain import get_recipe, pretrain
@@ -86,6 +86,7 @@ def quickstart(
     """
     config = config or QuickstartConfig()
     out_dir = Path(out_dir)
+    _check_inputs(config)
     if not resume and out_dir.exists() and any(out_dir.iterdir()):
         raise FileExistsError(f"{out_dir} is not empty; choose another folder, or --resume")
     run_folder.claim(out_dir, "quickstart.json", asdict(config), resume)
@@ -96,6 +97,14 @@ def quickstart(
     _measure(models["fff"], config, out_dir, on_status)
     on_status("writing the report")
     return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
+
+
+def _check_inputs(config: QuickstartConfig) -> None:
+    """Look at all inputs before hours of work depend on them."""
+    if config.text:
+        source_key(config.text)
+    for task in GLUE_TASKS if config.glue_dir else ():
+        glue.load_task(glue.get_task(task), config.glue_dir)
 
 
 def controls(model: UltraFastBertConfig) -> dict[str, str]:
@@ -179,12 +188,24 @@ def _fine_tune(
                 folder, GLUE_TASKS, options, config.glue_dir, path, report, model_name=name
             )
         return
-    spec, train, validation = _library_data(config, out_dir / "data")
+    task = library_task(
+        _harvest(out_dir / "data"), config.n_train, config.n_validation, config.seed
+    )
+    sizes = {"train": len(task.train), "validation": len(task.validation)}
+    spec = glue.TaskSpec(LIBRARY_TASK, label_names=task.label_names, n_rows=sizes)
     done = {row["model"] for row in _rows(path, "glue")}
-    for name in models.keys() - done:
+    for name in (name for name in models if name not in done):
         row = glue.fine_tune_on(
-            models[name], spec, train, validation, config.seed, options, report, model_name=name
+            models[name],
+            spec,
+            task.train,
+            task.validation,
+            config.seed,
+            options,
+            report,
+            model_name=name,
         )
+        row["majority_accuracy"] = task.majority_accuracy
         rows.append_row(path, row)
 
 
@@ -201,15 +222,6 @@ def _harvest(cache_dir: Path) -> list[docstrings.LibraryText]:
     return [docstrings.LibraryText(**text) for text in texts]
 
 
-def _library_data(
-    config: QuickstartConfig, cache_dir: Path
-) -> tuple[glue.TaskSpec, Dataset, Dataset]:
-    task = library_task(_harvest(cache_dir), config.n_train, config.n_validation, config.seed)
-    sizes = {"train": len(task.train), "validation": len(task.validation)}
-    spec = glue.TaskSpec(LIBRARY_TASK, label_names=task.label_names, n_rows=sizes)
-    return spec, task.train, task.validation
-
-
 def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: Status) -> None:
     path = out_dir / "rows.jsonl"
 
@@ -219,16 +231,10 @@ def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: St
     trained = UltraFastBertConfig.from_pretrained(model)
     if not _rows(path, "layer"):
         layer = LayerBenchConfig(n_tokens=LAYER_TOKENS, seconds=config.bench_seconds)
-        _write_once(path, bench_layer(layer, progress))
+        rows.append_rows(path, bench_layer(layer, progress))
     if not _rows(path, "model"):
         whole = ModelBenchConfig(trained, seconds=config.bench_seconds)
-        _write_once(path, bench_model(whole, progress))
-
-
-def _write_once(path: Path, measured: list[rows.Row]) -> None:
-    """Append rows when all of them are there, so that a resumed job repeats none."""
-    for row in measured:
-        rows.append_row(path, row)
+        rows.append_rows(path, bench_model(whole, progress))
 
 
 def _rows(path: Path, kind: str) -> list[rows.Row]:

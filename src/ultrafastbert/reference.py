@@ -48,7 +48,7 @@ def fast_feedforward_reference(
     """Return the sum over visited neurons of act(w_in . x + b_in) w_out, by masking.
 
     Shapes: x (T, H), w_in (K, R, H), b_in (K, R), w_out (K, R, O) -> (T, O). Decisions carry no
-    gradient. A row that is not visited has no influence, whatever it holds (NaN included).
+    gradient. A row that is not visited has no influence, even if its w_in or b_in is NaN.
     """
     logits = all_logits(x, w_in, b_in)
     mask = visited_mask(route(logits, depth), depth, leaf_size, node_output)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -39,12 +39,24 @@ def environment() -> Row:
 
 def append_row(path: str | Path, row: Row) -> Row:
     """Append a row, with its environment, to a file of rows; return it as written."""
-    row = {**row, "environment": environment()}
+    return append_rows(path, [row])[0]
+
+
+def append_rows(path: str | Path, new: list[Row]) -> list[Row]:
+    """Append rows in one write, so that all of them are there or none; return them as written."""
+    new = [{**row, "environment": environment()} for row in new]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-    return row
+    with path.open("a+b") as file:
+        file.truncate(_whole_size(file))
+        file.write("".join(json.dumps(row) + "\n" for row in new).encode())
+    return new
+
+
+def _whole_size(file: IO[bytes]) -> int:
+    """Return the size up to the last line end: what follows was cut off while it was written."""
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
 
 
 def read_rows(path: str | Path, kind: str | None = None) -> list[Row]:
@@ -59,7 +71,11 @@ def read_rows(path: str | Path, kind: str | None = None) -> list[Row]:
 
 
 def _read_file(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    with path.open("rb") as file:
+        whole = _whole_size(file)
+        file.seek(0)
+        lines = file.read(whole).decode("utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:

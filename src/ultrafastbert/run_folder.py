@@ -5,31 +5,48 @@ import os
 from pathlib import Path
 from typing import Any
 
+# A folder with one of these holds results of something else.
+RESULTS = ("config.json", "*.safetensors", "rows.jsonl", "report.md")
+
 
 def is_main_process() -> bool:
     """Return whether this process writes results: the first of those that torchrun starts."""
     return os.environ.get("RANK", "0") == "0"
 
 
+def check(folder: Path, file_name: str, resume: bool) -> None:
+    """Raise FileExistsError if a run must not write to a folder.
+
+    That is when the folder holds a run (its settings are in `file_name`) and `resume` is not set,
+    or when it holds results of something else.
+    """
+    if (folder / file_name).exists():
+        if not resume:
+            raise FileExistsError(
+                f"{folder} holds a run already; continue it with --resume or choose another folder"
+            )
+    elif found := [path.name for pattern in RESULTS for path in folder.glob(pattern)]:
+        raise FileExistsError(f"{folder} holds {found[0]} of something else; choose another folder")
+
+
 def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) -> bool:
     """Take a folder for a run with these settings; return whether the run was begun before.
 
     The settings are kept in the folder's file `file_name`, which the main process writes.
-    Raises FileExistsError if the folder holds a run and `resume` is not set, and ValueError,
-    naming what differs, if it holds a run with other settings.
+    Raises FileExistsError as `check`, and ValueError, naming what differs, if the folder holds a
+    run with other settings.
     """
     if not is_main_process():
         return resume
+    check(folder, file_name, resume)
     settings = json.loads(json.dumps(settings))
     path = folder / file_name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
         return False
-    if not resume:
-        raise FileExistsError(
-            f"{folder} holds a run already; continue it with --resume or choose another folder"
-        )
     before = json.loads(path.read_text(encoding="utf-8"))
     if changed := sorted(key for key in settings if settings[key] != before.get(key)):
         raise ValueError(

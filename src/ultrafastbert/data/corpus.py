@@ -1,5 +1,6 @@
 """From text to what pretraining reads: a tokenizer and packed rows, cached on disk."""
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ VALIDATION_EVERY = 20
 TOKENIZER_CHARS = 40_000_000
 # Texts of few documents are cut into pieces of about this many characters before they are split.
 PIECE_CHARS = 4000
+
+PARTS = ("training text", "validation text")
 
 Documents = Callable[[], Iterator[str]]
 OnProgress = Callable[[str, int], None]  # what is being done, tokens so far
@@ -91,18 +94,33 @@ def prepare_documents(
         else _cached_tokenizer(train, keys[0], Path(cache_dir), vocab_size)
     )
     packed = [
-        pack(documents(), made, seq_length, cache_dir, key, _tokens(on_progress, name))
-        for documents, key, name in zip(
-            (train, validation), keys, ("training text", "validation text"), strict=True
-        )
+        _pack(name, documents, made, seq_length, cache_dir, key, on_progress)
+        for name, documents, key in zip(PARTS, (train, validation), keys, strict=True)
     ]
     return Corpus(made, *packed)
+
+
+def _pack(
+    name: str,
+    documents: Documents,
+    tokenizer: PreTrainedTokenizerFast,
+    seq_length: int,
+    cache_dir: str | Path,
+    key: str,
+    on_progress: OnProgress | None,
+) -> PackedRows:
+    progress = _tokens(on_progress, name)
+    try:
+        return pack(documents(), tokenizer, seq_length, cache_dir, key, progress)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _cached_tokenizer(
     train: Documents, key: str, cache_dir: Path, vocab_size: int
 ) -> PreTrainedTokenizerFast:
-    folder = cache_dir / f"tokenizer-{key[:24].replace(' ', '-')}-{vocab_size}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:24]
+    folder = cache_dir / f"tokenizer-{digest}-{vocab_size}"
     cache_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # processes that need the same one wait
         if not folder.exists():

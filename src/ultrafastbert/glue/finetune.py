@@ -26,6 +26,7 @@ from ultrafastbert.glue.encoding import EncodedRows
 from ultrafastbert.glue.tasks import TASKS, TaskSpec, get_task, score
 from ultrafastbert.glue.trainer import FineTuner, OnProgress, quiet, training_arguments
 from ultrafastbert.layers import bf16_supported
+from ultrafastbert.models.loading import load_saved
 
 # What Hugging Face's encoders call the rates of dropout.
 _DROPOUTS = (
@@ -150,6 +151,7 @@ class _Job:
             "model": model_name or model_dir.resolve().name,
             "model_dir": model_dir.resolve().name,
             "model_digest": _digest(model_dir),
+            "data_digest": _data_digest(self.splits),
             "task": spec.name,
             "seed": seed,
             "n_train": sizes[0],
@@ -238,6 +240,16 @@ def _digest(model_dir: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _data_digest(splits: Splits) -> str:
+    """Return a digest of all rows of all splits."""
+    digest = hashlib.sha256()
+    for split, dataset in splits.items():
+        digest.update(split.encode())
+        for row in dataset:
+            digest.update(repr(sorted(row.items())).encode())
+    return digest.hexdigest()[:16]
+
+
 def _limit(dataset: datasets.Dataset, max_rows: int | None) -> datasets.Dataset:
     if max_rows is None or len(dataset) <= max_rows:
         return dataset
@@ -253,8 +265,12 @@ def _load_model(model_dir: Path, spec: TaskSpec, dropout: float) -> PreTrainedMo
     for name in _DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)
-    return AutoModelForSequenceClassification.from_pretrained(
-        model_dir, config=config, dtype=torch.float32
+    return load_saved(
+        AutoModelForSequenceClassification,
+        model_dir,
+        new_head=True,
+        config=config,
+        dtype=torch.float32,
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
 
@@ -21,10 +22,12 @@ def tokens_for_minutes(
     """Return the configuration with the tokens that so many minutes allow on this machine.
 
     A run that is continued keeps the budget that it started with.
-    Raises ValueError unless `minutes` is positive.
+    Raises ValueError unless `minutes` is positive, and where several processes train together.
     """
     if minutes <= 0:
         raise ValueError(f"minutes={minutes} must be positive")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("a budget of minutes is for one process; give one of tokens to several")
     record = run_dir / "run.json"
     if record.exists():
         tokens = json.loads(record.read_text(encoding="utf-8"))["budget_tokens"]

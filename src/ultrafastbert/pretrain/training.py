@@ -2,13 +2,17 @@
 
 import copy
 import dataclasses
+import errno
 import math
+import pickle
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import (
@@ -23,14 +27,17 @@ from transformers import (
 from ultrafastbert import rows, run_folder
 from ultrafastbert.data.masking import MaskedStream, collate
 from ultrafastbert.data.packing import PackedRows
-from ultrafastbert.models import UltraFastBertForMaskedLM
+from ultrafastbert.layers import check_memory
+from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.pretrain.plan import RampedBatches, batch_ramp, triangle
 from ultrafastbert.pretrain.recipes import PretrainConfig
 
 # A checkpoint at least this often, so that an interruption loses less than a minute.
 SAVE_SECONDS = 40
-# Points of the recorded loss curve.
-CURVE_POINTS = 100
+# Points of the recorded loss curve; more for long runs, as checkpoints are taken at its points.
+CURVE_POINTS, MOST_LOGGING_STEPS = 100, 20
+# Holds the settings of a run.
+SETTINGS = "run.json"
 # Written into a checkpoint folder when it is whole; a folder without it was cut off.
 COMPLETE = "complete"
 # Masks of the validation rows are the same for every run, whatever its seed.
@@ -60,27 +67,46 @@ def pretrain(
     if the loss is not a number.
     """
     out_dir = Path(out_dir)
+    run_folder.check(out_dir, SETTINGS, resume)
     settings = {"name": name, **describe(config), "train_rows": train_rows.path.name}
-    begun = run_folder.claim(out_dir, "run.json", settings, resume)
-    if begun and (row := _finished(out_dir / "rows.jsonl")):
-        return row
+    check_training_memory(config.model)
     set_seed(config.seed)
     # A copy, as models note their dtype and class in their configuration.
     model = UltraFastBertForMaskedLM(copy.deepcopy(config.model))
     trainer = PretrainTrainer(config, model, train_rows, tokenizer, out_dir / "checkpoints")
+    begun = run_folder.claim(out_dir, SETTINGS, settings, resume)
+    if begun and (row := _finished(out_dir / "rows.jsonl")):
+        return row
     for callback in callbacks or []:
         trainer.add_callback(callback)
-    started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=last_checkpoint(out_dir / "checkpoints"))
-    seconds = time.perf_counter() - started
+    _train(trainer, last_checkpoint(out_dir / "checkpoints"))
     row = _result(config, name, model, trainer)
-    row |= {"seconds": seconds, **evaluate(model, validation_rows, tokenizer, config)}
+    row |= evaluate(model, validation_rows, tokenizer, config)
     if run_folder.is_main_process():
         model.save_pretrained(out_dir)
         tokenizer.save_pretrained(out_dir)
         _write_rows(out_dir / "rows.jsonl", row, trainer)
         shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)
     return row
+
+
+def check_training_memory(model: UltraFastBertConfig) -> None:
+    """Raise ValueError where weights, gradients and AdamW's moments exceed the memory."""
+    with torch.device("meta"):
+        n_parameters = UltraFastBertForMaskedLM(copy.deepcopy(model)).num_parameters()
+    check_memory(4 * n_parameters, torch.float32, "cpu", "training this model")
+
+
+def _train(trainer: "PretrainTrainer", checkpoint: str | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except (RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        if checkpoint is None or trainer.has_begun:
+            raise
+        raise ValueError(
+            f"checkpoint {checkpoint} is damaged ({' '.join(str(error).split())}); delete it to go "
+            "on from the one before"
+        ) from error
 
 
 @torch.no_grad()
@@ -143,14 +169,17 @@ class PretrainTrainer(Trainer):
                 f"of {train_rows.seq_length} tokens"
             )
         self.config = config
+        self.has_begun = False
+        self.started = time.perf_counter()
+        self.seconds_before: float | None = None
         self.tokens_per_row = train_rows.seq_length
-        arguments.logging_steps = max(1, len(self.ramp) // CURVE_POINTS)
+        arguments.logging_steps = max(1, min(len(self.ramp) // CURVE_POINTS, MOST_LOGGING_STEPS))
         self.stream = MaskedStream(
             train_rows, config.seed, int(self.ramp.sum()), tokenizer, config.mlm_probability
         )
         super().__init__(model, arguments, data_collator=collate, train_dataset=self.stream)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Checkpoints())
+        self.add_callback(_Checkpoints(self))
 
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of the ramp, dealt to the processes by accelerate."""
@@ -195,8 +224,20 @@ class PretrainTrainer(Trainer):
                 f"the loss or its gradient is not a number at step {self.state.global_step}; "
                 "lower learning_rate, or check the weights it started from"
             )
+        if self.seconds_before is None:  # of the parts of this run before an interruption
+            self.seconds_before = max((e["seconds"] for e in self.state.log_history), default=0.0)
         seen = int(self.ramp[: self.state.global_step].sum()) * self.tokens_per_row
-        super().log({**logs, "tokens": seen}, start_time)
+        seconds = self.seconds_before + time.perf_counter() - self.started
+        super().log({**logs, "tokens": seen, "seconds": seconds}, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except RuntimeError as error:  # what torch.save makes of a full disk
+            if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
+                message = "the checkpoint could not be written; is the disk full?"
+                raise OSError(errno.ENOSPC, message, self.args.output_dir) from error
+            raise
 
 
 class _Checkpoints(TrainerCallback):
@@ -205,8 +246,12 @@ class _Checkpoints(TrainerCallback):
     The main process decides for all, as saving is a joint effort.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: PretrainTrainer) -> None:
+        self.trainer = trainer
         self.saved_at = time.monotonic()
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.trainer.has_begun = True
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         if state.global_step % args.logging_steps == 0:
@@ -261,6 +306,7 @@ def _result(
 ) -> rows.Row:
     model = config.model
     tokens = int(trainer.ramp.sum()) * trainer.tokens_per_row
+    seconds = trainer.state.log_history[-1]["seconds"]
     return {
         "kind": "pretrain",
         "name": name,
@@ -273,21 +319,17 @@ def _result(
         "tokens": tokens,
         "steps": len(trainer.ramp),
         "seed": config.seed,
-        "tokens_per_s": tokens / _training_seconds(trainer),
+        "seconds": seconds,
+        "tokens_per_s": tokens / seconds,
     }
 
 
-def _training_seconds(trainer: PretrainTrainer) -> float:
-    """Seconds of training over all resumed parts; Trainer reports those of the last part only."""
-    final = trainer.state.log_history[-1]
-    share = 1 - trainer._initial_global_step / trainer.state.global_step
-    return final["train_runtime"] / max(share, 1e-9)
-
-
 def _write_rows(path: Path, row: rows.Row, trainer: PretrainTrainer) -> None:
-    for entry in trainer.state.log_history:
-        if "loss" in entry:
-            point = {key: entry[key] for key in ("step", "tokens", "loss", "learning_rate")}
-            run = {"kind": "pretrain_curve", "name": row["name"], "seed": row["seed"]}
-            rows.append_row(path, run | point)
-    rows.append_row(path, row)
+    run = {"kind": "pretrain_curve", "name": row["name"], "seed": row["seed"]}
+    fields = ("step", "tokens", "loss", "learning_rate")
+    points = [
+        run | {key: entry[key] for key in fields}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    rows.append_rows(path, [*points, row])

@@ -251,8 +251,7 @@ def _pretrain_line(runs: list[Row]) -> list[str]:
 
 def task_rows(rows: Iterable[Row], is_glue: bool) -> list[Row]:
     """Return the rows of GLUE tasks, or of all other tasks; each model and seed once."""
-    kinds = ("glue", "library_task")
-    rows = [{"task": "library", **row} for row in rows if row["kind"] in kinds]
+    rows = [row for row in rows if row["kind"] == "glue"]
     return latest(
         [row for row in rows if (row["task"] in GLUE_TITLES) == is_glue], "model", "task", "seed"
     )
