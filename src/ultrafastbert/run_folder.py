@@ -18,8 +18,10 @@ def check(folder: Path, file_name: str, resume: bool) -> None:
     """Raise FileExistsError if a run must not write to a folder.
 
     That is when the folder holds a run (its settings are in `file_name`) and `resume` is not set,
-    or when it holds results of something else.
+    or when it holds results of something else. The main process looks, before it writes there.
     """
+    if not is_main_process():
+        return
     if (folder / file_name).exists():
         if not resume:
             raise FileExistsError(
@@ -29,15 +31,15 @@ def check(folder: Path, file_name: str, resume: bool) -> None:
         raise FileExistsError(f"{folder} holds {found[0]} of something else; choose another folder")
 
 
-def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) -> bool:
-    """Take a folder for a run with these settings; return whether the run was begun before.
+def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) -> None:
+    """Take a folder for a run with these settings.
 
     The settings are kept in the folder's file `file_name`, which the main process writes.
     Raises FileExistsError as `check`, and ValueError, naming what differs, if the folder holds a
     run with other settings.
     """
     if not is_main_process():
-        return resume
+        return
     check(folder, file_name, resume)
     settings = json.loads(json.dumps(settings))
     path = folder / file_name
@@ -46,10 +48,9 @@ def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) 
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         partial.replace(path)
-        return False
+        return
     before = json.loads(path.read_text(encoding="utf-8"))
     if changed := sorted(key for key in settings if settings[key] != before.get(key)):
         raise ValueError(
             f"{folder} holds a run that differs in {', '.join(changed)}; choose another folder"
         )
-    return True

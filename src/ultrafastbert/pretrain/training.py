@@ -69,14 +69,17 @@ def pretrain(
     out_dir = Path(out_dir)
     run_folder.check(out_dir, SETTINGS, resume)
     settings = {"name": name, **describe(config), "train_rows": train_rows.path.name}
+    if (out_dir / SETTINGS).exists():
+        run_folder.claim(out_dir, SETTINGS, settings, resume)
+        if row := _finished(out_dir / "rows.jsonl"):
+            return row
     check_training_memory(config.model)
     set_seed(config.seed)
     # A copy, as models note their dtype and class in their configuration.
     model = UltraFastBertForMaskedLM(copy.deepcopy(config.model))
     trainer = PretrainTrainer(config, model, train_rows, tokenizer, out_dir / "checkpoints")
-    begun = run_folder.claim(out_dir, SETTINGS, settings, resume)
-    if begun and (row := _finished(out_dir / "rows.jsonl")):
-        return row
+    # Only now, so that settings which cannot work leave the folder free.
+    run_folder.claim(out_dir, SETTINGS, settings, resume)
     for callback in callbacks or []:
         trainer.add_callback(callback)
     _train(trainer, last_checkpoint(out_dir / "checkpoints"))
