@@ -9,16 +9,19 @@ namespace fff {
 
 #define FFF_DECLARE(name)                          \
   namespace name {                                 \
-  template <class T>                               \
-  Kernels<T> table();                              \
-  extern template Kernels<float> table<float>();   \
-  extern template Kernels<double> table<double>(); \
+  template <class C>        \
+  Kernels<C> table();       \
+  template <>               \
+  Kernels<float> table();   \
+  template <>               \
+  Kernels<double> table();  \
   }
 
 FFF_DECLARE(portable)
 #ifdef FFF_HAS_X86
 FFF_DECLARE(avx2)
 FFF_DECLARE(avx512)
+FFF_DECLARE(avx512_bf16)
 #endif
 #ifdef FFF_HAS_NEON
 FFF_DECLARE(neon)
@@ -39,11 +42,18 @@ struct InstructionSet {
     #name, [] { return static_cast<bool>(condition); }, name::table<float>, name::table<double> \
   }
 
+#ifdef FFF_HAS_X86
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 const std::vector<InstructionSet>& compiled_sets() {
   static const std::vector<InstructionSet> sets = {
 #ifdef FFF_HAS_X86
-      FFF_SET(avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")),
+      FFF_SET(avx512_bf16, has_avx512() && __builtin_cpu_supports("avx512bf16")),
+      FFF_SET(avx512, has_avx512()),
       FFF_SET(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")),
 #endif
 #ifdef FFF_HAS_NEON

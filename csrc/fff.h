@@ -17,6 +17,13 @@ namespace fff {
 
 enum class Activation : int { gelu, gelu_pytorch_tanh, relu, silu, tanh, linear };
 
+enum class Type : int { float32, float64, bfloat16, int8 };
+
+// Bits of a bfloat16, the upper half of a float.
+struct bfloat16 {
+  uint16_t bits;
+};
+
 struct Shape {
   int64_t n_tokens;     // T
   int64_t hidden_size;  // H
@@ -35,31 +42,49 @@ struct Shape {
   int64_t first_slot() const { return node_output ? 0 : depth; }  // the first slot that adds to y
 };
 
-// Weight gradients of rows that no token visited are set to 0. A null pointer means that the
-// gradient is not wanted.
-template <class T>
+// Rows of weights, those of a tree after those of the tree before it. A row's values are its
+// numbers times its scale, if there are scales.
+struct Rows {
+  const void* data;
+  Type type;
+  int64_t rows_per_tree;
+  const float* scale;  // (K, rows_per_tree), or null for ones
+};
+
+// What a layer computes with. Where activations are float64, so is everything; else the bias is
+// float32 and rows are float32, bfloat16 or int8.
+struct Weights {
+  Rows nodes;        // input rows of nodes, H columns
+  Rows leaves;       // input rows of leaves, H columns
+  Rows out;          // output rows of nodes, then leaves, O columns
+  const void* bias;  // (K, R)
+};
+
+// Weight gradients, float64 where activations are, else float32; rows that no token visited are set
+// to 0. A null pointer means that the gradient is not wanted.
 struct Gradients {
-  T* x;      // (T, H)
-  T* w_in;   // (K, R, H)
-  T* b_in;   // (K, R)
-  T* w_out;  // (K, R, O)
+  void* x;      // (T, H), of the activations' type
+  void* w_in;   // (K, R, H)
+  void* b_in;   // (K, R)
+  void* w_out;  // (K, R, O)
 };
 
 // Throws std::invalid_argument unless every size is in range and every array fits the address
 // space.
 void validate(const Shape& shape);
 
-// x (T, H), w_in (K, R, H), b_in (K, R), w_out (K, R, O) -> y (T, O), leaf (T, K), logits (T, K,
-// S). T is float or double.
-template <class T>
-void forward(const Shape& shape, const T* x, const T* w_in, const T* b_in, const T* w_out, T* y,
-             int64_t* leaf, T* logits);
+// Throws std::invalid_argument unless activations of this type can be computed with these weights.
+void validate(Type activations, const Weights& weights);
 
-// grad_y (T, O) and what `forward` read and wrote -> gradients. Throws std::invalid_argument for a
-// leaf out of range.
-template <class T>
-void backward(const Shape& shape, const T* grad_y, const T* x, const T* w_in, const T* w_out,
-              const int64_t* leaf, const T* logits, const Gradients<T>& gradients);
+// x (T, H) -> y (T, O), and unless null leaf (T, K) and logits (T, K, S). x and y are of type
+// `activations`: float32, float64 or bfloat16. Logits are float64 for float64, else float32.
+void forward(const Shape& shape, Type activations, const Weights& weights, const void* x, void* y,
+             int64_t* leaf, void* logits);
+
+// grad_y (T, O) and what `forward` read and wrote -> gradients. Rows of weights must be float32 (or
+// float64) without scales. Throws std::invalid_argument for a leaf out of range.
+void backward(const Shape& shape, Type activations, const Weights& weights, const void* grad_y,
+              const void* x, const int64_t* leaf, const void* logits, const Gradients& gradients);
 
 // The instruction set in use, chosen at the first call: the best one of this processor, or the one
 // named by the environment variable ULTRAFASTBERT_ISA. Throws std::invalid_argument if that names

@@ -1,73 +1,124 @@
-// The inner loops, compiled once per instruction set: what fff.cpp calls through a table of
-// functions.
+// The inner loops, compiled once per instruction set: what forward.cpp and backward.cpp call
+// through a table of functions.
 #pragma once
 
 #include <cstdint>
 
 #include "fff.h"
 
+// Fetches a line into the second-level cache. Not into the first: on Zen 4 that halves the
+// bandwidth, since fewer lines can be under way.
+#ifdef __GNUC__
+#define FFF_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#else
+#define FFF_PREFETCH(p) (void)(p)
+#endif
+
 namespace fff {
 
-// `n` tokens of a block in the order in which to visit them: numbers of rows of the block's arrays.
-struct Tokens {
-  const int64_t* order;
-  int64_t n;
+// Rows to bring into the second-level cache while something else is computed, first in first out.
+// Kernels fetch them line by line between their multiplications: those needed soon at the pace of
+// the multiplications, then those needed later at a pace that leaves memory time to answer.
+class FetchAhead {
+ public:
+  struct Row {
+    const char *at, *last;
+  };
+
+  void push(const void* row, int64_t bytes) { soon_.push(row, bytes); }
+  void push_for_later(const void* row, int64_t bytes) { later_.push(row, bytes); }
+
+  Row soon() { return soon_.front(); }
+  Row later() { return later_.front(); }
+  void fetched_soon(const char* until) { soon_.advance(until); }
+  void fetched_later(const char* until) { later_.advance(until); }
+
+ private:
+  class Queue {
+   public:
+    void push(const void* row, int64_t bytes) {
+      if (end_ - begin_ == capacity) return;  // the row is read all the same, only later
+      const char* at = static_cast<const char*>(row);
+      rows_[end_++ % capacity] = {at, at + bytes};
+    }
+    Row front() const { return begin_ == end_ ? Row{nullptr, nullptr} : rows_[begin_ % capacity]; }
+    void advance(const char* until) {
+      Row& row = rows_[begin_ % capacity];
+      row.at = until;
+      if (until >= row.last) ++begin_;
+    }
+
+   private:
+    static constexpr uint32_t capacity = 256;
+    uint32_t begin_ = 0, end_ = 0;
+    Row rows_[capacity];
+  };
+
+  Queue soon_, later_;
 };
 
-// Walks tokens through the steps first_step..last_step-1 of one tree: step l < D computes the logit
-// of the node at level l and moves on to its child, step D computes the logits of the leaf's rows.
-// node[t] is the place of token t in heap order.
-template <class T>
-struct Route {
-  const Shape* shape;
-  const T* x;     // (block, H)
-  const T* w_in;  // (R, H)
-  const T* b_in;  // (R)
-  int64_t first_step;
-  int64_t last_step;
-  int64_t* node;  // (block)
-  T* logits;      // (block, S)
+// Products of n_tokens rows of `tokens` with n_rows rows: out[i * stride + r].
+template <class C>
+struct Dots {
+  const void* source;    // (., n_columns), indexed by `tokens`
+  int64_t n_columns;     // H or O
+  const int32_t* tokens;
+  int64_t n_tokens;
+  const void* const* rows;
+  int64_t n_rows;
+  C* out;
+  int64_t stride;
 };
 
-// Both products of tokens with the rows on their paths, over slots first_slot()..S-1.
-template <class T>
-struct PathProduct {
-  const Shape* shape;
-  const T* weight;      // (R, C)
-  int64_t n_columns;    // C
-  const int64_t* node;  // (block) the leaves in heap order
+// Sums of n_rows rows: out[tokens[i]] (+)= sum over r of coefficient[i * stride + r] * rows[r].
+template <class C>
+struct PathSums {
+  const void* const* rows;
+  int64_t n_rows;
+  int64_t n_columns;
+  const C* coefficient;
+  int64_t stride;
+  const int32_t* tokens;
+  int64_t n_tokens;
+  void* out;  // (., n_columns), indexed by `tokens`
+  bool add;
+  bool stream;  // write around the cache; needs rows aligned to 64 bytes
 };
 
 // The sum over tokens, sorted by leaf, of coefficient * source row, into the rows on their paths.
-template <class T>
+template <class C>
 struct RowSums {
   const Shape* shape;
-  const int64_t* token;  // (T) tokens sorted by leaf
-  const int64_t* leaf;   // (T) their leaves
-  const T* coefficient;  // (T, S), by token
-  const T* source;       // (T, C), by token
-  int64_t n_columns;     // C
+  const int32_t* token;  // (T) tokens sorted by leaf
+  const int32_t* leaf;   // (T) their leaves
+  const C* coefficient;  // (T, S), by token
+  const void* source;    // (T, n_columns), by token
+  int64_t n_columns;
   int64_t first_column;  // the columns first_column..first_column + column_block - 1 are computed
   bool stream;           // write around the cache where possible
-  T* sums;               // (R, C); rows not on any path are left alone
+  C* sums;               // (R, n_columns); rows not on any path are left alone
 };
 
-template <class T>
+// Functions take the types of tokens and of rows; a null pointer is returned for types that do not
+// go together.
+template <class C>
 struct Kernels {
-  void (*route)(const Route<T>& route, Tokens tokens);
+  using DotsFunction = void (*)(const Dots<C>&, FetchAhead&);
+  using PathSumsFunction = void (*)(const PathSums<C>&, FetchAhead&);
+  using RowSumsFunction = void (*)(const RowSums<C>&);
+
+  DotsFunction (*dots)(Type source, Type rows);
+  PathSumsFunction (*path_sums)(Type rows, Type out);
+  RowSumsFunction (*row_sums)(Type source);
   // z (n) -> act(z) and, unless slope is null, act'(z)
-  void (*activate)(Activation activation, int64_t n, const T* z, T* value, T* slope);
-  // out[t, s] = weight[row of slot s] . source[t]
-  void (*path_dots)(const PathProduct<T>& product, Tokens tokens, const T* source, T* out);
-  // out[t] (+)= sum over s of coefficient[t, s] * weight[row of slot s]
-  void (*path_sums)(const PathProduct<T>& product, Tokens tokens, const T* coefficient, bool add,
-                    T* out);
-  void (*row_sums)(const RowSums<T>& sums);
+  void (*activate)(Activation activation, int64_t n, const C* z, C* value, C* slope);
+  // n numbers, rounded to nearest even
+  void (*to_bfloat16)(int64_t n, const C* from, bfloat16* to);
   int64_t column_block;
 };
 
 // The table of the instruction set in use.
-template <class T>
-const Kernels<T>& kernels();
+template <class C>
+const Kernels<C>& kernels();
 
 }  // namespace fff

@@ -1,10 +1,13 @@
 // The inner loops over a SIMD type. Included once per instruction set by a file that first defines,
 // in its own namespace FFF_NAMESPACE, Simd<float> and Simd<double>:
 //
-//     Vector, width, zero(), load(p), load(p, n), store(p, v), store(p, v, n), broadcast(s), add(a,
-//     b), fma(a, b, c), sum(v) stream(p, v): a store around the cache to an aligned address;
-//     fence(): makes those visible to other threads dot_rows: how many rows path_dots takes at
-//     once; block_vectors: the width of a column block
+//     Vector, width, zero(), load(p), store(p, v), broadcast(s), add(a, b), fma(a, b, c)
+//     load(p) also from bfloat16 and int8 and store(p, v) also to bfloat16, for float
+//     sum4(v, out): the sums of four vectors, each added up in the same order
+//     stream(p, v): a store around the cache to an aligned address; fence(): makes those visible to
+//     other threads
+//     keep(v): v in a register
+//     tile_tokens (4 or 2): tokens multiplied at once; n_accumulators: vectors summed at once
 //
 // No template of the standard library may be used here: the linker keeps one copy of it, and that
 // copy might use instructions which the processor lacks.
@@ -14,397 +17,509 @@
 // FFF_UNROLL precedes loops over arrays of vectors: only when unrolled do these arrays live in
 // registers.
 #if defined(__clang__)
-#define FFF_PREFETCH(p) __builtin_prefetch(p)
 #define FFF_UNROLL _Pragma("unroll")
+#define FFF_INLINE inline __attribute__((always_inline))
 #elif defined(__GNUC__)
-#define FFF_PREFETCH(p) __builtin_prefetch(p)
 #define FFF_UNROLL _Pragma("GCC unroll 16")
+#define FFF_INLINE inline __attribute__((always_inline))
 #else
-#define FFF_PREFETCH(p) (void)(p)
 #define FFF_UNROLL
+#define FFF_INLINE inline
 #endif
 
 namespace fff {
 namespace FFF_NAMESPACE {
 
-// Chains of additions in a dot product: enough to hide the latency of one.
-constexpr int n_chains = 4;
-// Tokens routed side by side: while one is computed the next row of the one before is fetched.
-constexpr int64_t route_tokens = 8;
-// Tokens, sorted by leaf, that use a row of their paths one after the other, while it is in the
-// first-level cache.
-constexpr int64_t path_tokens = 4;
-// Slots added in one pass over a token's output: bounds an array.
-constexpr int64_t path_slots = 32;
+// Chains of additions in a dot product: two hide the latency of one where few rows are multiplied.
+constexpr int n_chains = 2;
+// Rows multiplied at once: a node and its two children.
+constexpr int tile_rows = 3;
 // Tokens whose columns row_sums packs together: with column_block columns they fit the first-level
 // cache.
 constexpr int64_t chunk_tokens = 32;
+constexpr int64_t line_bytes = 64;
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// First row of a place in heap order: a node's own row, or the first row of a leaf.
-inline int64_t first_row(const Shape& shape, int64_t node) {
-  const int64_t leaf = node - shape.n_nodes();
-  return leaf < 0 ? node : shape.n_nodes() + leaf * shape.leaf_size;
+template <class N>
+inline N smaller(N a, N b) {
+  return a < b ? a : b;
 }
 
-// The row of a slot on the path to the leaf `node`, given in heap order.
-inline int64_t slot_row(const Shape& shape, int64_t node, int64_t slot) {
-  if (slot >= shape.depth) return first_row(shape, node) + slot - shape.depth;
-  return ((node + 1) >> (shape.depth - slot)) - 1;
+// Lines of rows needed later that are fetched at a time.
+constexpr int lines_for_later = 4;
+
+// Fetches up to n lines of the next row.
+inline void fetch_lines(FetchAhead& ahead, int n) {
+  FetchAhead::Row row = ahead.soon();
+  const bool soon = row.at != nullptr;
+  if (!soon) {
+    row = ahead.later();
+    if (row.at == nullptr) return;
+    n = smaller(n, lines_for_later);
+  }
+  const char* until = row.last - row.at > n * line_bytes ? row.at + n * line_bytes : row.last;
+  for (; row.at < until; row.at += line_bytes) FFF_PREFETCH(row.at);
+  if (soon)
+    ahead.fetched_soon(until);
+  else
+    ahead.fetched_later(until);
 }
 
-// Dot products of `a` with n_rows rows. The order of additions does not depend on n_rows. Each step
-// fetches ahead the same step's part of n_ahead rows which begin at `ahead`.
-template <class T, int n_rows, int n_ahead = 1>
-inline void dots(int64_t n, const T* a, const T* const* rows, T* result, const T* ahead) {
-  using S = Simd<T>;
-  typename S::Vector sum[n_rows][n_chains];
-  FFF_UNROLL
-  for (int r = 0; r < n_rows; ++r) {
-    FFF_UNROLL
-    for (int c = 0; c < n_chains; ++c) sum[r][c] = S::zero();
-  }
-  constexpr int64_t w = S::width;
-  int64_t i = 0;
-  for (; i + n_chains * w <= n; i += n_chains * w) {
-    for (int64_t p = i; p < i + n_chains * w; p += 64 / sizeof(T)) {
-      FFF_UNROLL
-      for (int r = 0; r < n_ahead; ++r) FFF_PREFETCH(ahead + r * n + p);
-    }
-    FFF_UNROLL
-    for (int c = 0; c < n_chains; ++c) {
-      const auto v = S::load(a + i + c * w);
-      FFF_UNROLL
-      for (int r = 0; r < n_rows; ++r)
-        sum[r][c] = S::fma(v, S::load(rows[r] + i + c * w), sum[r][c]);
-    }
-  }
-  FFF_UNROLL
-  for (int c = 0; c < n_chains; ++c, i += w) {
-    if (i >= n) break;
-    const int64_t m = smaller(w, n - i);
-    const auto v = S::load(a + i, m);
-    FFF_UNROLL
-    for (int r = 0; r < n_rows; ++r) sum[r][c] = S::fma(v, S::load(rows[r] + i, m), sum[r][c]);
-  }
-  FFF_UNROLL
-  for (int r = 0; r < n_rows; ++r)
-    result[r] = S::sum(S::add(S::add(sum[r][0], sum[r][1]), S::add(sum[r][2], sum[r][3])));
+template <class C, class X>
+inline typename Simd<C>::Vector load_part(const X* p, int64_t n) {
+  X copy[Simd<C>::width] = {};
+  for (int64_t i = 0; i < n; ++i) copy[i] = p[i];
+  return Simd<C>::load(copy);
 }
 
-// Computes the logits of the leaf that token t reached, and fetches ahead the x of a token to come.
-template <class T>
-void leaf_logits(const Route<T>& route, int64_t t, int64_t next_token) {
-  const Shape& shape = *route.shape;
-  const int64_t h = shape.hidden_size, row = first_row(shape, route.node[t]);
-  T* logits = route.logits + t * shape.n_slots() + shape.depth;
-  const T* ahead = route.x + next_token * h;
-  constexpr int n = Simd<T>::dot_rows;
-  int64_t i = 0;
-  for (; i + n <= shape.leaf_size; i += n) {
-    const T* rows[n];
-    for (int r = 0; r < n; ++r) rows[r] = route.w_in + (row + i + r) * h;
-    dots<T, n>(h, route.x + t * h, rows, logits + i, ahead);
-  }
-  for (; i < shape.leaf_size; ++i) {
-    const T* weight = route.w_in + (row + i) * h;
-    dots<T, 1>(h, route.x + t * h, &weight, logits + i, ahead);
-  }
-  for (i = 0; i < shape.leaf_size; ++i) logits[i] += route.b_in[row + i];
+template <class C, class Y>
+inline void store_part(Y* p, typename Simd<C>::Vector v, int64_t n) {
+  Y copy[Simd<C>::width];
+  Simd<C>::store(copy, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = copy[i];
 }
 
-// Moves token t one level down; returns the first row it needs next. A token on its own fetches
-// both children ahead.
-template <class T, bool alone>
-inline const T* descend(const Route<T>& route, int64_t t, int64_t level, const T* ahead) {
-  const Shape& shape = *route.shape;
-  const int64_t h = shape.hidden_size, node = route.node[t];
-  const T* weight = route.w_in + node * h;
-  if (alone) ahead = route.w_in + first_row(shape, 2 * node + 1) * h;
-  T z;
-  dots<T, 1, alone ? 2 : 1>(h, route.x + t * h, &weight, &z, ahead);
-  z += route.b_in[node];
-  route.logits[t * shape.n_slots() + level] = z;
-  route.node[t] = 2 * node + 1 + (z > 0);
-  return route.w_in + first_row(shape, route.node[t]) * h;
-}
-
-// Routes a group of n tokens; n_more tokens follow it in `order`.
-template <class T>
-void route_group(const Route<T>& route, const int64_t* order, int64_t n, int64_t n_more) {
-  const int64_t depth = route.shape->depth;
-  const T* ahead = route.w_in;
-  for (int64_t level = route.first_step; level < smaller(route.last_step, depth); ++level) {
-    if (n == 1)
-      descend<T, true>(route, order[0], level, nullptr);
-    else
-      for (int64_t i = 0; i < n; ++i) ahead = descend<T, false>(route, order[i], level, ahead);
+// How a token's numbers are multiplied with a row's, `width` at a time. An instruction set may
+// specialise it for a pair of types.
+template <class C, class X, class W>
+struct Product {
+  using S = Simd<C>;
+  using Operand = typename S::Vector;
+  static constexpr int64_t width = S::width;
+  template <class N>
+  static Operand load(const N* p) {
+    return S::load(p);
   }
-  if (route.last_step > depth)
-    for (int64_t i = 0; i < n; ++i) leaf_logits(route, order[i], order[i + smaller(n, n_more)]);
-}
-
-template <class T>
-void route(const Route<T>& route, Tokens tokens) {
-  for (int64_t i = 0, n; i < tokens.n; i += n) {
-    n = smaller(route_tokens, tokens.n - i);
-    route_group(route, tokens.order + i, n, tokens.n - i - n);
+  static typename S::Vector fma(Operand x, Operand w, typename S::Vector sum) {
+    return S::fma(x, w, sum);
   }
-}
-
-// Rows to fetch ahead: those that the next group of tokens uses and this one does not.
-template <class T>
-struct Ahead {
-  const T* rows[16];
-  int64_t n = 0;
-
-  void add(const T* row) {
-    if (n < 16) rows[n++] = row;
-  }
-
-  Ahead(const PathProduct<T>& product, int64_t node, const int64_t* next, int64_t n_next,
-        const T* token_rows) {
-    const Shape& shape = *product.shape;
-    add(product.weight);  // a row to fetch when there is no other
-    for (int64_t i = 0; i < n_next; ++i) {
-      add(token_rows + next[i] * product.n_columns);
-      const int64_t before = node;
-      node = product.node[next[i]];
-      for (int64_t s = shape.depth;
-           s >= shape.first_slot() && slot_row(shape, node, s) != slot_row(shape, before, s); --s)
-        add(product.weight + slot_row(shape, node, s) * product.n_columns);
-    }
-  }
-
-  const T* row(int64_t i) const { return rows[i < n ? i : 0]; }
 };
 
-template <class T>
-void path_dots(const PathProduct<T>& product, Tokens tokens, const T* source, T* out) {
-  const Shape& shape = *product.shape;
-  const int64_t c = product.n_columns, n_slots = shape.n_slots();
-  constexpr int n = Simd<T>::dot_rows;
-  for (int64_t begin = 0, end; begin < tokens.n; begin = end) {
-    end = smaller(begin + path_tokens, tokens.n);
-    const Ahead<T> ahead(product, product.node[tokens.order[end - 1]], tokens.order + end,
-                         smaller(path_tokens, tokens.n - end), source);
-    int64_t n_fetched = 0;
-    for (int64_t first = shape.first_slot(), last; first < n_slots; first = last) {
-      last = first + (n_slots - first >= n ? n : 1);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t t = tokens.order[i];
-        const T* rows[n];
-        for (int64_t s = first; s < last; ++s)
-          rows[s - first] = product.weight + slot_row(shape, product.node[t], s) * c;
-        const T* next = ahead.row(++n_fetched);
-        if (last - first == n)
-          dots<T, n>(c, source + t * c, rows, out + t * n_slots + first, next);
-        else
-          dots<T, 1>(c, source + t * c, rows, out + t * n_slots + first, next);
-      }
+#ifdef FFF_PRODUCTS
+FFF_PRODUCTS
+#endif
+
+// Multiplies `n_chains * width` columns from `at` on, each chain into sums of its own.
+template <class C, class X, class W, int n_tokens, int n_rows>
+FFF_INLINE void multiply_columns(const X* const* tokens, const W* const* rows, int64_t at,
+                                 typename Simd<C>::Vector (&sum)[n_chains][n_tokens][n_rows]) {
+  using P = Product<C, X, W>;
+  FFF_UNROLL
+  for (int c = 0; c < n_chains; ++c) {
+    typename P::Operand row[n_rows];
+    FFF_UNROLL
+    for (int r = 0; r < n_rows; ++r) row[r] = P::load(rows[r] + at + c * P::width);
+    FFF_UNROLL
+    for (int t = 0; t < n_tokens; ++t) {
+      // In a register, else each product would load it again.
+      const auto token = Simd<C>::keep(P::load(tokens[t] + at + c * P::width));
+      FFF_UNROLL
+      for (int r = 0; r < n_rows; ++r) sum[c][t][r] = P::fma(token, row[r], sum[c][t][r]);
     }
   }
 }
 
-// n_vectors vectors of the sum over `n` rows of coefficient * row, added to `out` if `add`. The
-// last vector has n_last elements.
-template <class T, int n_vectors, bool partial>
-inline void weighted_sum(int64_t n, const T* const* rows, int64_t column, const T* coefficient,
-                         int64_t n_last, bool add, T* out) {
-  using S = Simd<T>;
-  typename S::Vector sum[n_vectors];
-  FFF_UNROLL
-  for (int v = 0; v < n_vectors; ++v) {
-    if (!add)
-      sum[v] = S::zero();
-    else
-      sum[v] = partial ? S::load(out + v * S::width, n_last) : S::load(out + v * S::width);
+// Columns at..n - 1 of n_vectors vectors, padded with zeros.
+template <class N, int n_vectors, int64_t n_columns>
+struct Padded {
+  N values[n_vectors][n_columns] = {};
+  const N* rows[n_vectors];
+
+  FFF_INLINE Padded(const N* const* vectors, int64_t at, int64_t n) {
+    for (int v = 0; v < n_vectors; ++v) {
+      for (int64_t i = at; i < n; ++i) values[v][i - at] = vectors[v][i];
+      rows[v] = values[v];
+    }
   }
-  for (int64_t r = 0; r < n; ++r) {
-    const auto factor = S::broadcast(coefficient[r]);
-    const T* row = rows[r] + column;
+};
+
+// n_tokens x n_rows dot products. The order of additions does not depend on either.
+template <class C, class X, class W, int n_tokens, int n_rows>
+void dot_tile(const Dots<C>& product, const X* const* tokens, const W* const* rows, C* out,
+              FetchAhead& ahead) {
+  using S = Simd<C>;
+  constexpr int64_t step = n_chains * Product<C, X, W>::width;
+  const int64_t n = product.n_columns;
+  typename S::Vector sum[n_chains][n_tokens][n_rows];
+  FFF_UNROLL
+  for (int c = 0; c < n_chains; ++c) {
+    FFF_UNROLL
+    for (int t = 0; t < n_tokens; ++t) {
+      FFF_UNROLL
+      for (int r = 0; r < n_rows; ++r) sum[c][t][r] = S::zero();
+    }
+  }
+  int64_t i = 0;
+  for (; i + step <= n; i += step) {
+    fetch_lines(ahead, 2 * (n_tokens + n_rows));
+    multiply_columns<C, X, W, n_tokens, n_rows>(tokens, rows, i, sum);
+  }
+  if (i < n) {
+    const Padded<X, n_tokens, step> last_tokens(tokens, i, n);
+    const Padded<W, n_rows, step> last_rows(rows, i, n);
+    multiply_columns<C, X, W, n_tokens, n_rows>(last_tokens.rows, last_rows.rows, 0, sum);
+  }
+  constexpr int n_sums = n_tokens * n_rows, n_padded = (n_sums + 3) / 4 * 4;
+  typename S::Vector total[n_padded];
+  FFF_UNROLL
+  for (int j = 0; j < n_padded; ++j)
+    total[j] = j < n_sums ? S::add(sum[0][j / n_rows % n_tokens][j % n_rows],
+                                   sum[1][j / n_rows % n_tokens][j % n_rows])
+                          : S::zero();
+  C results[n_padded];
+  FFF_UNROLL
+  for (int j = 0; j < n_padded; j += 4) S::sum4(total + j, results + j);
+  FFF_UNROLL
+  for (int t = 0; t < n_tokens; ++t) {
+    FFF_UNROLL
+    for (int r = 0; r < n_rows; ++r) out[t * product.stride + r] = results[t * n_rows + r];
+  }
+}
+
+template <class C, class X, class W, int n_tokens>
+inline void dot_rows(const Dots<C>& product, int64_t first, FetchAhead& ahead) {
+  const X* tokens[n_tokens];
+  for (int t = 0; t < n_tokens; ++t)
+    tokens[t] = static_cast<const X*>(product.source) + product.tokens[first + t] * product.n_columns;
+  const W* const* rows = reinterpret_cast<const W* const*>(product.rows);
+  C* out = product.out + first * product.stride;
+  int64_t r = 0;
+  for (; r + tile_rows <= product.n_rows; r += tile_rows)
+    dot_tile<C, X, W, n_tokens, tile_rows>(product, tokens, rows + r, out + r, ahead);
+  if (product.n_rows - r == 2) dot_tile<C, X, W, n_tokens, 2>(product, tokens, rows + r, out + r, ahead);
+  if (product.n_rows - r == 1) dot_tile<C, X, W, n_tokens, 1>(product, tokens, rows + r, out + r, ahead);
+}
+
+template <class C, class X, class W>
+void dots(const Dots<C>& product, FetchAhead& ahead) {
+  int64_t i = 0;
+  if constexpr (Simd<C>::tile_tokens == 4)
+    for (; i + 4 <= product.n_tokens; i += 4) dot_rows<C, X, W, 4>(product, i, ahead);
+  for (; i + 2 <= product.n_tokens; i += 2) dot_rows<C, X, W, 2>(product, i, ahead);
+  if (i < product.n_tokens) dot_rows<C, X, W, 1>(product, i, ahead);
+}
+
+// n_vectors vectors of the sums of n_tokens tokens, from a column on. n_last is the number of
+// elements of the last vector, if partial.
+template <class C, class W, class Y, int n_tokens, int n_vectors, bool partial>
+inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t column, int64_t n_last,
+                     FetchAhead& ahead) {
+  using S = Simd<C>;
+  constexpr int64_t w = S::width;
+  typename S::Vector sum[n_tokens][n_vectors];
+  Y* out[n_tokens];
+  FFF_UNROLL
+  for (int t = 0; t < n_tokens; ++t) {
+    out[t] = static_cast<Y*>(sums.out) + sums.tokens[first + t] * sums.n_columns + column;
+    FFF_UNROLL
+    for (int v = 0; v < n_vectors; ++v) {
+      if (!sums.add)
+        sum[t][v] = S::zero();
+      else
+        sum[t][v] = partial ? load_part<C>(out[t], n_last) : S::load(out[t] + v * w);
+    }
+  }
+  const C* coefficient = sums.coefficient + first * sums.stride;
+  for (int64_t r = 0; r < sums.n_rows; ++r) {
+    fetch_lines(ahead, n_vectors);
+    const W* from = static_cast<const W*>(sums.rows[r]) + column;
+    typename S::Vector row[n_vectors];
     FFF_UNROLL
     for (int v = 0; v < n_vectors; ++v)
-      sum[v] = S::fma(factor,
-                      partial ? S::load(row + v * S::width, n_last) : S::load(row + v * S::width),
-                      sum[v]);
+      row[v] = partial ? load_part<C>(from, n_last) : S::load(from + v * w);
+    FFF_UNROLL
+    for (int t = 0; t < n_tokens; ++t) {
+      const auto factor = S::broadcast(coefficient[t * sums.stride + r]);
+      FFF_UNROLL
+      for (int v = 0; v < n_vectors; ++v) sum[t][v] = S::fma(factor, row[v], sum[t][v]);
+    }
+  }
+  if (!partial && sums.stream) {
+    FFF_UNROLL
+    for (int t = 0; t < n_tokens; ++t) {
+      FFF_UNROLL
+      for (int v = 0; v < n_vectors; ++v) S::stream(out[t] + v * w, sum[t][v]);
+    }
+    return;
   }
   FFF_UNROLL
-  for (int v = 0; v < n_vectors; ++v) {
-    if (partial)
-      S::store(out + v * S::width, sum[v], n_last);
-    else
-      S::store(out + v * S::width, sum[v]);
-  }
-}
-
-// Adds to a group of tokens the slots first..last-1, one block of columns after the other.
-template <class T>
-void add_slots(const PathProduct<T>& product, Tokens tokens, int64_t first, int64_t last,
-               const T* coefficient, bool add, const Ahead<T>& ahead, T* out) {
-  using S = Simd<T>;
-  constexpr int64_t w = S::width, block = S::block_vectors * w;
-  const Shape& shape = *product.shape;
-  const int64_t n_columns = product.n_columns, n_slots = shape.n_slots(), n = last - first;
-  const T* rows[path_tokens][path_slots];
-  for (int64_t i = 0; i < tokens.n; ++i)
-    for (int64_t s = first; s < last; ++s)
-      rows[i][s - first] =
-          product.weight + slot_row(shape, product.node[tokens.order[i]], s) * n_columns;
-  for (int64_t c = 0, next; c < n_columns; c = next) {
-    next = c + block <= n_columns ? c + block : smaller(c + w, n_columns);
-    for (int64_t r = 1; r < ahead.n; ++r)
-      for (int64_t p = c; p < next; p += 64 / sizeof(T)) FFF_PREFETCH(ahead.rows[r] + p);
-    for (int64_t i = 0; i < tokens.n; ++i) {
-      const int64_t t = tokens.order[i];
-      const T* factors = coefficient + t * n_slots + first;
-      T* to = out + t * n_columns + c;
-      if (next - c == block)
-        weighted_sum<T, S::block_vectors, false>(n, rows[i], c, factors, 0, add, to);
-      else if (next - c == w)
-        weighted_sum<T, 1, false>(n, rows[i], c, factors, 0, add, to);
+  for (int t = 0; t < n_tokens; ++t) {
+    FFF_UNROLL
+    for (int v = 0; v < n_vectors; ++v) {
+      if (partial)
+        store_part<C>(out[t], sum[t][v], n_last);
       else
-        weighted_sum<T, 1, true>(n, rows[i], c, factors, next - c, add, to);
+        S::store(out[t] + v * w, sum[t][v]);
     }
   }
 }
 
-template <class T>
-void path_sums(const PathProduct<T>& product, Tokens tokens, const T* coefficient, bool add,
-               T* out) {
-  const int64_t first_slot = product.shape->first_slot(), n_slots = product.shape->n_slots();
-  for (int64_t i = 0; i < tokens.n; i += path_tokens) {
-    const Tokens group{tokens.order + i, smaller(path_tokens, tokens.n - i)};
-    const int64_t* next = group.order + group.n;
-    const Ahead<T> ahead(product, product.node[next[-1]], next,
-                         smaller(path_tokens, tokens.n - i - group.n), out);
-    for (int64_t s = first_slot; s < n_slots; s += path_slots)
-      add_slots(product, group, s, smaller(s + path_slots, n_slots), coefficient,
-                add || s > first_slot, ahead, out);
-  }
+template <class C, class W, class Y, int n_tokens>
+inline void sum_columns(const PathSums<C>& sums, int64_t first, FetchAhead& ahead) {
+  constexpr int n_vectors = Simd<C>::n_accumulators / (n_tokens == 1 ? 2 : n_tokens);
+  constexpr int64_t w = Simd<C>::width;
+  const int64_t n = sums.n_columns;
+  int64_t c = 0;
+  for (; c + n_vectors * w <= n; c += n_vectors * w)
+    sum_tile<C, W, Y, n_tokens, n_vectors, false>(sums, first, c, w, ahead);
+  for (; c + w <= n; c += w) sum_tile<C, W, Y, n_tokens, 1, false>(sums, first, c, w, ahead);
+  if (c < n) sum_tile<C, W, Y, n_tokens, 1, true>(sums, first, c, n - c, ahead);
+}
+
+template <class C, class W, class Y>
+void path_sums(const PathSums<C>& sums, FetchAhead& ahead) {
+  int64_t i = 0;
+  if constexpr (Simd<C>::tile_tokens == 4)
+    for (; i + 4 <= sums.n_tokens; i += 4) sum_columns<C, W, Y, 4>(sums, i, ahead);
+  for (; i + 2 <= sums.n_tokens; i += 2) sum_columns<C, W, Y, 2>(sums, i, ahead);
+  if (i < sums.n_tokens) sum_columns<C, W, Y, 1>(sums, i, ahead);
+  if (sums.stream) Simd<C>::fence();
 }
 
 // The columns of one chunk of tokens, packed.
-template <class T>
+template <class C>
 struct Chunk {
-  static constexpr int64_t stride = Simd<T>::block_vectors * Simd<T>::width;
-  alignas(64) T source[chunk_tokens * stride];
-  const T* coefficient[chunk_tokens];
-  int64_t leaf[chunk_tokens];
+  static constexpr int64_t n_vectors = 8;
+  static constexpr int64_t stride = n_vectors * Simd<C>::width;
+  alignas(64) C source[chunk_tokens * stride];
+  const C* coefficient[chunk_tokens];
+  int32_t leaf[chunk_tokens];
 };
 
 // How the sum over a run of tokens, which share a row, gets into that row.
 enum class Write { add, store, stream };
 
-template <class T>
-inline void write(Write how, T* p, typename Simd<T>::Vector v, int64_t n) {
-  using S = Simd<T>;
+template <class C>
+inline void write(Write how, C* p, typename Simd<C>::Vector v, int64_t n) {
+  using S = Simd<C>;
   if (n < S::width)
-    S::store(p, how == Write::add ? S::add(S::load(p, n), v) : v, n);
+    store_part<C>(p, how == Write::add ? S::add(load_part<C>(p, n), v) : v, n);
   else if (how == Write::stream)
     S::stream(p, v);
   else
     S::store(p, how == Write::add ? S::add(S::load(p), v) : v);
 }
 
-// Sums tokens begin..end-1 of a chunk, times their coefficients of one slot, into a row's columns.
-// The last vector has n_last elements.
-template <class T, int n_vectors>
-inline void sum_run(const Chunk<T>& chunk, int64_t begin, int64_t end, int64_t slot, int64_t offset,
-                    int64_t n_last, Write how, T* out) {
-  using S = Simd<T>;
-  typename S::Vector sum[n_vectors];
+// Sums tokens begin..end-1 of a chunk, times their coefficients of n_rows slots, into columns of as
+// many rows. The last vector has n_last elements.
+template <class C, int n_rows, int n_vectors>
+inline void sum_run(const Chunk<C>& chunk, int64_t begin, int64_t end, int64_t slot, int64_t offset,
+                    int64_t n_last, const Write* how, C* const* rows) {
+  using S = Simd<C>;
+  typename S::Vector sum[n_rows][n_vectors];
   FFF_UNROLL
-  for (int v = 0; v < n_vectors; ++v) sum[v] = S::zero();
+  for (int r = 0; r < n_rows; ++r) {
+    FFF_UNROLL
+    for (int v = 0; v < n_vectors; ++v) sum[r][v] = S::zero();
+  }
   for (int64_t i = begin; i < end; ++i) {
-    const auto factor = S::broadcast(chunk.coefficient[i][slot]);
-    const T* source = chunk.source + i * chunk.stride + offset;
+    const C* from = chunk.source + i * chunk.stride + offset;
+    typename S::Vector factor[n_rows];
+    FFF_UNROLL
+    for (int r = 0; r < n_rows; ++r) factor[r] = S::broadcast(chunk.coefficient[i][slot + r]);
+    FFF_UNROLL
+    for (int v = 0; v < n_vectors; ++v) {
+      const auto source = S::load(from + v * S::width);
+      FFF_UNROLL
+      for (int r = 0; r < n_rows; ++r) sum[r][v] = S::fma(factor[r], source, sum[r][v]);
+    }
+  }
+  FFF_UNROLL
+  for (int r = 0; r < n_rows; ++r) {
     FFF_UNROLL
     for (int v = 0; v < n_vectors; ++v)
-      sum[v] = S::fma(factor, S::load(source + v * S::width), sum[v]);
+      write(how[r], rows[r] + offset + v * S::width, sum[r][v],
+            v + 1 < n_vectors ? S::width : n_last);
   }
-  FFF_UNROLL
-  for (int v = 0; v < n_vectors; ++v)
-    write(how, out + offset + v * S::width, sum[v], v + 1 < n_vectors ? S::width : n_last);
 }
 
-template <class T>
-inline void sum_run_columns(const Chunk<T>& chunk, int64_t begin, int64_t end, int64_t slot,
-                            int64_t n_columns, Write how, T* out) {
-  using S = Simd<T>;
-  if (n_columns == chunk.stride) {
-    sum_run<T, S::block_vectors>(chunk, begin, end, slot, 0, S::width, how, out);
-    return;
-  }
-  for (int64_t c = 0; c < n_columns; c += S::width)
-    sum_run<T, 1>(chunk, begin, end, slot, c, smaller(S::width, n_columns - c), how, out);
+template <class C, int n_rows>
+inline void sum_run_columns(const Chunk<C>& chunk, int64_t begin, int64_t end, int64_t slot,
+                            int64_t n_columns, const Write* how, C* const* rows) {
+  using S = Simd<C>;
+  // Several rows share each load, but no more than their sums fit the registers.
+  constexpr int n_vectors = n_rows == 1 ? Chunk<C>::n_vectors : Simd<C>::n_accumulators / 2;
+  int64_t c = 0;
+  for (; c + n_vectors * S::width <= n_columns; c += n_vectors * S::width)
+    sum_run<C, n_rows, n_vectors>(chunk, begin, end, slot, c, S::width, how, rows);
+  for (; c < n_columns; c += S::width)
+    sum_run<C, n_rows, 1>(chunk, begin, end, slot, c, smaller(S::width, n_columns - c), how, rows);
 }
 
-template <class T>
-void pack(const RowSums<T>& sums, int64_t first, int64_t n, int64_t n_columns, Chunk<T>& chunk) {
-  using S = Simd<T>;
+template <class C, class X>
+void pack(const RowSums<C>& sums, int64_t first, int64_t n, int64_t n_columns, Chunk<C>& chunk) {
+  using S = Simd<C>;
+  const X* source = static_cast<const X*>(sums.source) + sums.first_column;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t t = sums.token[first + i];
-    const T* source = sums.source + t * sums.n_columns + sums.first_column;
-    T* to = chunk.source + i * chunk.stride;
+    if (first + i + chunk_tokens < sums.shape->n_tokens) {
+      const X* ahead = source + sums.token[first + i + chunk_tokens] * sums.n_columns;
+      for (int64_t c = 0; c < n_columns; c += line_bytes / sizeof(X)) FFF_PREFETCH(ahead + c);
+    }
+    const X* from = source + t * sums.n_columns;
+    C* to = chunk.source + i * chunk.stride;
     int64_t c = 0;
-    for (; c + S::width <= n_columns; c += S::width) S::store(to + c, S::load(source + c));
-    if (c < n_columns) S::store(to + c, S::load(source + c, n_columns - c));
+    for (; c + S::width <= n_columns; c += S::width) S::store(to + c, S::load(from + c));
+    if (c < n_columns) S::store(to + c, load_part<C>(from + c, n_columns - c));
     chunk.coefficient[i] = sums.coefficient + t * sums.shape->n_slots();
     chunk.leaf[i] = sums.leaf[first + i];
   }
 }
 
-// Streaming stores need alignment, of the matrix and from row to row.
-template <class T>
-bool can_stream(const RowSums<T>& sums) {
-  return reinterpret_cast<uintptr_t>(sums.sums) % 64 == 0 && sums.n_columns * sizeof(T) % 64 == 0;
-}
+// Where the sums of one chunk go: the rows of a tree, in part begun by the chunk before.
+template <class C>
+struct ChunkSums {
+  const RowSums<C>& sums;
+  const Chunk<C>& chunk;
+  int64_t n;          // tokens
+  int64_t n_columns;
+  int64_t previous;   // leaf of the token before the chunk, -1 if none
+  bool stream;
 
-// Sums a packed chunk into the rows at one level. `previous` is the leaf of the token before the
-// chunk, -1 if none.
-template <class T>
-void sum_level(const RowSums<T>& sums, const Chunk<T>& chunk, int64_t n, int64_t n_columns,
-               int64_t level, int64_t previous) {
-  const Shape& shape = *sums.shape;
-  const bool stream = sums.stream && can_stream(sums);
-  const int64_t shift = shape.depth - level, n_rows = level < shape.depth ? 1 : shape.leaf_size;
-  const int64_t first = level < shape.depth ? (int64_t{1} << level) - 1 : shape.n_nodes();
-  for (int64_t begin = 0, end; begin < n; begin = end) {
-    const int64_t place = chunk.leaf[begin] >> shift;
-    for (end = begin + 1; end < n && chunk.leaf[end] >> shift == place; ++end) {
+  C* row(int64_t r) const { return sums.sums + r * sums.n_columns + sums.first_column; }
+
+  // Which node of a level, or which leaf, counted from the left, a token of the chunk visits.
+  int64_t place(int64_t i, int64_t level) const {
+    return chunk.leaf[i] >> (sums.shape->depth - level);
+  }
+
+  Write how(int64_t begin, int64_t end, int64_t level) const {
+    if (begin == 0 && previous >= 0 &&
+        previous >> (sums.shape->depth - level) == place(begin, level))
+      return Write::add;
+    return stream && end < n ? Write::stream : Write::store;
+  }
+
+  int64_t first_row(int64_t i, int64_t level) const {
+    if (level < sums.shape->depth) return (int64_t{1} << level) - 1 + place(i, level);
+    return sums.shape->n_nodes() + place(i, level) * sums.shape->leaf_size;
+  }
+
+  // Levels level..level + n_levels - 1, in each of which the whole chunk shares a node.
+  template <int n_levels>
+  void add_levels(int64_t level) const {
+    C* rows[n_levels];
+    Write how_rows[n_levels];
+    for (int l = 0; l < n_levels; ++l) {
+      rows[l] = row(first_row(0, level + l));
+      how_rows[l] = how(0, n, level + l);
     }
-    const bool begun = begin == 0 && previous >= 0 && previous >> shift == place;
-    const Write how = begun ? Write::add : stream && end < n ? Write::stream : Write::store;
-    T* out = sums.sums + (first + place * n_rows) * sums.n_columns + sums.first_column;
-    for (int64_t r = 0; r < n_rows; ++r, out += sums.n_columns)
-      sum_run_columns(chunk, begin, end, level + r, n_columns, how, out);
+    sum_run_columns<C, n_levels>(chunk, 0, n, level, n_columns, how_rows, rows);
   }
+
+  // Rows of a run of tokens: a node, or the rows of a leaf.
+  void add_run(int64_t begin, int64_t end, int64_t level) const {
+    const int64_t n_rows = level < sums.shape->depth ? 1 : sums.shape->leaf_size;
+    const int64_t first = first_row(begin, level);
+    const Write one = how(begin, end, level), how_rows[tile_rows] = {one, one, one};
+    int64_t r = 0;
+    for (; r + tile_rows <= n_rows; r += tile_rows) {
+      C* rows[tile_rows];
+      for (int j = 0; j < tile_rows; ++j) rows[j] = row(first + r + j);
+      sum_run_columns<C, tile_rows>(chunk, begin, end, level + r, n_columns, how_rows, rows);
+    }
+    for (; r < n_rows; ++r) {
+      C* rows[1] = {row(first + r)};
+      sum_run_columns<C, 1>(chunk, begin, end, level + r, n_columns, how_rows, rows);
+    }
+  }
+
+  void add() const {
+    const int64_t depth = sums.shape->depth;
+    int64_t level = sums.shape->first_slot();
+    for (; level + tile_rows <= depth && place(0, level + tile_rows - 1) ==
+                                             place(n - 1, level + tile_rows - 1);
+         level += tile_rows)
+      add_levels<tile_rows>(level);
+    for (; level <= depth; ++level) {
+      for (int64_t begin = 0, end; begin < n; begin = end) {
+        for (end = begin + 1; end < n && place(end, level) == place(begin, level); ++end) {
+        }
+        add_run(begin, end, level);
+      }
+    }
+  }
+};
+
+// Streaming stores need alignment, of the matrix and from row to row.
+template <class C>
+bool can_stream(const RowSums<C>& sums) {
+  return reinterpret_cast<uintptr_t>(sums.sums) % line_bytes == 0 &&
+         sums.n_columns * sizeof(C) % line_bytes == 0;
 }
 
-template <class T>
-void row_sums(const RowSums<T>& sums) {
-  const Shape& shape = *sums.shape;
-  Chunk<T> chunk;
+template <class C, class X>
+void row_sums(const RowSums<C>& sums) {
+  Chunk<C> chunk;
   const int64_t n_columns = smaller(chunk.stride, sums.n_columns - sums.first_column);
-  for (int64_t i = 0; i < shape.n_tokens; i += chunk_tokens) {
-    const int64_t n = smaller(chunk_tokens, shape.n_tokens - i);
-    pack(sums, i, n, n_columns, chunk);
-    const int64_t previous = i > 0 ? sums.leaf[i - 1] : -1;
-    for (int64_t level = shape.first_slot(); level <= shape.depth; ++level)
-      sum_level(sums, chunk, n, n_columns, level, previous);
+  const bool stream = sums.stream && can_stream(sums);
+  for (int64_t i = 0; i < sums.shape->n_tokens; i += chunk_tokens) {
+    const int64_t n = smaller(chunk_tokens, sums.shape->n_tokens - i);
+    pack<C, X>(sums, i, n, n_columns, chunk);
+    ChunkSums<C>{sums, chunk, n, n_columns, i > 0 ? sums.leaf[i - 1] : -1, stream}.add();
   }
-  Simd<T>::fence();
+  Simd<C>::fence();
 }
 
-template <class T>
-Kernels<T> table() {
-  return {route<T>, activate<T>, path_dots<T>, path_sums<T>, row_sums<T>, Chunk<T>::stride};
+template <class C>
+void to_bfloat16(int64_t n, const C* from, bfloat16* to) {
+  int64_t i = 0;
+  if constexpr (sizeof(C) == sizeof(float)) {
+    for (; i + Simd<C>::width <= n; i += Simd<C>::width)
+      Simd<C>::store(to + i, Simd<C>::load(from + i));
+    if (i < n) store_part<C>(to + i, load_part<C>(from + i, n - i), n - i);
+  }
 }
 
-template Kernels<float> table<float>();
-template Kernels<double> table<double>();
+template <class X>
+typename Kernels<float>::DotsFunction float_dots(Type rows) {
+  switch (rows) {
+    case Type::float32: return dots<float, X, float>;
+    case Type::bfloat16: return dots<float, X, bfloat16>;
+    case Type::int8: return dots<float, X, int8_t>;
+    default: return nullptr;
+  }
+}
+
+template <class W>
+typename Kernels<float>::PathSumsFunction float_path_sums(Type out) {
+  return out == Type::bfloat16 ? path_sums<float, W, bfloat16> : path_sums<float, W, float>;
+}
+
+template <class C>
+Kernels<C> table();
+
+template <>
+Kernels<float> table<float>() {
+  return {[](Type source, Type rows) {
+            return source == Type::bfloat16 ? float_dots<bfloat16>(rows) : float_dots<float>(rows);
+          },
+          [](Type rows, Type out) -> Kernels<float>::PathSumsFunction {
+            switch (rows) {
+              case Type::float32: return float_path_sums<float>(out);
+              case Type::bfloat16: return float_path_sums<bfloat16>(out);
+              case Type::int8: return float_path_sums<int8_t>(out);
+              default: return nullptr;
+            }
+          },
+          [](Type source) {
+            return source == Type::bfloat16 ? row_sums<float, bfloat16> : row_sums<float, float>;
+          },
+          activate<float>,
+          to_bfloat16<float>,
+          Chunk<float>::stride};
+}
+
+template <>
+Kernels<double> table<double>() {
+  return {[](Type, Type) -> Kernels<double>::DotsFunction { return dots<double, double, double>; },
+          [](Type, Type) -> Kernels<double>::PathSumsFunction {
+            return path_sums<double, double, double>;
+          },
+          [](Type) -> Kernels<double>::RowSumsFunction { return row_sums<double, double>; },
+          activate<double>,
+          to_bfloat16<double>,
+          Chunk<double>::stride};
+}
 
 }  // namespace FFF_NAMESPACE
 }  // namespace fff

@@ -1,4 +1,6 @@
 // Plain C++: vectors are short arrays, which compilers map to whatever the target has.
+#include <string.h>
+
 #include "fff.h"
 
 #define FFF_NAMESPACE portable
@@ -6,34 +8,56 @@
 namespace fff {
 namespace portable {
 
-template <class T>
+template <class C>
 struct Simd {
-  static constexpr int64_t width = 16 / sizeof(T);
-  static constexpr int dot_rows = 2;
-  static constexpr int block_vectors = 8;
+  static constexpr int64_t width = 16 / sizeof(C);
+  static constexpr int tile_tokens = 2;
+  static constexpr int n_accumulators = 8;
 
   struct Vector {
-    T v[width];
+    C v[width];
   };
 
+  static C number(C p) { return p; }
+  static C number(int8_t p) { return p; }
+  static float number(bfloat16 p) {
+    const uint32_t bits = uint32_t{p.bits} << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+
   static Vector zero() { return broadcast(0); }
-  static Vector broadcast(T s) {
+  static Vector broadcast(C s) {
     Vector r;
     for (int64_t i = 0; i < width; ++i) r.v[i] = s;
     return r;
   }
-  static Vector load(const T* p) { return load(p, width); }
-  static Vector load(const T* p, int64_t n) {
+  template <class N>
+  static Vector load(const N* p) {
     Vector r;
-    for (int64_t i = 0; i < width; ++i) r.v[i] = i < n ? p[i] : T(0);
+    for (int64_t i = 0; i < width; ++i) r.v[i] = number(p[i]);
     return r;
   }
-  static void store(T* p, Vector a) { store(p, a, width); }
-  static void store(T* p, Vector a, int64_t n) {
-    for (int64_t i = 0; i < width; ++i)
-      if (i < n) p[i] = a.v[i];
+  static void store(C* p, Vector a) {
+    for (int64_t i = 0; i < width; ++i) p[i] = a.v[i];
   }
-  static void stream(T* p, Vector a) { store(p, a); }
+  static void store(bfloat16* p, Vector a) {
+    for (int64_t i = 0; i < width; ++i) {
+      uint32_t bits;
+      memcpy(&bits, &a.v[i], sizeof bits);
+      const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+      p[i].bits = static_cast<uint16_t>(a.v[i] != a.v[i] ? 0x7fc0 : rounded);
+    }
+  }
+  template <class Y>
+  static void stream(Y* p, Vector a) {
+    store(p, a);
+  }
+  template <class V>
+  static V keep(V v) {
+    return v;
+  }
   static void fence() {}
   static Vector add(Vector a, Vector b) {
     for (int64_t i = 0; i < width; ++i) a.v[i] += b.v[i];
@@ -43,10 +67,11 @@ struct Simd {
     for (int64_t i = 0; i < width; ++i) c.v[i] += a.v[i] * b.v[i];
     return c;
   }
-  static T sum(Vector a) {
-    T s = a.v[0];
-    for (int64_t i = 1; i < width; ++i) s += a.v[i];
-    return s;
+  static void sum4(const Vector* v, C* out) {
+    for (int r = 0; r < 4; ++r) {
+      out[r] = v[r].v[0];
+      for (int64_t i = 1; i < width; ++i) out[r] += v[r].v[i];
+    }
   }
 };
 

@@ -2,9 +2,11 @@
 // dependency on PyTorch.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <stdexcept>
+#include <tuple>
 
 #include "fff.h"
 
@@ -22,65 +24,94 @@ void check_given(const char* name, Address address) {
   if (!address) throw std::invalid_argument(std::string(name) + " is a null pointer");
 }
 
-fff::Shape make_shape(int64_t n_tokens, int64_t hidden_size, int64_t output_size, int64_t n_trees,
-                      int64_t depth, int64_t leaf_size, int activation, bool node_output,
-                      int n_threads) {
-  if (activation < 0 || activation > static_cast<int>(fff::Activation::linear))
-    throw std::invalid_argument("activation=" + std::to_string(activation) +
-                                " must be within 0..5");
-  const fff::Shape shape{n_tokens,
-                         hidden_size,
-                         output_size,
-                         n_trees,
-                         depth,
-                         leaf_size,
-                         static_cast<fff::Activation>(activation),
-                         node_output,
-                         n_threads};
-  fff::validate(shape);
-  return shape;
+template <class Enum>
+Enum checked(const char* name, int number, Enum last) {
+  if (number < 0 || number > static_cast<int>(last))
+    throw std::invalid_argument(std::string(name) + "=" + std::to_string(number) +
+                                " must be within 0.." + std::to_string(static_cast<int>(last)));
+  return static_cast<Enum>(number);
 }
 
-template <class T>
-void forward(const fff::Shape& shape, Address x, Address w_in, Address b_in, Address w_out,
-             Address y, Address leaf, Address logits) {
-  if (shape.n_tokens == 0) return;
-  for (Address a : {x, w_in, b_in, w_out, y, leaf, logits})
-    check_given("an argument of forward", a);
-  nb::gil_scoped_release release;
-  fff::forward<T>(shape, pointer<const T>(x), pointer<const T>(w_in), pointer<const T>(b_in),
-                  pointer<const T>(w_out), pointer<T>(y), pointer<int64_t>(leaf),
-                  pointer<T>(logits));
+// Address, type, rows of a tree, address of the scales or 0.
+using RowsArgument = std::tuple<Address, int, int64_t, Address>;
+
+fff::Rows rows(const RowsArgument& argument) {
+  const auto& [data, type, rows_per_tree, scale] = argument;
+  return {pointer<const void>(data), checked("type", type, fff::Type::int8), rows_per_tree,
+          pointer<const float>(scale)};
 }
 
-template <class T>
-void backward(const fff::Shape& shape, Address grad_y, Address x, Address w_in, Address w_out,
-              Address leaf, Address logits, Address grad_x, Address grad_w_in, Address grad_b_in,
-              Address grad_w_out) {
-  if (shape.n_tokens > 0)
-    for (Address a : {grad_y, x, w_in, w_out, leaf, logits})
-      check_given("an argument of backward", a);
-  nb::gil_scoped_release release;
-  fff::backward<T>(
-      shape, pointer<const T>(grad_y), pointer<const T>(x), pointer<const T>(w_in),
-      pointer<const T>(w_out), pointer<const int64_t>(leaf), pointer<const T>(logits),
-      {pointer<T>(grad_x), pointer<T>(grad_w_in), pointer<T>(grad_b_in), pointer<T>(grad_w_out)});
-}
+// A layer's sizes and the addresses of its weights, which the caller keeps alive.
+class Layer {
+ public:
+  Layer(int activations, int64_t hidden_size, int64_t output_size, int64_t n_trees, int64_t depth,
+        int64_t leaf_size, int activation, bool node_output, const RowsArgument& nodes,
+        const RowsArgument& leaves, const RowsArgument& out, Address bias)
+      : shape_{0,
+               hidden_size,
+               output_size,
+               n_trees,
+               depth,
+               leaf_size,
+               checked("activation", activation, fff::Activation::linear),
+               node_output,
+               1},
+        activations_(checked("activations", activations, fff::Type::int8)),
+        weights_{rows(nodes), rows(leaves), rows(out), pointer<const void>(bias)} {
+    fff::validate(shape_);
+    for (const void* data : {weights_.nodes.data, weights_.leaves.data, weights_.out.data,
+                             weights_.bias})
+      check_given("a weight", reinterpret_cast<Address>(data));
+    fff::validate(activations_, weights_);
+  }
+
+  void forward(int64_t n_tokens, int n_threads, Address x, Address y, Address leaf,
+               Address logits) const {
+    if (n_tokens == 0) return;
+    const fff::Shape shape = shape_for(n_tokens, n_threads);
+    check_given("x", x);
+    check_given("y", y);
+    nb::gil_scoped_release release;
+    fff::forward(shape, activations_, weights_, pointer<const void>(x), pointer<void>(y),
+                 pointer<int64_t>(leaf), pointer<void>(logits));
+  }
+
+  void backward(int64_t n_tokens, int n_threads, Address grad_y, Address x, Address leaf,
+                Address logits, Address grad_x, Address grad_w_in, Address grad_b_in,
+                Address grad_w_out) const {
+    const fff::Shape shape = shape_for(n_tokens, n_threads);
+    if (n_tokens > 0)
+      for (Address a : {grad_y, x, leaf, logits}) check_given("an argument of backward", a);
+    nb::gil_scoped_release release;
+    fff::backward(shape, activations_, weights_, pointer<const void>(grad_y),
+                  pointer<const void>(x), pointer<const int64_t>(leaf), pointer<const void>(logits),
+                  {pointer<void>(grad_x), pointer<void>(grad_w_in), pointer<void>(grad_b_in),
+                   pointer<void>(grad_w_out)});
+  }
+
+ private:
+  fff::Shape shape_for(int64_t n_tokens, int n_threads) const {
+    fff::Shape shape = shape_;
+    shape.n_tokens = n_tokens;
+    shape.n_threads = n_threads;
+    fff::validate(shape);
+    return shape;
+  }
+
+  fff::Shape shape_;
+  fff::Type activations_;
+  fff::Weights weights_;
+};
 
 }  // namespace
 
 NB_MODULE(_native, m) {
-  nb::class_<fff::Shape>(m, "Shape")
-      .def("__init__", [](fff::Shape* self, int64_t n_tokens, int64_t hidden_size,
-                          int64_t output_size, int64_t n_trees, int64_t depth, int64_t leaf_size,
-                          int activation, bool node_output, int n_threads) {
-        new (self) fff::Shape(make_shape(n_tokens, hidden_size, output_size, n_trees, depth,
-                                         leaf_size, activation, node_output, n_threads));
-      });
-  m.def("forward_float32", forward<float>);
-  m.def("forward_float64", forward<double>);
-  m.def("backward_float32", backward<float>);
-  m.def("backward_float64", backward<double>);
+  nb::class_<Layer>(m, "Layer")
+      .def(nb::init<int, int64_t, int64_t, int64_t, int64_t, int64_t, int, bool,
+                    const RowsArgument&, const RowsArgument&, const RowsArgument&, Address>())
+      .def("forward", &Layer::forward, nb::arg("n_tokens"), nb::arg("n_threads"), nb::arg("x"),
+           nb::arg("y"), nb::arg("leaf") = 0, nb::arg("logits") = 0)
+      .def("backward", &Layer::backward);
   m.def("instruction_set", fff::instruction_set);
   m.def("available_instruction_sets", fff::available_instruction_sets);
 }

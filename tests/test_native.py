@@ -13,6 +13,7 @@ from torch import Tensor
 import ultrafastbert
 from ultrafastbert import tree
 from ultrafastbert.kernels import gather, native
+from ultrafastbert.quantization import Weights
 
 if not native.is_available():
     pytest.skip("built without a native core", allow_module_level=True)
@@ -211,10 +212,15 @@ def test_gradients_that_are_not_needed():
 
 def test_bad_arguments_raise():
     x, w_in, b_in, w_out, grad_y = make_inputs(SHAPES[3])
+    weights = Weights(w_in, b_in, w_out)
     with pytest.raises(ValueError, match=r"depth=31 must be within 0\.\.30"):
-        native._native.Shape(1, 1, 1, 1, 31, 1, 0, True, 1)
+        native._layer(torch.float32, weights, 31, 2, "gelu", True)
     with pytest.raises(ValueError, match="hidden_size=0 must be within"):
-        native._native.Shape(1, 0, 1, 1, 1, 1, 0, True, 1)
+        native._layer(torch.float32, weights._replace(w_in=w_in[..., :0]), 3, 2, "gelu", True)
+    with pytest.raises(ValueError, match="both be float64, or neither"):
+        native._layer(torch.float64, weights, 3, 2, "gelu", True)
+    with pytest.raises(ValueError, match="int8 weights need scales"):
+        native._layer(torch.float32, weights._replace(w_in=w_in.to(torch.int8)), 3, 2, "gelu", True)
     _, leaf, logits = native.forward(x, w_in, b_in, w_out, 3, 2, "gelu", True)
     with pytest.raises(ValueError, match=r"leaf holds 8, which is not within 0\.\.7"):
         native.backward(grad_y, x, w_in, w_out, leaf * 0 + 8, logits, 3, 2, "gelu", True, NEEDS)

@@ -19,6 +19,7 @@ ORDER = [
     "tree",
     "activations",
     "reference",
+    "quantization",
     "kernels",
     "ops",
     "layers",

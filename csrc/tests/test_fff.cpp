@@ -1,8 +1,10 @@
 // Compares the core with a naive loop in double, for the instruction set that ULTRAFASTBERT_ISA
 // names. Free of Python, so that it runs under sanitizers.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <stdexcept>
@@ -13,6 +15,7 @@
 
 using fff::Activation;
 using fff::Shape;
+using fff::Type;
 
 namespace {
 
@@ -73,12 +76,20 @@ struct Arrays {
     grad_w_out.assign(w_out.size(), nan);
   }
 
+  fff::Weights weights(const Shape& s) const {
+    const Type type = sizeof(T) == 8 ? Type::float64 : Type::float32;
+    const T* leaves = w_in.data() + s.n_nodes() * s.hidden_size;
+    return {{w_in.data(), type, s.n_rows(), nullptr},
+            {leaves, type, s.n_rows(), nullptr},
+            {w_out.data(), type, s.n_rows(), nullptr},
+            b_in.data()};
+  }
+
   void run(const Shape& s) {
-    fff::forward<T>(s, x.data(), w_in.data(), b_in.data(), w_out.data(), y.data(), leaf.data(),
-                    logits.data());
-    fff::backward<T>(s, grad_y.data(), x.data(), w_in.data(), w_out.data(), leaf.data(),
-                     logits.data(),
-                     {grad_x.data(), grad_w_in.data(), grad_b_in.data(), grad_w_out.data()});
+    const Type type = sizeof(T) == 8 ? Type::float64 : Type::float32;
+    fff::forward(s, type, weights(s), x.data(), y.data(), leaf.data(), logits.data());
+    fff::backward(s, type, weights(s), grad_y.data(), x.data(), leaf.data(), logits.data(),
+                  {grad_x.data(), grad_w_in.data(), grad_b_in.data(), grad_w_out.data()});
   }
 
   bool equals(const Arrays& o) const {
@@ -193,6 +204,126 @@ void test_concurrent_calls() {
     expect(result.equals(expected), "the same in concurrent calls");
 }
 
+// Numbers of a smaller type with the values that they stand for.
+struct Reduced {
+  std::vector<fff::bfloat16> bf16;
+  std::vector<int8_t> int8;
+  std::vector<float> scale;
+  Type type;
+
+  // Replaces `values`, rows of n_columns, by what is left of them.
+  Reduced(Type to, std::vector<float>& values, int64_t n_columns) : type(to) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (to == Type::bfloat16) {
+        uint32_t bits;
+        std::memcpy(&bits, &values[i], sizeof bits);
+        bits &= 0xffff0000u;
+        std::memcpy(&values[i], &bits, sizeof bits);
+        bf16.push_back({static_cast<uint16_t>(bits >> 16)});
+      } else if (to == Type::int8) {
+        if (i % n_columns == 0) scale.push_back(0.01f + 0.001f * static_cast<float>(i % 7));
+        const float rounded = std::round(values[i] / scale.back());
+        int8.push_back(static_cast<int8_t>(std::fmax(-127.0f, std::fmin(127.0f, rounded))));
+        values[i] = static_cast<float>(int8.back()) * scale.back();
+      }
+    }
+  }
+
+  fff::Rows rows(const float* values, int64_t first_row, int64_t n_columns, int64_t per_tree) const {
+    const int64_t at = first_row * n_columns;
+    if (type == Type::bfloat16) return {bf16.data() + at, type, per_tree, nullptr};
+    if (type == Type::int8) return {int8.data() + at, type, per_tree, scale.data() + first_row};
+    return {values + at, type, per_tree, nullptr};
+  }
+};
+
+std::vector<float> numbers(const std::vector<fff::bfloat16>& v) {
+  std::vector<float> result;
+  for (fff::bfloat16 b : v) {
+    const uint32_t bits = uint32_t{b.bits} << 16;
+    result.push_back(0);
+    std::memcpy(&result.back(), &bits, sizeof bits);
+  }
+  return result;
+}
+
+// Relative difference of the tokens whose paths agree, which most must.
+float difference(const Shape& s, const std::vector<int64_t>& leaf, const std::vector<float>& got,
+                 const Arrays<float>& exact) {
+  double square = 0, norm = 1e-30;
+  int64_t n_agree = 0;
+  for (int64_t t = 0; t < s.n_tokens; ++t) {
+    bool agree = true;
+    for (int64_t k = 0; k < s.n_trees; ++k)
+      agree = agree && leaf[t * s.n_trees + k] == exact.leaf[t * s.n_trees + k];
+    if (!agree) continue;
+    ++n_agree;
+    for (int64_t o = t * s.output_size; o < (t + 1) * s.output_size; ++o) {
+      square += (got[o] - exact.y[o]) * double(got[o] - exact.y[o]);
+      norm += exact.y[o] * double(exact.y[o]);
+    }
+  }
+  expect(n_agree >= s.n_tokens * 9 / 10, "paths agree");
+  return static_cast<float>(std::sqrt(square / norm));
+}
+
+void test_types(const Shape& s, Type activations, Type nodes, Type others) {
+  Arrays<float> exact(s, 1);
+  const int64_t h = s.hidden_size, n = s.n_nodes();
+  const Reduced x(activations, exact.x, h), out(others, exact.w_out, s.output_size);
+  std::vector<float> float_rows = exact.w_in;
+  const Reduced in(others, exact.w_in, h);
+  if (nodes == Type::float32 && others != Type::float32)  // nodes keep their own values
+    for (int64_t k = 0; k < s.n_trees; ++k)
+      std::copy_n(float_rows.begin() + k * s.n_rows() * h, n * h,
+                  exact.w_in.begin() + k * s.n_rows() * h);
+  exact.run(s);
+  const Reduced same(Type::float32, float_rows, h);
+  const fff::Weights weights{
+      (nodes == others ? in : same).rows(exact.w_in.data(), 0, h, s.n_rows()),
+      in.rows(exact.w_in.data(), n, h, s.n_rows()),
+      out.rows(exact.w_out.data(), 0, s.output_size, s.n_rows()), exact.b_in.data()};
+  std::vector<int64_t> leaf(exact.leaf.size());
+  if (activations == Type::float32) {
+    std::vector<float> y(exact.y.size());
+    fff::forward(s, activations, weights, exact.x.data(), y.data(), leaf.data(), nullptr);
+    expect(difference(s, leaf, y, exact) < 1e-5f, "weights of a smaller type");
+    return;
+  }
+  std::vector<fff::bfloat16> y(exact.y.size()), grad_x(exact.x.size());
+  std::vector<float> logits(exact.logits.size());
+  fff::forward(s, activations, weights, x.bf16.data(), y.data(), leaf.data(), logits.data());
+  expect(difference(s, leaf, numbers(y), exact) < 4e-3f, "activations in bfloat16");
+  if (others != Type::float32) return;
+  const Reduced grad_y(activations, exact.grad_y, s.output_size);
+  exact.run(s);
+  std::vector<float> grad_w_in(exact.w_in.size()), grad_w_out(exact.w_out.size());
+  fff::backward(s, activations, weights, grad_y.bf16.data(), x.bf16.data(), leaf.data(),
+                logits.data(), {grad_x.data(), grad_w_in.data(), nullptr, grad_w_out.data()});
+  const auto near = [](const std::vector<float>& a, const std::vector<float>& b, double bound) {
+    double square = 0, norm = 1e-30;
+    for (size_t i = 0; i < a.size(); ++i)
+      square += (a[i] - b[i]) * double(a[i] - b[i]), norm += b[i] * double(b[i]);
+    return std::sqrt(square / norm) < bound;
+  };
+  expect(near(numbers(grad_x), exact.grad_x, 4e-3), "grad_x in bfloat16");
+  expect(near(grad_w_in, exact.grad_w_in, 1e-5), "grad_w_in of bfloat16 activations");
+  expect(near(grad_w_out, exact.grad_w_out, 1e-5), "grad_w_out of bfloat16 activations");
+}
+
+void test_types() {
+  for (const Shape& s : {Shape{67, 63, 33, 1, 4, 5, Activation::gelu, true, 2},
+                         Shape{300, 96, 64, 1, 7, 1, Activation::gelu, true, 1},
+                         Shape{40, 65, 70, 3, 3, 1, Activation::gelu, false, 1},
+                         Shape{9, 200, 17, 2, 0, 7, Activation::gelu, true, 1}})
+    for (Type activations : {Type::float32, Type::bfloat16}) {
+      for (Type others : {Type::float32, Type::bfloat16, Type::int8}) {
+        test_types(s, activations, others, others);
+        test_types(s, activations, Type::float32, others);
+      }
+    }
+}
+
 void test_errors() {
   const auto throws = [](auto function) {
     try {
@@ -213,9 +344,9 @@ void test_errors() {
   arrays.run(shape);
   arrays.leaf[2] = 4;
   expect(throws([&] {
-           fff::backward<float>(shape, arrays.grad_y.data(), arrays.x.data(), arrays.w_in.data(),
-                                arrays.w_out.data(), arrays.leaf.data(), arrays.logits.data(),
-                                {arrays.grad_x.data(), nullptr, nullptr, nullptr});
+           fff::backward(shape, Type::float32, arrays.weights(shape), arrays.grad_y.data(),
+                         arrays.x.data(), arrays.leaf.data(), arrays.logits.data(),
+                         {arrays.grad_x.data(), nullptr, nullptr, nullptr});
          }),
          "a leaf out of range is refused");
 }
@@ -228,6 +359,7 @@ int main() {
   for (const auto& name : fff::available_instruction_sets()) here = here || name == wanted;
   if (!here) return 77;  // skipped: not an instruction set of this machine
   test_sizes();
+  test_types();
   test_concurrent_calls();
   test_errors();
   std::printf("%s: %d failures\n", fff::instruction_set().c_str(), n_failures);

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from ultrafastbert import ops, tree
 from ultrafastbert.activations import ACTIVATIONS, check_activation
+from ultrafastbert.kernels import native
+from ultrafastbert.quantization import Weights, check_weight_dtype, dequantize, quantize
 
 
 class FastFeedForward(nn.Module):
@@ -27,6 +29,9 @@ class FastFeedForward(nn.Module):
         shared_size: width of a dense block that every token uses ("master" neurons, arXiv
             2405.16836); 0 for none.
         kernel: name of the kernel, see `ultrafastbert.kernels`; by default the fastest that fits.
+        weight_dtype: None, or `bfloat16` or `int8` to hold quantized weights, for inference; see
+            `quantize_`.
+        exact_routing: whether nodes keep their input rows in float32 beside quantized weights.
 
     Attributes:
         w_in: (K, R, H), b_in: (K, R), w_out: (K, R, O); R = 2^D - 1 nodes in heap order followed
@@ -49,10 +54,13 @@ class FastFeedForward(nn.Module):
         kernel: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        weight_dtype: str | None = None,
+        exact_routing: bool = False,
     ):
         super().__init__()
         output_size = hidden_size if output_size is None else output_size
         ops.check_geometry(depth, leaf_size, n_trees)
+        check_weight_dtype(weight_dtype)
         check_activation(activation)
         ops.check_kernel(kernel)
         _check_sizes(hidden_size=hidden_size, output_size=output_size)
@@ -72,7 +80,11 @@ class FastFeedForward(nn.Module):
             if shared_size
             else None
         )
+        self._prepared: native.Prepared | None = None
+        self.weight_dtype: str | None = None
         self.reset_parameters()
+        if weight_dtype:
+            self.quantize_(weight_dtype, exact_routing)
 
     @property
     def n_active(self) -> int:
@@ -84,7 +96,7 @@ class FastFeedForward(nn.Module):
     def n_neurons(self) -> int:
         """Neurons of the layer."""
         shared = self.shared.intermediate_size if self.shared is not None else 0
-        return self.w_in.shape[0] * self.w_in.shape[1] + shared
+        return self.b_in.numel() + shared
 
     def reset_parameters(self) -> None:
         """Draw the weights: unit-variance logits, outputs scaled by the active neurons; bias 0."""
@@ -92,23 +104,62 @@ class FastFeedForward(nn.Module):
         nn.init.zeros_(self.b_in)
         nn.init.normal_(self.w_out, std=self.n_active**-0.5)
 
+    def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> "FastFeedForward":
+        """Replace the weights by `bfloat16` or `int8` ones (a scale for each row); return the layer.
+
+        For inference: the layer has no parameters any more, but buffers. Sums stay in float32. With
+        `exact_routing` nodes keep their input rows in float32, so that no token changes its path.
+        Raises ValueError for another name, weights that are not finite or quantized already.
+        """
+        if self.weight_dtype:
+            raise ValueError(f"weights are {self.weight_dtype} already; quantize the original")
+        exact_rows = tree.n_nodes(self.depth) if exact_routing else 0
+        with torch.no_grad():
+            weights = quantize(self.w_in, self.b_in, self.w_out, weight_dtype, exact_rows)
+        del self.w_in, self.b_in, self.w_out
+        for name, tensor in weights._asdict().items():
+            self.register_buffer(name, tensor)
+        self.weight_dtype, self.exact_routing, self._prepared = weight_dtype, exact_routing, None
+        return self
+
+    def weights(self) -> Weights:
+        """Return the weights as they are held, quantized or not."""
+        found = self._buffers if self.weight_dtype else self._parameters
+        return Weights(**{name: found.get(name) for name in Weights._fields})  # type: ignore
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., hidden_size) to (..., output_size)."""
-        y = ops.fast_feedforward(
-            x,
-            self.w_in,
-            self.b_in,
-            self.w_out,
-            self.depth,
-            self.leaf_size,
-            self.activation,
-            self.node_output,
-            self.kernel,
-        )
+        prepared = self._prepared if ops.may_be_native(self.kernel) else None
+        y = None if prepared is None else prepared.call(x)
+        if y is None:
+            y = self._call_operator(x)
         return y if self.shared is None else y + self.shared(x)
+
+    def _call_operator(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._prepared = self._prepare(x.dtype)  # for the next call
+        if self.weight_dtype:
+            return ops.fast_feedforward_quantized(x, self.weights(), *self._options())
+        w_in, b_in, w_out = self.w_in, self.b_in, self.w_out
+        return ops.fast_feedforward(x, w_in, b_in, w_out, *self._options(), self.kernel)
+
+    def _options(self) -> tuple[int, int, str, bool]:
+        return self.depth, self.leaf_size, self.activation, self.node_output
+
+    def _prepare(self, dtype: torch.dtype) -> native.Prepared | None:
+        """Return a shorter way than the operator for x of this dtype, where there is one."""
+        weights = self.weights()
+        usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
+        contiguous = all(tensor is None or tensor.is_contiguous() for tensor in weights)
+        if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
+            return None
+        return native.Prepared(dtype, weights, *self._options())
 
     def visited_leaves(self, x: Tensor) -> Tensor:
         """Return the leaf that each token reaches: (..., hidden_size) -> (..., n_trees) int64."""
+        if self.weight_dtype:
+            w_in, b_in, _ = dequantize(self.weights())
+            return ops.visited_leaves(x.float(), w_in, b_in, self.depth, self.leaf_size)
         return ops.visited_leaves(x, self.w_in, self.b_in, self.depth, self.leaf_size)
 
     def extra_repr(self) -> str:
@@ -117,6 +168,7 @@ class FastFeedForward(nn.Module):
             f"{self.hidden_size}, depth={self.depth}, n_trees={self.n_trees}, "
             f"leaf_size={self.leaf_size}, output_size={self.output_size}, "
             f"activation={self.activation!r}, node_output={self.node_output}, "
+            f"weight_dtype={self.weight_dtype}, "
             f"active={self.n_active}/{self.n_neurons}"
         )
 

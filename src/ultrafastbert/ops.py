@@ -14,10 +14,12 @@ from torch.library import Library, register_autocast, register_autograd, registe
 
 from ultrafastbert import tree
 from ultrafastbert.activations import check_activation
-from ultrafastbert.kernels import check_kernel, choose_kernel
+from ultrafastbert.kernels import check_kernel, choose_kernel, gather, logits_dtype, native
+from ultrafastbert.quantization import Weights, dequantize
 
 FORWARD = "ultrafastbert::fast_feedforward"
 BACKWARD = "ultrafastbert::fast_feedforward_backward"
+QUANTIZED = "ultrafastbert::fast_feedforward_quantized"
 
 _library = Library("ultrafastbert", "DEF")
 _library.define(
@@ -28,6 +30,12 @@ _library.define(
     "fast_feedforward_backward(Tensor grad_y, Tensor x, Tensor w_in, Tensor w_out, Tensor leaf,"
     " Tensor logits, int depth, int leaf_size, str activation, bool node_output, bool[4] needs,"
     " str kernel) -> Tensor[]"
+)
+
+_library.define(
+    "fast_feedforward_quantized(Tensor x, Tensor w_in, Tensor b_in, Tensor w_out, Tensor? scale_in,"
+    " Tensor? scale_out, Tensor? w_routing, int depth, int leaf_size, str activation,"
+    " bool node_output) -> Tensor"
 )
 
 _default_kernel = ""
@@ -86,6 +94,43 @@ def fast_feedforward(
         _flat(x), w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
     )
     return y.view(*x.shape[:-1], w_out.shape[2])
+
+
+def fast_feedforward_quantized(
+    x: Tensor,
+    weights: Weights,
+    depth: int,
+    leaf_size: int = 1,
+    activation: str = "gelu",
+    node_output: bool = True,
+) -> Tensor:
+    """Return the output of a layer with quantized weights, for inference: x (..., H) -> (..., O).
+
+    x is float32 or bfloat16; sums are in float32. Without the native core, weights are expanded on
+    every call. The other arguments are those of `fast_feedforward`.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit together.
+        RuntimeError: where a gradient is wanted.
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
+    y = torch.ops.ultrafastbert.fast_feedforward_quantized(
+        _flat(x), *weights, depth, leaf_size, activation, node_output
+    )
+    return y.view(*x.shape[:-1], weights.w_out.shape[2])
+
+
+def may_be_native(kernel: str | None) -> bool:
+    """Return whether neither `kernel` nor `use_kernel` names another kernel than the native one."""
+    return (kernel or _default_kernel) in ("", "native")
+
+
+def uses_native(kernel: str | None, device_type: str, dtype: torch.dtype, depth: int) -> bool:
+    """Return whether a call with these inputs goes to the native kernel."""
+    usable = native.is_available() and native.supports(device_type, dtype, depth)
+    named = (kernel or _default_kernel) == "native"
+    return usable and may_be_native(kernel) and (named or depth > 0)
 
 
 def visited_leaves(x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size: int = 1) -> Tensor:
@@ -155,8 +200,14 @@ def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
             raise TypeError(f"{name} has dtype {tensor.dtype}; it must be floating point")
         if tensor.device != x.device:
             raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
-        if tensor.dtype != x.dtype:
-            raise TypeError(f"{name} has dtype {tensor.dtype}, but x has {x.dtype}; cast one")
+    for name in ("b_in", "w_out"):
+        if named[name].dtype != w_in.dtype:
+            raise TypeError(f"{name} has dtype {named[name].dtype}, but w_in has {w_in.dtype}")
+    if w_in.dtype != x.dtype and (x.dtype, w_in.dtype) != (torch.bfloat16, torch.float32):
+        raise TypeError(
+            f"w_in has dtype {w_in.dtype}, but x has {x.dtype}; cast one (beside bfloat16 x, weights "
+            "may be float32)"
+        )
 
 
 def _forward(
@@ -176,6 +227,38 @@ def _forward(
     return chosen.forward(*tensors, depth, leaf_size, activation, node_output)
 
 
+def _forward_quantized(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    scale_in: Tensor | None,
+    scale_out: Tensor | None,
+    w_routing: Tensor | None,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+) -> Tensor:
+    check_geometry(depth, leaf_size)
+    check_activation(activation)
+    if x.dim() != 2 or x.shape[1] != w_in.shape[2]:
+        raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {w_in.shape[2]}")
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        raise TypeError(
+            f"x has dtype {x.dtype}; beside quantized weights it is float32 or bfloat16"
+        )
+    weights = Weights(w_in, b_in, w_out, scale_in, scale_out, w_routing)
+    options = (depth, leaf_size, activation, node_output)
+    if native.is_available() and native.supports(x.device.type, x.dtype, depth):
+        return native.forward_quantized(x.contiguous(), weights, *options)
+    return gather.forward(x.float(), *dequantize(weights), *options)[0].to(x.dtype)
+
+
+def _forward_quantized_fake(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, *_) -> Tensor:
+    return x.new_empty(x.shape[0], w_out.shape[2])
+
+
 def _forward_fake(
     x: Tensor,
     w_in: Tensor,
@@ -191,7 +274,7 @@ def _forward_fake(
     return (
         x.new_empty(n_tokens, w_out.shape[2]),
         x.new_empty(n_tokens, n_trees, dtype=torch.int64),
-        x.new_empty(n_tokens, n_trees, depth + leaf_size),
+        x.new_empty(n_tokens, n_trees, depth + leaf_size, dtype=logits_dtype(w_in.dtype)),
     )
 
 
@@ -230,7 +313,9 @@ def _backward_fake(
     kernel: str,
 ) -> list[Tensor]:
     shapes = (x.shape, w_in.shape, w_in.shape[:2], w_out.shape)
-    return [x.new_empty(shape) for shape, need in zip(shapes, needs, strict=True) if need]
+    likes = (x, w_in, w_in, w_out)
+    wanted = zip(likes, shapes, needs, strict=True)
+    return [like.new_empty(shape) for like, shape, need in wanted if need]
 
 
 def _save(ctx, inputs, output) -> None:
@@ -260,8 +345,10 @@ def _no_second_derivative(ctx, *_):
 
 _library.impl("fast_feedforward", _forward, "CompositeExplicitAutograd")
 _library.impl("fast_feedforward_backward", _backward, "CompositeExplicitAutograd")
+_library.impl("fast_feedforward_quantized", _forward_quantized, "CompositeExplicitAutograd")
 register_fake(FORWARD, _forward_fake, lib=_library)
 register_fake(BACKWARD, _backward_fake, lib=_library)
+register_fake(QUANTIZED, _forward_quantized_fake, lib=_library)
 register_autograd(FORWARD, _differentiate, setup_context=_save, lib=_library)
 register_autograd(BACKWARD, _no_second_derivative, lib=_library)
 # Decisions hang on the sign of a logit: under autocast the layer stays in float32.

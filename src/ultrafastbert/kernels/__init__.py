@@ -8,6 +8,8 @@ Sizes: T tokens, H hidden, O output, K trees, R rows per tree, S = D + L slots p
     forward(x, w_in, b_in, w_out, depth, leaf_size, activation, node_output)
         x (T, H), w_in (K, R, H), b_in (K, R), w_out (K, R, O)
         -> y (T, O), leaf (T, K) int64, logits (T, K, S)
+        x and y may be bfloat16 beside float32 weights; logits are float64 for float64 weights, else
+        float32
     backward(grad_y, x, w_in, w_out, leaf, logits, depth, leaf_size, activation, node_output, needs)
         -> gradients of x, w_in, b_in, w_out; None where the entry of `needs` is False
 """
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,12 +44,42 @@ def _kernel(name: str, module: ModuleType) -> Kernel:
     return Kernel(name, module.forward, module.backward, module.is_available, module.supports)
 
 
+def _one_dtype_kernel(name: str, module: ModuleType) -> Kernel:
+    """Return a kernel whose module computes everything in the dtype of the weights."""
+
+    def forward(x: Tensor, w_in: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+        y, leaf, logits = module.forward(x.to(w_in.dtype), w_in, *rest)
+        return y.to(x.dtype), leaf, logits.to(logits_dtype(w_in.dtype))
+
+    def backward(
+        grad_y: Tensor,
+        x: Tensor,
+        w_in: Tensor,
+        w_out: Tensor,
+        leaf: Tensor,
+        logits: Tensor,
+        *rest: Any,
+    ) -> Gradients:
+        dtype = w_in.dtype
+        grad_x, *grads = module.backward(
+            grad_y.to(dtype), x.to(dtype), w_in, w_out, leaf, logits.to(dtype), *rest
+        )
+        return (None if grad_x is None else grad_x.to(x.dtype), *grads)
+
+    return Kernel(name, forward, backward, module.is_available, module.supports)
+
+
+def logits_dtype(weight_dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which logits are kept for the backward pass."""
+    return torch.float64 if weight_dtype == torch.float64 else torch.float32
+
+
 # In the order of preference of the automatic choice.
 KERNELS = {
-    "dense": _kernel("dense", dense),
+    "dense": _one_dtype_kernel("dense", dense),
     "native": _kernel("native", native),
-    "gather": _kernel("gather", gather),
-    "masked": _kernel("masked", masked),
+    "gather": _one_dtype_kernel("gather", gather),
+    "masked": _one_dtype_kernel("masked", masked),
 }
 
 

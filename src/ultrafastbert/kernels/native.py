@@ -1,24 +1,31 @@
-"""Kernel `native`: the C++ core for CPUs (csrc/), float32 and float64.
+"""Kernel `native`: the C++ core for CPUs (csrc/).
 
-The only file that imports `ultrafastbert._native`. The instruction set is chosen at the first call;
-the environment variable ULTRAFASTBERT_ISA overrides the choice. Results do not depend on the number
-of threads, which is that of PyTorch, bit for bit.
+The only file that imports `ultrafastbert._native`. Activations are float32, bfloat16 or float64;
+weights are float32 or bfloat16 (float64 for float64), and for inference also int8 (`forward_quantized`). The
+instruction set is chosen at the first call; the environment variable ULTRAFASTBERT_ISA overrides
+the choice. Results do not depend on the number of threads, which is that of PyTorch, bit for bit.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, empty_like, get_num_threads, is_grad_enabled
+from torch.compiler import is_compiling
+from torch.jit import is_tracing
 
+from ultrafastbert import tree
 from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.quantization import Weights
 
 try:
     from ultrafastbert import _native  # type: ignore[attr-defined]
 except ImportError:
     _native = None
 
-# In the order of `enum class Activation` in csrc/fff.h.
+data_ptr = Tensor.data_ptr
+# In the order of `enum class Activation` and `enum class Type` in csrc/fff.h.
 _ACTIVATION_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
+_TYPE_NUMBERS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.int8: 3}
 
 
 def is_available() -> bool:
@@ -27,8 +34,8 @@ def is_available() -> bool:
 
 
 def supports(device_type: str, dtype: torch.dtype, depth: int) -> bool:
-    """Return True for float32 and float64 on CPUs, at any depth."""
-    return device_type == "cpu" and dtype in (torch.float32, torch.float64)
+    """Return True for float32, float64 and bfloat16 activations on CPUs, at any depth."""
+    return device_type == "cpu" and dtype in (torch.float32, torch.float64, torch.bfloat16)
 
 
 def instruction_set() -> str:
@@ -42,6 +49,21 @@ def instruction_set() -> str:
 def available_instruction_sets() -> list[str]:
     """Return the instruction sets that are built in and that this processor has, best first."""
     return _native.available_instruction_sets()
+
+
+def forward_quantized(
+    x: Tensor,
+    weights: Weights,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+) -> Tensor:
+    """Compute the output (T, O) of a layer with quantized weights; x (T, H) is contiguous."""
+    y = x.new_empty(x.shape[0], weights.w_out.shape[2])
+    layer = _layer(x.dtype, weights, depth, leaf_size, activation, node_output)
+    layer.forward(x.shape[0], get_num_threads(), *_addresses(x, y))
+    return y
 
 
 def forward(
@@ -58,10 +80,10 @@ def forward(
     n_tokens, n_trees = x.shape[0], w_in.shape[0]
     y = x.new_empty(n_tokens, w_out.shape[2])
     leaf = x.new_empty(n_tokens, n_trees, dtype=torch.int64)
-    logits = x.new_empty(n_tokens, n_trees, depth + leaf_size)
-    shape = _shape(x, w_out, depth, leaf_size, activation, node_output)
-    run = _native.forward_float32 if x.dtype == torch.float32 else _native.forward_float64
-    run(shape, *_addresses(x, w_in, b_in, w_out, y, leaf, logits))
+    b_in = b_in.to(_sum_dtype(x))
+    logits = b_in.new_empty(n_tokens, n_trees, depth + leaf_size)
+    layer = _layer(x.dtype, Weights(w_in, b_in, w_out), depth, leaf_size, activation, node_output)
+    layer.forward(n_tokens, get_num_threads(), *_addresses(x, y, leaf, logits))
     return y, leaf, logits
 
 
@@ -79,25 +101,99 @@ def backward(
     needs: tuple[bool, bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Compute the gradients; see `ultrafastbert.kernels` for shapes."""
+    dtype = w_in.dtype
+    w_in, w_out = w_in.to(_sum_dtype(x)), w_out.to(_sum_dtype(x))
     grad_x = torch.empty_like(x) if needs[0] else None
     grad_w_in = torch.empty_like(w_in) if needs[1] else None
     grad_b_in = w_in.new_empty(w_in.shape[:2]) if needs[2] else None
     grad_w_out = torch.empty_like(w_out) if needs[3] else None
-    shape = _shape(x, w_out, depth, leaf_size, activation, node_output)
-    run = _native.backward_float32 if x.dtype == torch.float32 else _native.backward_float64
+    # The bias takes no part; any tensor stands for it.
+    layer = _layer(x.dtype, Weights(w_in, w_in, w_out), depth, leaf_size, activation, node_output)
     gradients = (grad_x, grad_w_in, grad_b_in, grad_w_out)
-    run(shape, *_addresses(grad_y, x, w_in, w_out, leaf, logits, *gradients))
-    return gradients
+    addresses = _addresses(grad_y, x, leaf, logits, *gradients)
+    layer.backward(x.shape[0], get_num_threads(), *addresses)
+    weights = (None if gradient is None else gradient.to(dtype) for gradient in gradients[1:])
+    return grad_x, *weights
 
 
-def _shape(
-    x: Tensor, w_out: Tensor, depth: int, leaf_size: int, activation: str, node_output: bool
+class Prepared:
+    """A layer whose sizes and weights were looked up once: the shortest way, for inference.
+
+    No operator, no record for gradients. Weights may change in place, but not move.
+
+    Attributes:
+        call: the function x (..., H) -> y (..., O). It returns None, and the operator must be
+            called, for x that is not contiguous, of another dtype, size or kind than prepared for,
+            where something records the call, or where the weights have moved.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self, dtype: torch.dtype, weights: Weights, *options: Any):
+        tensors = [tensor for tensor in weights if tensor is not None]
+        addresses = _addresses(*tensors)
+        hidden_size, output_size = weights.w_in.shape[2], weights.w_out.shape[2]
+        run = _layer(dtype, weights, *options).forward
+
+        # Names of this scope are found faster than attributes: a call takes 1.5 us.
+        def call(x: Tensor) -> Tensor | None:
+            if (
+                is_compiling()  # first: what follows has no meaning to a compiler
+                or type(x) is not Tensor
+                or x.dtype is not dtype
+                or not x.is_cpu
+                or is_grad_enabled()
+                or not x.is_contiguous()
+                or x.size(-1) != hidden_size
+                or list(map(data_ptr, tensors)) != addresses
+                or is_tracing()
+            ):
+                return None
+            if output_size == hidden_size:
+                y = empty_like(x)
+            else:
+                y = x.new_empty((*x.shape[:-1], output_size))
+            run(x.numel() // hidden_size, get_num_threads(), data_ptr(x), data_ptr(y))
+            return y
+
+        self.call = call
+
+    def __reduce__(self) -> tuple:
+        """Copy and pickle as None: addresses mean nothing elsewhere."""
+        return type(None), ()
+
+
+def _sum_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of sums and logits."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _rows(weight: Tensor, scale: Tensor | None = None, first_row: int = 0) -> tuple:
+    """Return what the core takes for the rows of (K, R, columns) from a row of the tree on."""
+    n_rows, n_columns = weight.shape[1:]
+    address = weight.data_ptr() + first_row * n_columns * weight.element_size()
+    scales = 0 if scale is None else scale.data_ptr() + first_row * scale.element_size()
+    return address, _TYPE_NUMBERS[weight.dtype], n_rows, scales
+
+
+def _layer(
+    dtype: torch.dtype,
+    weights: Weights,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
 ) -> Any:
-    n_tokens, hidden_size = x.shape
-    n_trees, _, output_size = w_out.shape
-    number, n_threads = _ACTIVATION_NUMBERS[activation], torch.get_num_threads()
-    sizes = (n_tokens, hidden_size, output_size, n_trees, depth, leaf_size)
-    return _native.Shape(*sizes, number, node_output, n_threads)
+    w_in, b_in, w_out, scale_in, scale_out, w_routing = weights
+    n_trees, _, hidden_size = w_in.shape
+    sizes = (hidden_size, w_out.shape[2], n_trees, depth, leaf_size)
+    if w_routing is None:
+        nodes, leaves = _rows(w_in, scale_in), _rows(w_in, scale_in, tree.n_nodes(depth))
+    else:
+        nodes, leaves = _rows(w_routing), _rows(w_in, scale_in)
+    parts = (nodes, leaves, _rows(w_out, scale_out), b_in.data_ptr())
+    number = _ACTIVATION_NUMBERS[activation]
+    return _native.Layer(_TYPE_NUMBERS[dtype], *sizes, number, node_output, *parts)
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:

@@ -1,0 +1,368 @@
+// Backward: tokens sorted by leaf give each row one contiguous interval of tokens, so that sums
+// over tokens have one order, whatever the number of threads.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "blocks.h"
+#include "fff.h"
+#include "kernels.h"
+#include "layer.h"
+#include "parallel.h"
+#include "scratch.h"
+#include "sorting.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace fff {
+namespace {
+
+// Rows set to zero by one task.
+constexpr int64_t rows_per_task = 256;
+
+// What backward reads and writes.
+template <class C>
+struct Call {
+  const Shape& shape;
+  Type activations;
+  const Weights& weights;
+  const char* grad_y;
+  const char* x;
+  const int64_t* leaf;
+  const C* logits;
+  char* grad_x;                    // this and the following: null if not wanted
+  C *grad_w_in, *grad_b_in, *grad_w_out;
+
+  bool needs_dz() const { return grad_x || grad_w_in || grad_b_in; }
+};
+
+// Per tree, token and slot, (K, T, S): act(z) and the gradient of z.
+template <class C>
+struct SlotValues {
+  std::unique_ptr<C[]> value, dz;
+};
+
+// All tokens of each tree sorted by leaf, (K, T).
+struct Sorting {
+  std::unique_ptr<int32_t[]> token, leaf;
+
+  explicit Sorting(int64_t n) : token(new int32_t[n]), leaf(new int32_t[n]) {}
+
+  // Sorts the tokens first..first + n - 1 of tree k.
+  void sort(const Shape& shape, const int64_t* leaves, int64_t k, int64_t first, int64_t n) {
+    Scratch scratch;
+    int32_t* by_token = scratch.take<int32_t>(n);
+    for (int64_t i = 0; i < n; ++i)
+      by_token[i] = static_cast<int32_t>(leaves[(first + i) * shape.n_trees + k]);
+    int32_t* order = token.get() + k * shape.n_tokens + first;
+    std::iota(order, order + n, 0);
+    sort_by(by_token, shape.depth, 0, order, static_cast<int32_t>(n));
+    int32_t* sorted = leaf.get() + k * shape.n_tokens + first;
+    for (int64_t i = 0; i < n; ++i) sorted[i] = by_token[order[i]];
+  }
+};
+
+// The part of backward that is separate for each token, the gradients of logits and of x, for
+// tokens first..first + n - 1.
+template <class C>
+class Pass {
+ public:
+  Pass(const Call<C>& call, Sorting& sorting, SlotValues<C>& slots, int64_t first, int64_t n,
+       int n_threads)
+      : call_(call),
+        shape_(call.shape),
+        sorting_(sorting),
+        slots_(slots),
+        first_(first),
+        n_(n),
+        n_threads_(n_threads),
+        grad_y_(call.grad_y + first * shape_.output_size * size_of(call.activations)),
+        grad_x_(call.grad_x),
+        x_type_(call.activations) {
+    if (!grad_x_) return;
+    grad_x_ += first * shape_.hidden_size * size_of(x_type_);
+    if (x_type_ == Type::bfloat16 && shape_.n_trees > 1) {
+      grad_x_ = reinterpret_cast<char*>(scratch_.take<C>(n * shape_.hidden_size));
+      x_type_ = Type::float32;
+    }
+    stream_ = shape_.n_trees == 1 && can_stream(grad_x_, x_type_, n, shape_.hidden_size);
+  }
+
+  void run() {
+    for (int64_t k = 0; k < shape_.n_trees; ++k) {
+      sorting_.sort(shape_, call_.leaf, k, first_, n_);
+      const Tree<C> tree(shape_, call_.weights, k);
+      const int64_t size = tokens_per_task(n_, n_threads_, chunk_tokens);
+      parallel_for(ceil_divide(n_, size), n_threads_, [&](int64_t i) {
+        run_chunk(tree, k, i * size, std::min(size, n_ - i * size));
+      });
+    }
+    if (!grad_x_ || x_type_ == call_.activations) return;
+    kernels<C>().to_bfloat16(
+        n_ * shape_.hidden_size, reinterpret_cast<const C*>(grad_x_),
+        reinterpret_cast<bfloat16*>(call_.grad_x) + first_ * shape_.hidden_size);
+  }
+
+ private:
+  // Tokens begin..begin + n - 1 in sorted order.
+  void run_chunk(const Tree<C>& tree, int64_t k, int64_t begin, int64_t n) {
+    Scratch scratch;
+    const int64_t n_slots = shape_.n_slots();
+    const int64_t at = k * shape_.n_tokens + first_;
+    const int32_t* token = sorting_.token.get() + at + begin;
+    const int32_t* leaf = sorting_.leaf.get() + at + begin;
+    C *z = scratch.take<C>(n * n_slots), *value = scratch.take<C>(n * n_slots),
+      *slope = scratch.take<C>(n * n_slots), *dz = scratch.take<C>(n * n_slots);
+    for (int64_t i = 0; i < n; ++i)
+      std::copy_n(call_.logits + ((first_ + token[i]) * shape_.n_trees + k) * n_slots, n_slots,
+                  z + i * n_slots);
+    kernels<C>().activate(shape_.activation, n * n_slots, z, value, slope);
+    if (call_.needs_dz()) differentiate(tree, k, token, leaf, n, slope, dz, scratch);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t to = (at + token[i]) * n_slots;
+      std::copy_n(value + i * n_slots, n_slots, slots_.value.get() + to);
+      if (call_.needs_dz()) std::copy_n(dz + i * n_slots, n_slots, slots_.dz.get() + to);
+    }
+  }
+
+  void differentiate(const Tree<C>& tree, int64_t k, const int32_t* token, const int32_t* leaf,
+                     int64_t n, const C* slope, C* dz, Scratch& scratch) {
+    const int64_t n_slots = shape_.n_slots(), slot = shape_.first_slot(), n_rows = n_slots - slot;
+    const int64_t token_bytes = shape_.output_size * size_of(call_.activations);
+    const auto multiply = kernels<C>().dots(call_.activations, call_.weights.out.type);
+    const auto sum = kernels<C>().path_sums(call_.weights.leaves.type, x_type_);
+    const void** rows = scratch.take<const void*>(n_rows);
+    FetchAhead ahead;
+    const auto fetch_tokens = [&](int64_t i, int64_t end) {
+      for (; i < end; ++i) ahead.push(grad_y_ + token[i] * token_bytes, token_bytes);
+    };
+    const auto end_of_group = [&](int64_t i) {
+      int64_t end = i;
+      while (end < n && leaf[end] == leaf[i]) ++end;
+      return end;
+    };
+    int64_t before = -1;
+    for (int64_t i = 0, end = end_of_group(0); i < n;) {
+      const int64_t place = leaf[i] + shape_.n_nodes(), n_tokens = end - i;
+      for (int64_t s = slot; s < n_slots; ++s) rows[s - slot] = tree.out.row(tree.slot_row(place, s));
+      if (grad_x_)
+        for_new_slots(tree, place, before, slot, [&](int64_t row) {
+          ahead.push(tree.in_row(row), tree.in_row_bytes(row));
+        });
+      C* group_dz = dz + i * n_slots + slot;
+      multiply({grad_y_, shape_.output_size, token + i, n_tokens, rows, n_rows, group_dz, n_slots},
+               ahead);
+      for (int64_t t = 0; t < n_tokens; ++t)
+        for (int64_t s = 0; s < n_rows; ++s)
+          group_dz[t * n_slots + s] *= slope[(i + t) * n_slots + slot + s];
+      const int64_t next_end = end < n ? end_of_group(end) : n;
+      fetch_tokens(end, next_end);
+      if (end < n)
+        for_new_slots(tree, leaf[end] + shape_.n_nodes(), place, slot, [&](int64_t row) {
+          ahead.push(tree.out.row(row), tree.out.row_bytes);
+        });
+      if (grad_x_) {
+        for (int64_t s = slot; s < n_slots; ++s) rows[s - slot] = tree.in_row(tree.slot_row(place, s));
+        sum({rows, n_rows, shape_.hidden_size, group_dz, n_slots, token + i,
+             n_tokens, grad_x_, k > 0, stream_},
+            ahead);
+      }
+      before = place;
+      i = end;
+      end = next_end;
+    }
+  }
+
+  Scratch scratch_;
+  const Call<C>& call_;
+  const Shape& shape_;
+  Sorting& sorting_;
+  SlotValues<C>& slots_;
+  int64_t first_, n_;
+  int n_threads_;
+  const char* grad_y_;
+  char* grad_x_;
+  Type x_type_;
+  bool stream_ = false;
+};
+
+// Sums over the tokens of one tree, and the rows that get none.
+template <class C>
+class TreeGradients {
+ public:
+  // start: (2^D + 1), leaf j has the sorted tokens start[j]..start[j + 1] - 1.
+  TreeGradients(const Call<C>& call, const Sorting& sorting, const SlotValues<C>& slots, int64_t k)
+      : call_(call),
+        shape_(call.shape),
+        k_(k),
+        token_(sorting.token.get() + k * shape_.n_tokens),
+        leaf_(sorting.leaf.get() + k * shape_.n_tokens),
+        value_(slots.value.get() + k * shape_.n_tokens * shape_.n_slots()),
+        dz_(slots.dz.get() + k * shape_.n_tokens * shape_.n_slots()),
+        in_blocks_(call.grad_w_in ? ceil_divide(shape_.hidden_size, columns()) : 0),
+        out_blocks_(call.grad_w_out ? ceil_divide(shape_.output_size, columns()) : 0),
+        bias_blocks_(call.grad_b_in ? 1 : 0) {}
+
+  int64_t n_tasks() const {
+    return in_blocks_ + out_blocks_ + bias_blocks_ + ceil_divide(shape_.n_rows(), rows_per_task);
+  }
+
+  void run(int64_t task) const {
+    if (task < in_blocks_)
+      return sum_rows(dz_, call_.x, shape_.hidden_size, task, call_.grad_w_in);
+    task -= in_blocks_;
+    if (task < out_blocks_)
+      return sum_rows(value_, call_.grad_y, shape_.output_size, task, call_.grad_w_out);
+    task -= out_blocks_;
+    if (task < bias_blocks_) return sum_biases();
+    zero_unvisited((task - bias_blocks_) * rows_per_task);
+  }
+
+ private:
+  static int64_t columns() { return kernels<C>().column_block; }
+
+  void sum_rows(const C* coefficient, const void* source, int64_t n_columns, int64_t block,
+                C* sums) const {
+    const int64_t n_rows = shape_.n_rows();
+    const bool stream = n_rows * n_columns * static_cast<int64_t>(sizeof(C)) > streamed_bytes;
+    kernels<C>().row_sums(call_.activations)({&shape_, token_, leaf_, coefficient, source,
+                                              n_columns, block * columns(), stream,
+                                              sums + k_ * n_rows * n_columns});
+  }
+
+  // In double, in sorted order.
+  void sum_biases() const {
+    const int64_t n_rows = shape_.n_rows();
+    std::vector<double> sums(n_rows, 0.0);
+    for (int64_t i = 0; i < shape_.n_tokens; ++i) {
+      const C* from = dz_ + token_[i] * shape_.n_slots();
+      for (int64_t l = shape_.first_slot(); l < shape_.depth; ++l)
+        sums[((leaf_[i] + shape_.n_leaves()) >> (shape_.depth - l)) - 1] += from[l];
+      double* leaf_sums = sums.data() + shape_.n_nodes() + leaf_[i] * shape_.leaf_size;
+      for (int64_t r = 0; r < shape_.leaf_size; ++r) leaf_sums[r] += from[shape_.depth + r];
+    }
+    std::transform(sums.begin(), sums.end(), call_.grad_b_in + k_ * n_rows,
+                   [](double s) { return static_cast<C>(s); });
+  }
+
+  // Whether a token reached one of the leaves first..last - 1.
+  bool reached(int64_t first, int64_t last) const {
+    const int32_t* end = leaf_ + shape_.n_tokens;
+    const int32_t* found = std::lower_bound(leaf_, end, static_cast<int32_t>(first));
+    return found != end && *found < last;
+  }
+
+  // Whether a row gets a gradient.
+  bool visited(int64_t row) const {
+    if (row >= shape_.n_nodes()) {
+      const int64_t j = (row - shape_.n_nodes()) / shape_.leaf_size;
+      return reached(j, j + 1);
+    }
+    int64_t level = 0;
+    while (((row + 1) >> level) > 1) ++level;
+    const int64_t place = row + 1 - (int64_t{1} << level), shift = shape_.depth - level;
+    return shape_.node_output && reached(place << shift, (place + 1) << shift);
+  }
+
+  void zero_unvisited(int64_t first) const {
+    const int64_t n_rows = shape_.n_rows(), last = std::min(first + rows_per_task, n_rows);
+    for (int64_t r = first; r < last; ++r) {
+      if (visited(r)) continue;
+      const int64_t i = k_ * n_rows + r;
+      if (call_.grad_w_in)
+        std::fill_n(call_.grad_w_in + i * shape_.hidden_size, shape_.hidden_size, C(0));
+      if (call_.grad_w_out)
+        std::fill_n(call_.grad_w_out + i * shape_.output_size, shape_.output_size, C(0));
+    }
+  }
+
+  const Call<C>& call_;
+  const Shape& shape_;
+  int64_t k_;
+  const int32_t *token_, *leaf_;
+  const C *value_, *dz_;
+  int64_t in_blocks_, out_blocks_, bias_blocks_;
+};
+
+// Asks for large pages under a gradient, whose memory is as a rule fresh: else the first touch of
+// each 4 KB is a fault, and these take longer than the sums.
+template <class C>
+void advise_large_pages(C* gradient, int64_t n) {
+#ifdef __linux__
+  constexpr uintptr_t page = uintptr_t{2} << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(gradient) + page - 1) / page * page;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(gradient + n) / page * page;
+  if (gradient && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)gradient, (void)n;
+#endif
+}
+
+void check_leaves(const Shape& shape, const int64_t* leaf) {
+  const int64_t n = shape.n_tokens * shape.n_trees;
+  for (int64_t i = 0; i < n; ++i) {
+    if (leaf[i] < 0 || leaf[i] >= shape.n_leaves())
+      throw std::invalid_argument(
+          "leaf holds " + std::to_string(leaf[i]) + ", which is not within 0.." +
+          std::to_string(shape.n_leaves() - 1) + "; pass what forward returned");
+  }
+}
+
+template <class C>
+void backward_as(const Call<C>& call) {
+  const Shape& shape = call.shape;
+  const bool needs_weights = call.grad_w_in || call.grad_b_in || call.grad_w_out;
+  const int64_t n_rows = shape.n_trees * shape.n_rows();
+  const double n_weights = static_cast<double>(n_rows) * (shape.hidden_size + shape.output_size);
+  const int n_threads = useful_threads(shape, needs_weights ? n_weights : 0);
+  const int64_t n_values = shape.n_trees * shape.n_tokens * shape.n_slots();
+  Sorting sorting(shape.n_trees * shape.n_tokens);
+  SlotValues<C> slots{std::unique_ptr<C[]>(new C[n_values]),
+                      std::unique_ptr<C[]>(call.needs_dz() ? new C[n_values] : nullptr)};
+  const int64_t size = tokens_per_pass(shape, call.weights);
+  const int64_t n_passes = ceil_divide(shape.n_tokens, size);
+  parallel_for(n_passes, n_threads, [&](int64_t i) {
+    Pass<C>(call, sorting, slots, i * size, std::min(size, shape.n_tokens - i * size),
+            n_passes > 1 ? 1 : n_threads)
+        .run();
+  });
+  if (!needs_weights) return;
+  if (n_passes != 1)
+    parallel_for(shape.n_trees, n_threads, [&](int64_t k) {
+      sorting.sort(shape, call.leaf, k, 0, shape.n_tokens);
+    });
+  advise_large_pages(call.grad_w_in, n_rows * shape.hidden_size);
+  advise_large_pages(call.grad_w_out, n_rows * shape.output_size);
+  std::vector<TreeGradients<C>> trees;
+  for (int64_t k = 0; k < shape.n_trees; ++k) trees.emplace_back(call, sorting, slots, k);
+  const int64_t n_tasks = trees[0].n_tasks();
+  parallel_for(shape.n_trees * n_tasks, n_threads,
+               [&](int64_t task) { trees[task / n_tasks].run(task % n_tasks); });
+}
+
+}  // namespace
+
+void backward(const Shape& shape, Type activations, const Weights& weights, const void* grad_y,
+              const void* x, const int64_t* leaf, const void* logits, const Gradients& gradients) {
+  check_leaves(shape, leaf);
+  const char *from_y = static_cast<const char*>(grad_y), *from_x = static_cast<const char*>(x);
+  char* to_x = static_cast<char*>(gradients.x);
+  if (activations == Type::float64)
+    backward_as<double>({shape, activations, weights, from_y, from_x, leaf,
+                         static_cast<const double*>(logits), to_x,
+                         static_cast<double*>(gradients.w_in),
+                         static_cast<double*>(gradients.b_in),
+                         static_cast<double*>(gradients.w_out)});
+  else
+    backward_as<float>({shape, activations, weights, from_y, from_x, leaf,
+                        static_cast<const float*>(logits), to_x,
+                        static_cast<float*>(gradients.w_in), static_cast<float*>(gradients.b_in),
+                        static_cast<float*>(gradients.w_out)});
+}
+
+}  // namespace fff

@@ -1,0 +1,59 @@
+// How the work of a call is cut into pieces: constants with their reasons.
+#pragma once
+
+#include <algorithm>
+
+#include "fff.h"
+#include "layer.h"
+
+namespace fff {
+
+// A thread is worth waking for this many multiply-adds (some 20 us of work).
+constexpr double work_per_thread = 1 << 19;
+// Tokens that are routed together: their rows of x fit half of a second-level cache (1 MB), and
+// most rows of weights that they visit are shared by several of them.
+constexpr int64_t block_tokens = 128;
+constexpr int64_t least_block_tokens = 16;
+// More tokens than a block are first routed through so many levels, block by block; then those that
+// share a subtree are brought together. This top of the tree and a block fit the second-level cache.
+constexpr int64_t top_levels = 6;
+// Tokens of a few subtrees that finish together, from the rest of the levels to the output.
+constexpr int64_t chunk_tokens = 256;
+// Tokens of one task: enough walks that fetch each other's tokens.
+constexpr int64_t slice_tokens = 1024;
+// Trees of at most so many bytes stay in the second-level cache while a block goes from tree to
+// tree; larger ones are worth more tokens at a time.
+constexpr int64_t small_tree_bytes = int64_t{512} << 10;
+constexpr int64_t tokens_per_large_tree = 1024;
+// Results of more bytes than this are written around the cache, which they would not fit.
+constexpr int64_t streamed_bytes = int64_t{4} << 20;
+
+inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+inline int useful_threads(const Shape& shape, double extra_work = 0) {
+  const double products = static_cast<double>(shape.n_tokens) * shape.n_trees * shape.n_slots();
+  const double work = products * (shape.hidden_size + shape.output_size) + extra_work;
+  return static_cast<int>(std::clamp(work / work_per_thread, 1.0, double(shape.n_threads)));
+}
+
+// Tokens that go through all trees before the next ones do: all of them for a single tree.
+inline int64_t tokens_per_pass(const Shape& shape, const Weights& weights) {
+  if (shape.n_trees == 1) return std::max<int64_t>(shape.n_tokens, 1);
+  const int64_t bytes = shape.n_rows() * (shape.hidden_size * size_of(weights.leaves.type) +
+                                          shape.output_size * size_of(weights.out.type));
+  return bytes <= small_tree_bytes ? block_tokens : tokens_per_large_tree;
+}
+
+// Tokens of one task among n.
+inline int64_t tokens_per_task(int64_t n, int n_threads, int64_t most) {
+  if (n_threads == 1) return most;
+  return std::clamp(ceil_divide(n, 2 * int64_t{n_threads}), least_block_tokens, most);
+}
+
+// Streaming stores need rows aligned to a cache line.
+inline bool can_stream(const void* rows, Type type, int64_t n_rows, int64_t n_columns) {
+  return type != Type::bfloat16 && n_rows * n_columns * size_of(type) > streamed_bytes &&
+         reinterpret_cast<uintptr_t>(rows) % 64 == 0 && n_columns * size_of(type) % 64 == 0;
+}
+
+}  // namespace fff
