@@ -105,7 +105,7 @@ class FastFeedForward(nn.Module):
         nn.init.normal_(self.w_out, std=self.n_active**-0.5)
 
     def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> "FastFeedForward":
-        """Replace the weights by `bfloat16` or `int8` ones (a scale for each row); return the layer.
+        """Replace the weights by `bfloat16` ones, or `int8` with row scales; return the layer.
 
         For inference: the layer has no parameters any more, but buffers. Sums stay in float32. With
         `exact_routing` nodes keep their input rows in float32, so that no token changes its path.

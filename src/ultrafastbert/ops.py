@@ -205,8 +205,8 @@ def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
             raise TypeError(f"{name} has dtype {named[name].dtype}, but w_in has {w_in.dtype}")
     if w_in.dtype != x.dtype and (x.dtype, w_in.dtype) != (torch.bfloat16, torch.float32):
         raise TypeError(
-            f"w_in has dtype {w_in.dtype}, but x has {x.dtype}; cast one (beside bfloat16 x, weights "
-            "may be float32)"
+            f"w_in has dtype {w_in.dtype}, but x has {x.dtype}; cast one (weights may be float32 "
+            "beside bfloat16 x)"
         )
 
 
@@ -252,7 +252,8 @@ def _forward_quantized(
     options = (depth, leaf_size, activation, node_output)
     if native.is_available() and native.supports(x.device.type, x.dtype, depth):
         return native.forward_quantized(x.contiguous(), weights, *options)
-    return gather.forward(x.float(), *dequantize(weights), *options)[0].to(x.dtype)
+    w_in, b_in, w_out = dequantize(weights)
+    return gather.forward(x.float(), w_in, b_in, w_out, *options)[0].to(x.dtype)
 
 
 def _forward_quantized_fake(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, *_) -> Tensor:

@@ -49,7 +49,9 @@ def quantize(
     return Weights(rows_in, b_in.float(), rows_out, scale_in, scale_out, w_routing)
 
 
-def dequantize(weights: Weights, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+def dequantize(
+    weights: Weights, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the values w_in (K, R, H), b_in (K, R), w_out (K, R, O) that weights stand for."""
     w_in = _values(weights.w_in, weights.scale_in, dtype)
     if weights.w_routing is not None:

@@ -112,8 +112,10 @@ def backward(
     gradients = (grad_x, grad_w_in, grad_b_in, grad_w_out)
     addresses = _addresses(grad_y, x, leaf, logits, *gradients)
     layer.backward(x.shape[0], get_num_threads(), *addresses)
-    weights = (None if gradient is None else gradient.to(dtype) for gradient in gradients[1:])
-    return grad_x, *weights
+    grad_w_in, grad_b_in, grad_w_out = (
+        None if gradient is None else gradient.to(dtype) for gradient in gradients[1:]
+    )
+    return grad_x, grad_w_in, grad_b_in, grad_w_out
 
 
 class Prepared:
