@@ -93,13 +93,25 @@ class Pass {
     stream_ = shape_.n_trees == 1 && can_stream(grad_x_, x_type_, n, shape_.hidden_size);
   }
 
-  void run() {
+  // For each tree, calls then(k, begin, n) when the slots of sorted tokens begin..begin + n - 1 are
+  // done.
+  template <class Function>
+  void run(Function then) {
     for (int64_t k = 0; k < shape_.n_trees; ++k) {
       sorting_.sort(shape_, call_.leaf, k, first_, n_);
       const Tree<C> tree(shape_, call_.weights, k);
-      const int64_t size = tokens_per_task(n_, n_threads_, chunk_tokens);
-      parallel_for(ceil_divide(n_, size), n_threads_, [&](int64_t i) {
-        run_chunk(tree, k, i * size, std::min(size, n_ - i * size));
+      parallel_for(ceil_divide(n_, segment_tokens), n_threads_, [&](int64_t i) {
+        const int64_t end = std::min((i + 1) * segment_tokens, n_);
+        FetchAhead ahead;
+        for (int64_t begin = i * segment_tokens; begin < end; begin += gradient_tokens) {
+          const int64_t n = std::min(gradient_tokens, end - begin);
+          // What comes after this chunk's gradients of x.
+          fetch_tokens(k, call_.x, shape_.hidden_size, begin, begin + n, ahead);
+          fetch_tokens(k, call_.grad_y, shape_.output_size, begin + n,
+                       std::min(begin + n + gradient_tokens, end), ahead);
+          run_chunk(tree, k, begin, n, ahead);
+          then(k, begin, n);
+        }
       });
     }
     if (!grad_x_ || x_type_ == call_.activations) return;
@@ -109,8 +121,16 @@ class Pass {
   }
 
  private:
+  void fetch_tokens(int64_t k, const char* rows, int64_t n_columns, int64_t begin, int64_t end,
+                    FetchAhead& ahead) const {
+    const int64_t bytes = n_columns * size_of(call_.activations);
+    const int32_t* token = sorting_.token.get() + k * shape_.n_tokens + first_;
+    for (int64_t i = begin; i < end; ++i)
+      ahead.push_for_later(rows + (first_ + token[i]) * bytes, bytes);
+  }
+
   // Tokens begin..begin + n - 1 in sorted order.
-  void run_chunk(const Tree<C>& tree, int64_t k, int64_t begin, int64_t n) {
+  void run_chunk(const Tree<C>& tree, int64_t k, int64_t begin, int64_t n, FetchAhead& ahead) {
     Scratch scratch;
     const int64_t n_slots = shape_.n_slots();
     const int64_t at = k * shape_.n_tokens + first_;
@@ -122,7 +142,7 @@ class Pass {
       std::copy_n(call_.logits + ((first_ + token[i]) * shape_.n_trees + k) * n_slots, n_slots,
                   z + i * n_slots);
     kernels<C>().activate(shape_.activation, n * n_slots, z, value, slope);
-    if (call_.needs_dz()) differentiate(tree, k, token, leaf, n, slope, dz, scratch);
+    if (call_.needs_dz()) differentiate(tree, k, token, leaf, n, slope, dz, scratch, ahead);
     for (int64_t i = 0; i < n; ++i) {
       const int64_t to = (at + token[i]) * n_slots;
       std::copy_n(value + i * n_slots, n_slots, slots_.value.get() + to);
@@ -131,16 +151,11 @@ class Pass {
   }
 
   void differentiate(const Tree<C>& tree, int64_t k, const int32_t* token, const int32_t* leaf,
-                     int64_t n, const C* slope, C* dz, Scratch& scratch) {
+                     int64_t n, const C* slope, C* dz, Scratch& scratch, FetchAhead& ahead) {
     const int64_t n_slots = shape_.n_slots(), slot = shape_.first_slot(), n_rows = n_slots - slot;
-    const int64_t token_bytes = shape_.output_size * size_of(call_.activations);
     const auto multiply = kernels<C>().dots(call_.activations, call_.weights.out.type);
     const auto sum = kernels<C>().path_sums(call_.weights.leaves.type, x_type_);
     const void** rows = scratch.take<const void*>(n_rows);
-    FetchAhead ahead;
-    const auto fetch_tokens = [&](int64_t i, int64_t end) {
-      for (; i < end; ++i) ahead.push(grad_y_ + token[i] * token_bytes, token_bytes);
-    };
     const auto end_of_group = [&](int64_t i) {
       int64_t end = i;
       while (end < n && leaf[end] == leaf[i]) ++end;
@@ -161,7 +176,6 @@ class Pass {
         for (int64_t s = 0; s < n_rows; ++s)
           group_dz[t * n_slots + s] *= slope[(i + t) * n_slots + slot + s];
       const int64_t next_end = end < n ? end_of_group(end) : n;
-      fetch_tokens(end, next_end);
       if (end < n)
         for_new_slots(tree, leaf[end] + shape_.n_nodes(), place, slot, [&](int64_t row) {
           ahead.push(tree.out.row(row), tree.out.row_bytes);
@@ -195,7 +209,6 @@ class Pass {
 template <class C>
 class TreeGradients {
  public:
-  // start: (2^D + 1), leaf j has the sorted tokens start[j]..start[j + 1] - 1.
   TreeGradients(const Call<C>& call, const Sorting& sorting, const SlotValues<C>& slots, int64_t k)
       : call_(call),
         shape_(call.shape),
@@ -203,41 +216,79 @@ class TreeGradients {
         token_(sorting.token.get() + k * shape_.n_tokens),
         leaf_(sorting.leaf.get() + k * shape_.n_tokens),
         value_(slots.value.get() + k * shape_.n_tokens * shape_.n_slots()),
-        dz_(slots.dz.get() + k * shape_.n_tokens * shape_.n_slots()),
-        in_blocks_(call.grad_w_in ? ceil_divide(shape_.hidden_size, columns()) : 0),
-        out_blocks_(call.grad_w_out ? ceil_divide(shape_.output_size, columns()) : 0),
-        bias_blocks_(call.grad_b_in ? 1 : 0) {}
-
-  int64_t n_tasks() const {
-    return in_blocks_ + out_blocks_ + bias_blocks_ + ceil_divide(shape_.n_rows(), rows_per_task);
+        dz_(slots.dz.get() + k * shape_.n_tokens * shape_.n_slots()) {
+    const int64_t n = n_segments() * shape_.n_slots();
+    if (call.grad_w_in) shared_in_.reset(new C[n * shape_.hidden_size]);
+    if (call.grad_w_out) shared_out_.reset(new C[n * shape_.output_size]);
   }
 
+  int64_t n_segments() const { return ceil_divide(shape_.n_tokens, segment_tokens); }
+
+  // Adds n sorted tokens from `begin` on, all of one segment, the next ones of it.
+  void add(int64_t begin, int64_t n) const {
+    if (call_.grad_w_in)
+      add_to(call_.grad_w_in, shared_in_.get(), dz_, call_.x, shape_.hidden_size, begin, n);
+    if (call_.grad_w_out)
+      add_to(call_.grad_w_out, shared_out_.get(), value_, call_.grad_y, shape_.output_size, begin,
+             n);
+  }
+
+  // What is left when all segments are added.
+  int64_t n_tasks() const { return 3 + ceil_divide(shape_.n_rows(), rows_per_task); }
+
   void run(int64_t task) const {
-    if (task < in_blocks_)
-      return sum_rows(dz_, call_.x, shape_.hidden_size, task, call_.grad_w_in);
-    task -= in_blocks_;
-    if (task < out_blocks_)
-      return sum_rows(value_, call_.grad_y, shape_.output_size, task, call_.grad_w_out);
-    task -= out_blocks_;
-    if (task < bias_blocks_) return sum_biases();
-    zero_unvisited((task - bias_blocks_) * rows_per_task);
+    if (task == 0) return add_shared(call_.grad_w_in, shared_in_.get(), shape_.hidden_size);
+    if (task == 1) return add_shared(call_.grad_w_out, shared_out_.get(), shape_.output_size);
+    if (task == 2) return sum_biases();
+    zero_unvisited((task - 3) * rows_per_task);
   }
 
  private:
-  static int64_t columns() { return kernels<C>().column_block; }
+  // Levels on which the first token of a segment shares its node with the token before.
+  int64_t n_shared(int64_t segment) const {
+    if (segment == 0) return 0;
+    const int32_t* first = leaf_ + segment * segment_tokens;
+    int64_t level = 0;
+    while (level <= shape_.depth &&
+           first[0] >> (shape_.depth - level) == first[-1] >> (shape_.depth - level))
+      ++level;
+    return level;
+  }
 
-  void sum_rows(const C* coefficient, const void* source, int64_t n_columns, int64_t block,
-                C* sums) const {
-    const int64_t n_rows = shape_.n_rows();
+  void add_to(C* sums, C* shared, const C* coefficient, const void* source, int64_t n_columns,
+              int64_t begin, int64_t n) const {
+    const int64_t segment = begin / segment_tokens, n_rows = shape_.n_rows();
     const bool stream = n_rows * n_columns * static_cast<int64_t>(sizeof(C)) > streamed_bytes;
-    kernels<C>().row_sums(call_.activations)({&shape_, token_, leaf_, coefficient, source,
-                                              n_columns, block * columns(), stream,
-                                              sums + k_ * n_rows * n_columns});
+    kernels<C>().row_sums(call_.activations)(
+        {&shape_, token_, leaf_, segment * segment_tokens, begin, begin + n, coefficient, source,
+         n_columns, stream, sums + k_ * n_rows * n_columns, n_shared(segment),
+         shared + segment * shape_.n_slots() * n_columns});
+  }
+
+  // Adds to the rows that several segments share, one segment after the other.
+  void add_shared(C* sums, const C* shared, int64_t n_columns) const {
+    if (!sums) return;
+    const int64_t n_slots = shape_.n_slots();
+    for (int64_t segment = 1; segment < n_segments(); ++segment) {
+      const int64_t leaf = leaf_[segment * segment_tokens], n_levels = n_shared(segment);
+      for (int64_t slot = shape_.first_slot(); slot < n_slots; ++slot) {
+        const int64_t level = std::min(slot, shape_.depth);
+        if (level >= n_levels) break;
+        const int64_t place = leaf >> (shape_.depth - level);
+        const int64_t row = level < shape_.depth
+                                ? (int64_t{1} << level) - 1 + place
+                                : shape_.n_nodes() + place * shape_.leaf_size + slot - shape_.depth;
+        const C* from = shared + (segment * n_slots + slot) * n_columns;
+        C* to = sums + (k_ * shape_.n_rows() + row) * n_columns;
+        for (int64_t c = 0; c < n_columns; ++c) to[c] += from[c];
+      }
+    }
   }
 
   // In double, in sorted order.
   void sum_biases() const {
     const int64_t n_rows = shape_.n_rows();
+    if (!call_.grad_b_in) return;
     std::vector<double> sums(n_rows, 0.0);
     for (int64_t i = 0; i < shape_.n_tokens; ++i) {
       const C* from = dz_ + token_[i] * shape_.n_slots();
@@ -286,7 +337,7 @@ class TreeGradients {
   int64_t k_;
   const int32_t *token_, *leaf_;
   const C *value_, *dz_;
-  int64_t in_blocks_, out_blocks_, bias_blocks_;
+  std::unique_ptr<C[]> shared_in_, shared_out_;  // (segments, S, columns)
 };
 
 // Asks for large pages under a gradient, whose memory is as a rule fresh: else the first touch of
@@ -326,20 +377,31 @@ void backward_as(const Call<C>& call) {
                       std::unique_ptr<C[]>(call.needs_dz() ? new C[n_values] : nullptr)};
   const int64_t size = tokens_per_pass(shape, call.weights);
   const int64_t n_passes = ceil_divide(shape.n_tokens, size);
-  parallel_for(n_passes, n_threads, [&](int64_t i) {
-    Pass<C>(call, sorting, slots, i * size, std::min(size, shape.n_tokens - i * size),
-            n_passes > 1 ? 1 : n_threads)
-        .run();
-  });
-  if (!needs_weights) return;
-  if (n_passes != 1)
-    parallel_for(shape.n_trees, n_threads, [&](int64_t k) {
-      sorting.sort(shape, call.leaf, k, 0, shape.n_tokens);
-    });
   advise_large_pages(call.grad_w_in, n_rows * shape.hidden_size);
   advise_large_pages(call.grad_w_out, n_rows * shape.output_size);
   std::vector<TreeGradients<C>> trees;
-  for (int64_t k = 0; k < shape.n_trees; ++k) trees.emplace_back(call, sorting, slots, k);
+  for (int64_t k = 0; needs_weights && k < shape.n_trees; ++k)
+    trees.emplace_back(call, sorting, slots, k);
+  // Where all tokens are sorted together, their rows of x and grad_y are still in the cache.
+  const bool at_once = needs_weights && n_passes == 1;
+  parallel_for(n_passes, n_threads, [&](int64_t i) {
+    Pass<C>(call, sorting, slots, i * size, std::min(size, shape.n_tokens - i * size),
+            n_passes > 1 ? 1 : n_threads)
+        .run([&](int64_t k, int64_t begin, int64_t n) {
+          if (at_once) trees[k].add(begin, n);
+        });
+  });
+  if (!needs_weights) return;
+  if (!at_once) {
+    parallel_for(shape.n_trees, n_threads, [&](int64_t k) {
+      sorting.sort(shape, call.leaf, k, 0, shape.n_tokens);
+    });
+    const int64_t n_segments = trees[0].n_segments();
+    parallel_for(shape.n_trees * n_segments, n_threads, [&](int64_t task) {
+      const int64_t begin = task % n_segments * segment_tokens;
+      trees[task / n_segments].add(begin, std::min(segment_tokens, shape.n_tokens - begin));
+    });
+  }
   const int64_t n_tasks = trees[0].n_tasks();
   parallel_for(shape.n_trees * n_tasks, n_threads,
                [&](int64_t task) { trees[task / n_tasks].run(task % n_tasks); });

@@ -21,6 +21,12 @@ constexpr int64_t top_levels = 6;
 constexpr int64_t chunk_tokens = 256;
 // Tokens of one task: enough walks that fetch each other's tokens.
 constexpr int64_t slice_tokens = 1024;
+// Sorted tokens whose gradients of weights are summed by one task. Fixed, so that sums have one
+// order, whatever the number of threads.
+constexpr int64_t segment_tokens = 512;
+// Tokens whose rows of x and grad_y stay in the second-level cache from the gradient of x to those of
+// the weights.
+constexpr int64_t gradient_tokens = 64;
 // Trees of at most so many bytes stay in the second-level cache while a block goes from tree to
 // tree; larger ones are worth more tokens at a time.
 constexpr int64_t small_tree_bytes = int64_t{512} << 10;

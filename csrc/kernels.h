@@ -85,18 +85,23 @@ struct PathSums {
   bool stream;  // write around the cache; needs rows aligned to 64 bytes
 };
 
-// The sum over tokens, sorted by leaf, of coefficient * source row, into the rows on their paths.
+// The sum over tokens begin..end - 1, sorted by leaf, of coefficient * source row, into the rows on
+// their paths. It goes on with a segment of tokens that starts at segment_begin. Rows that tokens
+// before the segment visit too are those of its first token on the first n_shared levels (the leaf
+// is level D); their sums go to `shared` instead.
 template <class C>
 struct RowSums {
   const Shape* shape;
   const int32_t* token;  // (T) tokens sorted by leaf
   const int32_t* leaf;   // (T) their leaves
+  int64_t segment_begin, begin, end;
   const C* coefficient;  // (T, S), by token
   const void* source;    // (T, n_columns), by token
   int64_t n_columns;
-  int64_t first_column;  // the columns first_column..first_column + column_block - 1 are computed
   bool stream;           // write around the cache where possible
   C* sums;               // (R, n_columns); rows not on any path are left alone
+  int64_t n_shared;
+  C* shared;             // (S, n_columns)
 };
 
 // Functions take the types of tokens and of rows; a null pointer is returned for types that do not
@@ -114,7 +119,6 @@ struct Kernels {
   void (*activate)(Activation activation, int64_t n, const C* z, C* value, C* slope);
   // n numbers, rounded to nearest even
   void (*to_bfloat16)(int64_t n, const C* from, bfloat16* to);
-  int64_t column_block;
 };
 
 // The table of the instruction set in use.

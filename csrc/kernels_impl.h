@@ -345,10 +345,12 @@ inline void sum_run_columns(const Chunk<C>& chunk, int64_t begin, int64_t end, i
     sum_run<C, n_rows, 1>(chunk, begin, end, slot, c, smaller(S::width, n_columns - c), how, rows);
 }
 
+// Packs columns of tokens first..first + n - 1, and fetches those of the chunk to come.
 template <class C, class X>
-void pack(const RowSums<C>& sums, int64_t first, int64_t n, int64_t n_columns, Chunk<C>& chunk) {
+void pack(const RowSums<C>& sums, int64_t first, int64_t n, int64_t column, int64_t n_columns,
+          Chunk<C>& chunk) {
   using S = Simd<C>;
-  const X* source = static_cast<const X*>(sums.source) + sums.first_column;
+  const X* source = static_cast<const X*>(sums.source) + column;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t t = sums.token[first + i];
     if (first + i + chunk_tokens < sums.shape->n_tokens) {
@@ -370,71 +372,73 @@ template <class C>
 struct ChunkSums {
   const RowSums<C>& sums;
   const Chunk<C>& chunk;
-  int64_t n;          // tokens
+  int64_t n;  // tokens
+  int64_t column;
   int64_t n_columns;
-  int64_t previous;   // leaf of the token before the chunk, -1 if none
+  int64_t previous;       // leaf of the token before the chunk, -1 if none
+  int64_t segment_leaf;   // leaf of the segment's first token
   bool stream;
 
-  C* row(int64_t r) const { return sums.sums + r * sums.n_columns + sums.first_column; }
+  // Which node of a level, or which leaf, counted from the left, is on the path to a leaf.
+  int64_t place(int64_t leaf, int64_t level) const { return leaf >> (sums.shape->depth - level); }
 
-  // Which node of a level, or which leaf, counted from the left, a token of the chunk visits.
-  int64_t place(int64_t i, int64_t level) const {
-    return chunk.leaf[i] >> (sums.shape->depth - level);
+  bool is_shared(int64_t i, int64_t level) const {
+    return level < sums.n_shared && place(chunk.leaf[i], level) == place(segment_leaf, level);
   }
 
+  // How the sum of a run of tokens is written into its row on a level.
   Write how(int64_t begin, int64_t end, int64_t level) const {
     if (begin == 0 && previous >= 0 &&
-        previous >> (sums.shape->depth - level) == place(begin, level))
+        place(previous, level) == place(chunk.leaf[begin], level))
       return Write::add;
-    return stream && end < n ? Write::stream : Write::store;
+    return stream && end < n && !is_shared(begin, level) ? Write::stream : Write::store;
   }
 
-  int64_t first_row(int64_t i, int64_t level) const {
-    if (level < sums.shape->depth) return (int64_t{1} << level) - 1 + place(i, level);
-    return sums.shape->n_nodes() + place(i, level) * sums.shape->leaf_size;
+  // The row of a token's slot: of the node on a level, or one of its leaf.
+  C* row(int64_t i, int64_t slot) const {
+    const Shape& shape = *sums.shape;
+    const int64_t level = smaller(slot, shape.depth);
+    if (is_shared(i, level)) return sums.shared + slot * sums.n_columns + column;
+    const int64_t at = place(chunk.leaf[i], level);
+    const int64_t r = level < shape.depth
+                          ? (int64_t{1} << level) - 1 + at
+                          : shape.n_nodes() + at * shape.leaf_size + slot - shape.depth;
+    return sums.sums + r * sums.n_columns + column;
   }
 
-  // Levels level..level + n_levels - 1, in each of which the whole chunk shares a node.
-  template <int n_levels>
-  void add_levels(int64_t level) const {
-    C* rows[n_levels];
-    Write how_rows[n_levels];
-    for (int l = 0; l < n_levels; ++l) {
-      rows[l] = row(first_row(0, level + l));
-      how_rows[l] = how(0, n, level + l);
+  // Sums a run of tokens into the rows of n_rows slots.
+  template <int n_rows>
+  void add_slots(int64_t begin, int64_t end, int64_t slot) const {
+    C* rows[n_rows];
+    Write how_rows[n_rows];
+    for (int r = 0; r < n_rows; ++r) {
+      rows[r] = row(begin, slot + r);
+      how_rows[r] = how(begin, end, smaller(slot + r, sums.shape->depth));
     }
-    sum_run_columns<C, n_levels>(chunk, 0, n, level, n_columns, how_rows, rows);
-  }
-
-  // Rows of a run of tokens: a node, or the rows of a leaf.
-  void add_run(int64_t begin, int64_t end, int64_t level) const {
-    const int64_t n_rows = level < sums.shape->depth ? 1 : sums.shape->leaf_size;
-    const int64_t first = first_row(begin, level);
-    const Write one = how(begin, end, level), how_rows[tile_rows] = {one, one, one};
-    int64_t r = 0;
-    for (; r + tile_rows <= n_rows; r += tile_rows) {
-      C* rows[tile_rows];
-      for (int j = 0; j < tile_rows; ++j) rows[j] = row(first + r + j);
-      sum_run_columns<C, tile_rows>(chunk, begin, end, level + r, n_columns, how_rows, rows);
-    }
-    for (; r < n_rows; ++r) {
-      C* rows[1] = {row(first + r)};
-      sum_run_columns<C, 1>(chunk, begin, end, level + r, n_columns, how_rows, rows);
-    }
+    sum_run_columns<C, n_rows>(chunk, begin, end, slot, n_columns, how_rows, rows);
   }
 
   void add() const {
-    const int64_t depth = sums.shape->depth;
+    const int64_t depth = sums.shape->depth, n_slots = sums.shape->n_slots();
+    const auto shared_by_chunk = [&](int64_t level) {
+      return level < depth && place(chunk.leaf[0], level) == place(chunk.leaf[n - 1], level);
+    };
     int64_t level = sums.shape->first_slot();
-    for (; level + tile_rows <= depth && place(0, level + tile_rows - 1) ==
-                                             place(n - 1, level + tile_rows - 1);
-         level += tile_rows)
-      add_levels<tile_rows>(level);
+    for (; shared_by_chunk(level + tile_rows - 1); level += tile_rows)
+      add_slots<tile_rows>(0, n, level);
     for (; level <= depth; ++level) {
       for (int64_t begin = 0, end; begin < n; begin = end) {
-        for (end = begin + 1; end < n && place(end, level) == place(begin, level); ++end) {
+        const int64_t at = place(chunk.leaf[begin], level);
+        for (end = begin + 1; end < n && place(chunk.leaf[end], level) == at; ++end) {
         }
-        add_run(begin, end, level);
+        if (level < depth) {
+          add_slots<1>(begin, end, level);
+          continue;
+        }
+        int64_t slot = depth;
+        for (; slot + tile_rows <= n_slots; slot += tile_rows)
+          add_slots<tile_rows>(begin, end, slot);
+        for (; slot < n_slots; ++slot) add_slots<1>(begin, end, slot);
       }
     }
   }
@@ -450,12 +454,17 @@ bool can_stream(const RowSums<C>& sums) {
 template <class C, class X>
 void row_sums(const RowSums<C>& sums) {
   Chunk<C> chunk;
-  const int64_t n_columns = smaller(chunk.stride, sums.n_columns - sums.first_column);
   const bool stream = sums.stream && can_stream(sums);
-  for (int64_t i = 0; i < sums.shape->n_tokens; i += chunk_tokens) {
-    const int64_t n = smaller(chunk_tokens, sums.shape->n_tokens - i);
-    pack<C, X>(sums, i, n, n_columns, chunk);
-    ChunkSums<C>{sums, chunk, n, n_columns, i > 0 ? sums.leaf[i - 1] : -1, stream}.add();
+  for (int64_t i = sums.begin; i < sums.end; i += chunk_tokens) {
+    const int64_t n = smaller(chunk_tokens, sums.end - i);
+    const int64_t previous = i > sums.segment_begin ? sums.leaf[i - 1] : -1;
+    for (int64_t c = 0; c < sums.n_columns; c += chunk.stride) {
+      const int64_t n_columns = smaller(chunk.stride, sums.n_columns - c);
+      pack<C, X>(sums, i, n, c, n_columns, chunk);
+      ChunkSums<C>{sums,     chunk, n, c, n_columns, previous, sums.leaf[sums.segment_begin],
+                   stream}
+          .add();
+    }
   }
   Simd<C>::fence();
 }
@@ -504,9 +513,7 @@ Kernels<float> table<float>() {
           [](Type source) {
             return source == Type::bfloat16 ? row_sums<float, bfloat16> : row_sums<float, float>;
           },
-          activate<float>,
-          to_bfloat16<float>,
-          Chunk<float>::stride};
+          activate<float>, to_bfloat16<float>};
 }
 
 template <>
@@ -516,9 +523,7 @@ Kernels<double> table<double>() {
             return path_sums<double, double, double>;
           },
           [](Type) -> Kernels<double>::RowSumsFunction { return row_sums<double, double>; },
-          activate<double>,
-          to_bfloat16<double>,
-          Chunk<double>::stride};
+          activate<double>, to_bfloat16<double>};
 }
 
 }  // namespace FFF_NAMESPACE

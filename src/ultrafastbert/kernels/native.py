@@ -1,7 +1,7 @@
 """Kernel `native`: the C++ core for CPUs (csrc/).
 
 The only file that imports `ultrafastbert._native`. Activations are float32, bfloat16 or float64;
-weights are float32 or bfloat16 (float64 for float64), and for inference also int8 (`forward_quantized`). The
+weights are float32 or bfloat16 (float64 for float64), and for inference also int8
 instruction set is chosen at the first call; the environment variable ULTRAFASTBERT_ISA overrides
 the choice. Results do not depend on the number of threads, which is that of PyTorch, bit for bit.
 """
