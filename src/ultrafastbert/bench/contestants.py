@@ -127,22 +127,23 @@ def dense_contestants(case: Case) -> Iterator[Contestant]:
         yield from dense_layers(role, width, case)
 
 
-def dense_layers(role: str, width: int, case: Case) -> Iterator[Contestant]:
-    """Yield every dense layer of one width; see `dense_contestants`."""
+def dense_layers(
+    role: str, width: int, case: Case, left_out: Callable[[str], str | None] = lambda name: None
+) -> Iterator[Contestant]:
+    """Yield every dense layer of one width, but those for which `left_out` has a reason."""
     layer = FeedForward(case.layer.hidden_size, width)
-    fits = _fits(case, width)
-    if case.is_forward:
-        for dense in baselines.available_dense(case.threads):
-            run = _dense_run(dense, layer, case) if fits else None
-            yield _dense(role, dense.name, dense.precision, width, run)
-    else:
-        for training in baselines.available_trainings():
-            run = _training_run(training, layer, case) if fits else None
-            yield _dense(role, training.name, training.precision, width, run)
-
-
-def _dense(role: str, name: str, precision: str, width: int, run: Run | None) -> Contestant:
-    return Contestant(role, name, precision, width, run, None if run else _too_large())
+    too_large = None if _fits(case, width) else _too_large()
+    implementations: list = (
+        baselines.available_dense(case.threads)
+        if case.is_forward
+        else baselines.available_trainings()
+    )
+    build = _dense_run if case.is_forward else _training_run
+    for chosen in implementations:
+        fields = (role, chosen.name, chosen.precision, width)
+        reason = too_large or left_out(Contestant(*fields).name)
+        run = None if reason else build(chosen, layer, case)
+        yield Contestant(*fields, run, reason)
 
 
 def _dense_run(dense: baselines.DenseImplementation, layer: FeedForward, case: Case) -> Run:

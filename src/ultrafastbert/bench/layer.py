@@ -71,9 +71,7 @@ class LayerBenchConfig:
         n_trees, depth, leaf_size = tree.parse_family(self.family)
         ops.check_geometry(depth, leaf_size, n_trees)
         check_threads(self.threads)
-        for name, sizes in {"hidden_size": (self.hidden_size,), "n_tokens": self.n_tokens}.items():
-            if not sizes or min(sizes) < 1:
-                raise ValueError(f"{name}={sizes} must be at least 1")
+        check_sizes(hidden_size=(self.hidden_size,), n_tokens=self.n_tokens)
         check_names("passes", self.passes, PASSES)
         check_names("cache", self.cache, CACHES)
         if self.seconds <= 0:
@@ -134,13 +132,15 @@ def build_inputs(n_tokens: int, hidden_size: int, seed: int) -> list[Tensor]:
     return list(torch.randn(max(2, -(-ROTATED_TOKENS // n_tokens)), n_tokens, hidden_size))
 
 
-def measure(case: Case, contestants: list[Contestant], seconds: float, seed: int) -> Iterator[Row]:
-    """Time the contestants of a case in turn and yield a row for each."""
+def measure(
+    case: Case, contestants: list[Contestant], seconds: float, seed: int, kind: str = "layer"
+) -> Iterator[Row]:
+    """Time the contestants of a case in turn and yield a row of a kind for each."""
     runs = {c.name: c.run for c in contestants if c.run}
     load = OtherLoad()
     with torch.inference_mode(case.is_forward):
         timings = interleave(runs, seconds, _flush() if case.cache == "cold" else None)
-    shared = {**_shared_fields(case), "seed": seed, "other_load": load.share()}
+    shared = {"kind": kind, **_case_fields(case), "seed": seed, "other_load": load.share()}
     floor = _floor(case)
     for contestant in contestants:
         row = {**shared, **_contestant_fields(contestant)}
@@ -186,12 +186,10 @@ def _flush() -> machine.CacheFlush:
     return machine.CacheFlush()
 
 
-def _shared_fields(case: Case) -> Row:
+def _case_fields(case: Case) -> Row:
     layer = case.layer
     leaves = layer.visited_leaves(torch.cat(case.inputs))  # (all tokens, K)
-    distinct = sum(len(leaves[:, k].unique()) for k in range(layer.n_trees))
     return {
-        "kind": "layer",
         "family": str(tree.Family(layer.n_trees, layer.depth, layer.leaf_size)),
         "hidden_size": layer.hidden_size,
         "n_active": layer.n_active,
@@ -200,7 +198,7 @@ def _shared_fields(case: Case) -> Row:
         "cache": case.cache,
         "threads": case.threads,
         "n_inputs": len(case.inputs),
-        "distinct_leaves": distinct,
+        "distinct_leaves": sum(len(leaves[:, k].unique()) for k in range(layer.n_trees)),
         "n_leaves": layer.n_trees * tree.n_leaves(layer.depth),
     }
 
@@ -238,3 +236,10 @@ def check_names(field_name: str, given: tuple[str, ...], known: tuple[str, ...])
     if not given or set(given) - set(known):
         wrong = sorted(set(given) - set(known)) or "()"
         raise ValueError(f"{field_name}={wrong} unknown; choose of {', '.join(known)}")
+
+
+def check_sizes(**sizes: tuple[int, ...]) -> None:
+    """Raise ValueError unless every field has sizes, and all are at least 1."""
+    for name, values in sizes.items():
+        if not values or min(values) < 1:
+            raise ValueError(f"{name}={values} must be at least 1")
