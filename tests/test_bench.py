@@ -118,6 +118,27 @@ def test_fast_layers_are_set_against_the_definition_and_the_floor(layer_rows):
         assert row["share_of_floor"] == pytest.approx(row["floor_us"] / row["us_per_token"])
 
 
+def round_weights(self, weight_dtype):
+    """Stands in for weights of another type: the values are rounded, and stay float32."""
+    for weight in (self.w_in, self.w_out):
+        scale = weight.abs().amax(-1, keepdim=True) / 127
+        rounded = {"int8": (weight / scale).round() * scale, "bfloat16": weight.bfloat16().float()}
+        weight.data = rounded[weight_dtype].detach()
+    return self
+
+
+@needs_native
+def test_narrower_weights_have_a_gate_of_their_own(monkeypatch):
+    monkeypatch.setattr(FastFeedForward, "quantize_", round_weights, raising=False)
+    found = bench_quickly("1x3x2", n_tokens=(40,), passes=("forward",))
+    case = {row["precision"]: row for row in found if row["implementation"] == "native"}
+    assert {"float32", "bfloat16 weights", "int8 weights"} <= set(case)
+    for precision, tolerance in (("bfloat16 weights", 2e-2), ("int8 weights", 1e-1)):
+        assert 1e-5 < case[precision]["relative_error"] < tolerance
+        assert case[precision]["routing_agreement"] >= 0.9
+        assert case[precision]["floor_us"] <= case["float32"]["floor_us"]
+
+
 @needs_native
 def test_the_machine_is_measured_first(tmp_path):
     path = tmp_path / "rows.jsonl"
