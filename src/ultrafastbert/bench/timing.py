@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,22 +72,27 @@ def interleave(
     A contestant is called with a number that grows with every call, to choose among inputs. A turn
     is an untimed call, unless calls are long, then as many timed calls as fill `TURN_SECONDS`. With
     `before`, such as emptying the caches, a turn is one timed call with `before` ahead of it.
-    `seconds` is for all contestants together; there are at least `MIN_ROUNDS` rounds, and no more
-    for a contestant of which one call takes longer than `seconds`.
+    All take `MIN_ROUNDS` rounds; then those that had not used up their equal share of `seconds` go
+    on for so long, together.
     """
     once = {name: _shortest(run) for name, run in contestants.items()}
     calls = {name: 1 if before else _n_calls(once[name]) for name in contestants}
     times: dict[str, list[float]] = {name: [] for name in contestants}
+
+    def take_turns(names: Iterable[str], n_round: int) -> None:
+        for name in names:
+            warm_up = before is None and once[name] < COLD_SECONDS
+            times[name].append(_turn(contestants[name], calls[name], n_round, warm_up, before))
+
+    for n_round in range(MIN_ROUNDS):
+        take_turns(contestants, n_round)
+    share = seconds / max(1, len(contestants))
+    quick = [name for name in contestants if MIN_ROUNDS * once[name] <= share]
     end = time.perf_counter() + seconds
-    for n_round in range(MAX_ROUNDS):
-        for name, run in contestants.items():
-            if n_round < MIN_ROUNDS or once[name] <= seconds:
-                warm_up = before is None and once[name] < COLD_SECONDS
-                times[name].append(_turn(run, calls[name], n_round, warm_up, before))
-            if once[name] > seconds and n_round < MIN_ROUNDS:
-                end += times[name][-1]  # the others keep their budget
-        if n_round + 1 >= MIN_ROUNDS and time.perf_counter() >= end:
+    for n_round in range(MIN_ROUNDS, MAX_ROUNDS):
+        if time.perf_counter() >= end:
             break
+        take_turns(quick, n_round)
     return {name: Timing(tuple(times[name]), calls[name]) for name in contestants}
 
 

@@ -104,7 +104,7 @@ ROUTINES = (
     ("BLAS level 2", "dense blas2 float32", "fff blas2 float32"),
     ("BLAS level 3", "dense blas3 float32", "fff blas3 float32"),
     (
-        "PyTorch (dense eager, fast by gather and batched products)",
+        "PyTorch (dense eager; FFF by gather and batched products)",
         "dense eager float32",
         "fff gather float32",
     ),
@@ -135,7 +135,7 @@ def _paper_case(family: str, hidden: int, n_tokens: int, case: list[Row]) -> str
         f"{ours['n_active']} of {ours['n_neurons']} neurons, so at most {number(limit, 4)}x by "
         "arithmetic\n"
     )
-    header = ["written with", "dense, µs per token", "fast, µs per token", "x dense so written"]
+    header = ["written with", "dense, µs per token", "FFF, µs per token", "x dense so written"]
     header += ["x fastest float32 dense", "x fastest dense", "share of the limit"]
     header += (
         ["published, x dense so written", "published, x dense level 3"] if is_published else []
@@ -193,7 +193,7 @@ def width_table(rows: Iterable[Row]) -> str:
             f"**Over the number of neurons**: hidden size {hidden}, {n_tokens:,} tokens, forward, "
             f"threads: {threads}\n"
         )
-        header = ["neurons", "active", "fast, µs per token", "share of the limit"]
+        header = ["neurons", "active", "FFF, µs per token", "share of the limit"]
         header += [
             "fastest narrower precision, µs",
             "fastest dense, µs per token",

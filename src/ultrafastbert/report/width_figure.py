@@ -15,7 +15,7 @@ GPT3_NEURONS = 2**16 - 1  # of a tree of depth 15: the width of GPT-3's layers, 
 
 BASELINE_LINES = {"limit": (GREY, "-"), "float32": (RED, "v--"), "any": ("black", "d:")}
 BASELINE_LABELS = {
-    "limit": "limit of the machine for fast, float32",
+    "limit": "limit of the machine for FFF, float32",
     "float32": "dense, fastest float32",
     "any": "dense, fastest of any precision",
 }
@@ -44,7 +44,7 @@ def _width_lines(axis: Axes, cases: list[list[Row]]) -> None:
     for name, (colour, line) in (LINES | BASELINE_LINES).items():
         points = sorted(point for case in cases if (point := _point(case, name)))
         if points:
-            title = BASELINE_LABELS.get(name) or f"fast, {label(name)}"
+            title = BASELINE_LABELS.get(name) or f"FFF, {label(name)}"
             neurons, micros = zip(*points, strict=True)
             axis.plot(neurons, micros, line, color=colour, label=title, markersize=4)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -74,9 +74,10 @@ def _annotate(axis: Axes, cases: list[list[Row]]) -> None:
             axis.annotate(
                 f"GPT-3's width: {ours['n_active']} of {ours['n_neurons']:,}",
                 (ours["n_neurons"], ours["us_per_token"]),
-                (0, -34),
+                (14, -34),
                 textcoords="offset points",
-                ha="center",
+                ha="right",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
                 arrowprops={"arrowstyle": "->", "color": BLUE},
                 color=BLUE,
                 fontsize=9,
