@@ -159,7 +159,9 @@ def prove_dense(
     with torch.inference_mode():
         expected, got = layer(x), run(x.to(linear.dtype)).float()
     error = float((got - expected).norm() / expected.norm())
-    if not error <= TOLERANCE[linear.precision]:
+    # A sum over all neurons rounds so often that the error grows with the root of their number.
+    rounding = torch.finfo(torch.float32).eps * layer.intermediate_size**0.5
+    if not error <= max(TOLERANCE[linear.precision], rounding):
         raise RuntimeError(
             f"the dense layer {linear.name} {linear.precision} is off by {error:.1e} relative to "
             f"float32 for {len(x)} tokens; its time would mean nothing"
