@@ -8,7 +8,9 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "blas_layer.h"
 #include "fff.h"
+#include "machine.h"
 
 namespace nb = nanobind;
 using Address = std::uintptr_t;
@@ -103,6 +105,30 @@ class Layer {
   fff::Weights weights_;
 };
 
+template <class Function>
+void set_routine(Function*& routine, Address address) {
+  check_given("a BLAS routine", address);
+  routine = pointer<Function>(address);
+}
+
+// routines: sdot, saxpy, sgemv, sger, sgemm; sizes: K, D, L, H, O
+void blas_forward(const std::vector<Address>& routines, int level, const std::vector<int>& sizes,
+                  int n_tokens, Address x, Address w_in, Address b_in, Address w_out, Address y,
+                  Address leaf) {
+  fff::BlasRoutines blas;
+  set_routine(blas.sdot, routines.at(0));
+  set_routine(blas.saxpy, routines.at(1));
+  set_routine(blas.sgemv, routines.at(2));
+  set_routine(blas.sger, routines.at(3));
+  set_routine(blas.sgemm, routines.at(4));
+  const fff::BlasLayer layer{sizes.at(0), sizes.at(1), sizes.at(2), sizes.at(3), sizes.at(4),
+                             pointer<const float>(w_in), pointer<const float>(b_in),
+                             pointer<const float>(w_out)};
+  nb::gil_scoped_release release;
+  fff::blas_forward(blas, level, layer, n_tokens, pointer<const float>(x), pointer<float>(y),
+                    pointer<int64_t>(leaf));
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -114,4 +140,9 @@ NB_MODULE(_native, m) {
       .def("backward", &Layer::backward);
   m.def("instruction_set", fff::instruction_set);
   m.def("available_instruction_sets", fff::available_instruction_sets);
+  m.def("blas_forward", blas_forward);
+  using nogil = nb::call_guard<nb::gil_scoped_release>;
+  m.def("multiply_add_rate", fff::multiply_add_rate, nogil());
+  m.def("read_rate", fff::read_rate, nogil());
+  m.def("write_rate", fff::write_rate, nogil());
 }

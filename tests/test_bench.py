@@ -9,12 +9,17 @@ from ultrafastbert import UltraFastBertConfig, kernels, rows
 from ultrafastbert.bench import (
     LayerBenchConfig,
     ModelBenchConfig,
+    WidthBenchConfig,
     baselines,
     bench_layer,
     bench_model,
+    bench_width,
+    contestants,
     gate,
     layer,
+    machine,
     timing,
+    width,
 )
 from ultrafastbert.layers import FastFeedForward, FeedForward
 
@@ -42,9 +47,26 @@ def broken(name):
     return kernels.Kernel("broken", forward, backward, gather.is_available, gather.supports)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_machine():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "SECONDS", 1e-3)
+        patch.setattr(machine, "ATTEMPTS", 1)
+        patch.setattr(machine, "cache_bytes", lambda: (2**16, 2**18))
+        yield
+
+
+needs_native = pytest.mark.skipif(not machine.is_available(), reason="no native core")
+
+
+def bench_quickly(family, **options):
+    found = bench_layer(LayerBenchConfig(family, **{**QUICK, **options}))
+    return [row for row in found if row["kind"] == "layer"]
+
+
 @pytest.fixture(scope="module")
 def layer_rows():
-    return bench_layer(LayerBenchConfig("1x3x2", n_tokens=(1, 40), **QUICK))
+    return bench_quickly("1x3x2", n_tokens=(1, 40))
 
 
 def test_layer_rows_hold_every_kernel_and_baseline(layer_rows):
@@ -67,8 +89,65 @@ def test_layer_rows_name_their_baselines(layer_rows):
         assert row["n_active"] == 5
         assert row["n_neurons"] == {"fff": 23, "dense": 23, "ff_active": 5}[row["role"]]
         assert row["distinct_leaves"] == row["n_leaves"] == 8
+        assert row["cache"] == "fresh"
+        assert row["n_inputs"] * row["n_tokens"] >= layer.ROTATED_TOKENS
         assert row["rounds"] >= timing.MIN_ROUNDS
         assert 0 <= row["other_load"] <= 1
+
+
+@needs_native
+def test_layer_rows_hold_the_blas_levels_and_why_one_is_missing():
+    rows = bench_quickly("1x3", n_tokens=(7,), passes=("forward",))
+    found = {row["contestant"]: row for row in rows}
+    for level in (1, 2, 3):
+        assert found[f"dense blas{level} float32"]["latency_us"] > 0
+    assert found["fff blas2 float32"]["routing_agreement"] == 1
+    assert "no matrix" in found["fff blas3 float32"]["skipped"]
+    training = bench_quickly("1x3", n_tokens=(7,), passes=("forward+backward",))
+    assert not any("blas" in row["contestant"] for row in training)
+
+
+@needs_native
+def test_fast_layers_are_set_against_the_definition_and_the_floor(layer_rows):
+    for row in layer_rows:
+        if row["role"] != "fff":
+            assert "floor_us" not in row
+            continue
+        narrow = row["precision"] != "float32"
+        assert row["relative_error"] < (1e-1 if narrow else 1e-5)
+        assert row["routing_agreement"] == 1 or (narrow and row["routing_agreement"] >= 0.9)
+        assert row["share_of_floor"] == pytest.approx(row["floor_us"] / row["us_per_token"])
+
+
+@needs_native
+def test_narrower_weights_have_a_gate_of_their_own():
+    found = bench_quickly("1x3x2", n_tokens=(40,), passes=("forward",))
+    case = {row["precision"]: row for row in found if row["implementation"] == "native"}
+    assert {"float32", "bfloat16 weights", "int8 weights"} <= set(case)
+    for precision, tolerance in (("bfloat16 weights", 2e-2), ("int8 weights", 1e-1)):
+        assert 1e-5 < case[precision]["relative_error"] < tolerance
+        assert case[precision]["routing_agreement"] >= 0.9
+        assert case[precision]["floor_us"] <= case["float32"]["floor_us"]
+
+
+@needs_native
+def test_the_machine_is_measured_first(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    bench_layer(LayerBenchConfig("1x1", n_tokens=(2,), passes=("forward",), **QUICK), path=path)
+    first = rows.read_rows(path)[0]
+    assert (first["kind"], first["threads"]) == ("machine", 1)
+    assert first["multiply_adds_per_s"] > 1e8
+
+
+def test_caches_are_hot_fresh_or_cold(monkeypatch):
+    flushed = []
+    monkeypatch.setattr(layer, "_flush", lambda: lambda: flushed.append(1))
+    found = bench_quickly("1x3", n_tokens=(1,), passes=("forward",), cache=("hot", "fresh", "cold"))
+    inputs = {row["cache"]: (row["n_inputs"], row["distinct_leaves"]) for row in found}
+    assert inputs == {"hot": (1, 1), "fresh": (4096, 8), "cold": (4096, 8)}
+    cold = [row for row in found if row["cache"] == "cold"]
+    assert {row["calls"] for row in cold if "calls" in row} == {1}
+    assert len(flushed) == sum(row.get("rounds", 0) for row in cold)
 
 
 def test_rows_are_written_case_by_case(tmp_path):
@@ -89,25 +168,71 @@ def test_rows_are_written_case_by_case(tmp_path):
 
 @pytest.mark.parametrize(("family", "sizes"), [("3x2", (9, 21, 12)), ("4x0", (4, 4, 4))])
 def test_layers_of_several_trees_are_timed(family, sizes):
-    row = bench_layer(LayerBenchConfig(family, n_tokens=(5,), **QUICK))[0]
+    row = bench_quickly(family, n_tokens=(5,))[0]
     assert (row["n_active"], row["n_neurons"], row["n_leaves"]) == sizes
 
 
 def test_contestants_that_need_too_much_memory_are_left_out(monkeypatch):
-    monkeypatch.setattr(layer, "MAX_ACTIVATION_BYTES", 1000)
-    config = LayerBenchConfig("1x3x2", n_tokens=(40,), passes=("forward",), **QUICK)
-    found = {row["contestant"]: row for row in bench_layer(config)}
+    monkeypatch.setattr(contestants, "MAX_ACTIVATION_BYTES", 1000)
+    rows = bench_quickly("1x3x2", n_tokens=(40,), passes=("forward",))
+    found = {row["contestant"]: row for row in rows}
     assert "GiB" in found["fff masked float32"]["skipped"]
     assert "latency_us" not in found["fff masked float32"]
     assert found["fff gather float32"]["latency_us"] > 0
     assert found["fff gather float32"]["fastest_dense"] is None
 
 
+def test_width_rows_grow_with_the_depth(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    config = WidthBenchConfig((2, 4), hidden_size=32, n_tokens=(1, 8), seconds=0.01)
+    found = [row for row in bench_width(config, path=path) if row["kind"] == "width"]
+    assert rows.read_rows(path, "width")[0]["family"] == "1x2"
+    assert {(row["n_neurons"], row["n_tokens"]) for row in found} == {
+        (7, 1),
+        (7, 8),
+        (31, 1),
+        (31, 8),
+    }
+    assert {row["role"] for row in found} == {"fff", "dense"}
+    kernel = "native" if kernels.native.is_available() else "gather"
+    assert {row["implementation"] for row in found if row["role"] == "fff"} == {kernel}
+
+
+def test_dense_layers_beyond_the_budget_are_left_out():
+    config = WidthBenchConfig((2, 3), hidden_size=32, n_tokens=(4,), seconds=1e-9)
+    dense = [row for row in bench_width(config) if row.get("role") == "dense"]
+    timed = {row["n_neurons"] for row in dense if "latency_us" in row}
+    assert timed == {7}
+    assert all("budget" in row["skipped"] for row in dense if row["n_neurons"] == 15)
+
+
+def test_dense_layers_that_do_not_fit_the_memory_are_left_out(monkeypatch):
+    monkeypatch.setattr(width, "MEMORY_SHARE", 0.0)
+    config = WidthBenchConfig((2,), hidden_size=32, n_tokens=(4,), seconds=0.01)
+    assert {row.get("role") for row in bench_width(config)} <= {"fff", None}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depths": ()}, "depths"),
+        ({"depths": (3, 99)}, "depth=99"),
+        ({"depths": (28,)}, "GiB"),
+        ({"n_tokens": (0,)}, "n_tokens"),
+        ({"threads": 0}, "threads=0"),
+        ({"seconds": 0.0}, "seconds=0"),
+    ],
+)
+def test_width_config_names_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        WidthBenchConfig(**options)
+
+
 @pytest.mark.parametrize("name", ["output", "gradient"])
 def test_a_wrong_kernel_is_never_timed(monkeypatch, name):
     monkeypatch.setitem(kernels.KERNELS, "broken", broken(name))
-    with pytest.raises(RuntimeError, match=f"kernel broken: the {name}.* is off by"):
-        bench_layer(LayerBenchConfig("1x3x2", n_tokens=(40,), **QUICK))
+    with pytest.raises(RuntimeError, match=f"broken.*: the {name}.* is off by"):
+        bench_quickly("1x3x2", n_tokens=(40,))
 
 
 def test_undecided_tokens_are_not_compared():
@@ -207,6 +332,31 @@ def test_contestants_take_turns(monkeypatch):
     assert [len(timings[name].seconds) for name in "abc"] == [timing.MIN_ROUNDS] * 3
 
 
+def test_a_slow_contestant_takes_the_fewest_rounds(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+
+    def contestant(name, seconds):
+        def run(number):
+            calls.append(name)
+            now[0] += seconds
+
+        return run
+
+    runs = {"slow": contestant("slow", 10.0), "fast": contestant("fast", 0.1)}
+    timings = timing.interleave(runs, seconds=1.0)
+    assert len(timings["slow"].seconds) == timing.MIN_ROUNDS
+    assert len(timings["fast"].seconds) > timing.MIN_ROUNDS
+    assert timings["fast"].speedup_over(timings["slow"])[1] == pytest.approx(100)
+
+
+def test_caches_are_emptied_before_each_timed_call():
+    calls = []
+    runs = {"a": lambda number: calls.append("a")}
+    timing.interleave(runs, seconds=0.0, before=lambda: calls.append("flush"))
+    assert calls[-2 * timing.MIN_ROUNDS :] == ["flush", "a"] * timing.MIN_ROUNDS
+
+
 def test_ratios_are_taken_round_by_round():
     slow, fast = timing.Timing((2.0, 20.0, 4.0), 1), timing.Timing((1.0, 10.0, 2.0), 1)
     assert fast.speedup_over(slow) == (2.0, 2.0, 2.0)
@@ -247,6 +397,8 @@ def test_other_load_is_a_share():
         ({"threads": (0,)}, "threads=0"),
         ({"threads": (10**6,)}, "threads=1000000"),
         ({"seconds": 0}, "seconds=0"),
+        ({"cache": ("warm",)}, "cache=.*warm.*hot, fresh, cold"),
+        ({"cache": ()}, "cache"),
     ],
 )
 def test_layer_config_names_what_is_wrong(options, message):

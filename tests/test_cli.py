@@ -82,6 +82,28 @@ def test_bench_layer_prints_a_table_and_keeps_rows(run, tmp_path):
     assert rows.read_rows(path, "layer")
 
 
+def test_bench_layer_takes_passes_and_caches(run, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    options = ["--ffn", "1x3", "--hidden-size", 32, "--tokens", "4", "--threads", 1]
+    options += ["--passes", "forward", "--cache", "hot,fresh", "--seconds", 0.05, "--rows", path]
+    code, _, err = run("bench", "layer", *options)
+    assert code == 0, err
+    found = rows.read_rows(path, "layer")
+    assert {(row["pass"], row["cache"]) for row in found} == {
+        ("forward", "hot"),
+        ("forward", "fresh"),
+    }
+
+
+def test_bench_width_prints_a_table_and_keeps_rows(run, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    options = ["--depths", "2..3", "--hidden-size", 32, "--tokens", "1", "--seconds", 0.05]
+    code, out, err = run("bench", "width", *options, "--rows", path)
+    assert code == 0, err
+    assert "| 15 | 4 |" in out
+    assert {row["n_neurons"] for row in rows.read_rows(path, "width")} == {7, 15}
+
+
 WRONG = {
     "empty corpus": (["pretrain", "{new}", "--text", "{empty}"], "no documents"),
     "missing text": (["pretrain", "{new}", "--text", "{new}/none.txt"], "not found"),
@@ -101,6 +123,8 @@ WRONG = {
     "unknown task": (["glue", "{model}", "--task", "colla", "--data-dir", "{new}"], "colla"),
     "unknown family": (["bench", "layer", "--ffn", "eleven"], "eleven"),
     "bad numbers": (["bench", "layer", "--tokens", "one"], "--tokens"),
+    "unknown cache": (["bench", "layer", "--cache", "warm"], "hot, fresh, cold"),
+    "bad depths": (["bench", "width", "--depths", "3-19"], "3..19"),
     "no rows": (["report", "write", "{new}"], "{new}"),
     "dense quickstart": (["quickstart", "{new}", "--ffn", "ff:8"], "ff:8"),
     "used folder": (["quickstart", "{model}"], "not empty"),

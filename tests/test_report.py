@@ -7,36 +7,45 @@ import pytest
 
 from ultrafastbert import rows
 from ultrafastbert.bench import LayerBenchConfig, bench_layer
-from ultrafastbert.report import tables, update_readme, write_report
+from ultrafastbert.report import layer_tables, tables, update_readme, write_report
 from ultrafastbert.report.answer import answers, caveats
-from ultrafastbert.report.figures import draw_all
+from ultrafastbert.report.figures import FIGURES, draw_all
 from ultrafastbert.report.readme import BEGIN, END, results_block
 
 README = Path(__file__).parents[1] / "README.md"
 LOSSES = {"fff": 5.5, "ff": 5.0, "ff_active": 5.75, "none": 6.0}
 TIMES_US = {
     "fff native float32": 10.0,
+    "fff native int8 weights": 5.0,
+    "fff blas1 float32": 20.0,
+    "fff blas2 float32": 8.0,
+    "fff gather float32": 50.0,
     "fff masked float32": 1200.0,
     "dense eager float32": 1000.0,
+    "dense packed float32": 500.0,
+    "dense blas1 float32": 4000.0,
+    "dense blas2 float32": 3000.0,
+    "dense blas3 float32": 800.0,
     "dense packed bfloat16": 200.0,
     "ff_active packed bfloat16": 5.0,
 }
 
 
-def layer_rows(n_tokens=100, threads=1):
+def layer_rows(n_tokens=100, threads=1, cache="fresh", kind="layer", depth=11):
     rows = []
     for name, micros in TIMES_US.items():
-        role, implementation, precision = name.split()
+        role, implementation, precision = name.split(maxsplit=2)
         rows.append(
             {
-                "kind": "layer",
-                "family": "1x11",
+                "kind": kind,
+                "family": f"1x{depth}",
                 "hidden_size": 768,
                 "pass": "forward",
+                "cache": cache,
                 "threads": threads,
                 "n_tokens": n_tokens,
-                "n_active": 12,
-                "n_neurons": 4095,
+                "n_active": depth + 1,
+                "n_neurons": 2 ** (depth + 1) - 1,
                 "contestant": name,
                 "role": role,
                 "implementation": implementation,
@@ -53,9 +62,26 @@ def layer_rows(n_tokens=100, threads=1):
                     for other, t in TIMES_US.items()
                     if other != name
                 },
+                **({"floor_us": 4.0, "share_of_floor": 4.0 / micros} if role == "fff" else {}),
             }
         )
     return rows
+
+
+def older(rows):
+    """The same rows, as they were before caches had a choice and floors were computed."""
+    later = ("cache", "floor_us", "share_of_floor")
+    return [{k: v for k, v in row.items() if k not in later} for row in rows]
+
+
+def width_rows():
+    return [row for depth in (3, 14, 15) for row in layer_rows(kind="width", depth=depth)]
+
+
+def machine_rows():
+    rates = ("multiply_adds", "l2_bytes", "llc_bytes", "dram_bytes", "write_bytes")
+    speeds = {f"{rate}_per_s": 10.0**9 * (i + 1) for i, rate in enumerate(rates)}
+    return [{"kind": "machine", "threads": threads, **speeds} for threads in (1, 2)]
 
 
 def model_rows():
@@ -142,6 +168,9 @@ def all_rows():
     return [
         *layer_rows(),
         *layer_rows(1000),
+        *layer_rows(1000, cache="cold"),
+        *width_rows(),
+        *machine_rows(),
         *model_rows(),
         *pretrain_rows(),
         *curve_rows(),
@@ -163,22 +192,83 @@ def cells(table, start):
 
 
 def test_layer_table_names_every_baseline():
-    table = tables.layer_table(layer_rows())
-    line = cells(table, "100")
-    assert line[1:3] == ["native", "10.0 (9.00 to 11.0)"]
+    table = layer_tables.layer_table(layer_rows())
+    line = cells(table, "100 | native float32")
+    assert line[2] == "10.0 (9.00 to 11.0)"
     assert line[3:] == [
         "100x",
+        "50x (packed float32)",
         "20x (packed bfloat16)",
         "0.50x (packed bfloat16)",
         "120x",
+        "40%",
         "1,994 of 2,048",
     ]
     assert "12 of 4095 neurons active" in table
 
 
+def test_layer_table_has_a_line_for_narrower_weights():
+    line = cells(layer_tables.layer_table(layer_rows()), "100 | native int8 weights")
+    assert line[3:6] == ["200x", "100x (packed float32)", "40x (packed bfloat16)"]
+
+
+def test_layer_table_tells_the_states_of_the_caches_apart():
+    found = [*layer_rows(), *layer_rows(cache="cold"), *layer_rows(cache="hot")]
+    table = layer_tables.layer_table(found)
+    assert all(table.count(title) == 1 for title in tables.CACHE_TITLES.values())
+
+
+def test_rows_of_older_versions_are_read():
+    table = layer_tables.layer_table(older(layer_rows()))
+    assert tables.CACHE_TITLES["fresh"] in table
+    assert cells(table, "100 | native float32")[-2] == "-"
+    assert layer_tables.paper_table(older(layer_rows())) != ""
+    rest = [row for row in older(layer_rows()) if "blas" not in row["contestant"]]
+    assert layer_tables.paper_table(rest) == ""
+
+
+def test_the_papers_table_compares_what_is_written_alike():
+    table = layer_tables.paper_table([*layer_rows(), *layer_rows(1000)])
+    assert "1,000 tokens" in table
+    assert "2311.10770" in table
+    line = cells(table, "BLAS level 1")
+    assert line[1:4] == ["4,000", "20.0", "200x"]
+    assert line[4:6] == ["25x (packed float32)", "10x (packed bfloat16)"]
+    assert line[6:] == ["20%", "130.7x (CPU)", "48x (CPU)"]
+    assert cells(table, "BLAS level 3")[1:4] == ["800", "-", "-"]
+    assert cells(table, "native float32")[1:4] == ["500", "10.0", "50x"]
+    assert cells(table, "native int8 weights")[1:4] == ["200", "5.00", "40x"]
+    assert layer_tables.paper_table(layer_rows(threads=2)) == ""
+
+
+def test_other_layers_have_nothing_published():
+    table = layer_tables.paper_table(layer_rows(depth=7))
+    assert "published" not in table.lower()
+    assert len(cells(table, "BLAS level 1")) == 7
+
+
+def test_width_table_has_a_line_for_each_width():
+    table = layer_tables.width_table(width_rows())
+    assert cells(table, "65,535")[1:] == [
+        "16",
+        "10.0",
+        "40%",
+        "5.00 (int8 weights)",
+        "200",
+        "20x (packed bfloat16)",
+    ]
+    assert cells(table, "15")[1] == "4"
+
+
+def test_machine_table_has_the_last_measurement_of_each_number_of_threads():
+    table = layer_tables.machine_table([*machine_rows(), *machine_rows()])
+    assert cells(table, "2")[1:] == ["1.00", "2.00", "3.00", "4.00", "5.00"]
+    assert table.count("\n| 2 |") == 1
+
+
 def test_the_last_measurement_replaces_earlier_ones():
     twice = [{**row, "us_per_token": 1.0} for row in layer_rows()] + layer_rows()
-    assert tables.layer_table(twice) == tables.layer_table(layer_rows())
+    assert layer_tables.layer_table(twice) == layer_tables.layer_table(layer_rows())
 
 
 def test_skipped_contestants_are_shown_as_missing():
@@ -186,16 +276,17 @@ def test_skipped_contestants_are_shown_as_missing():
     ours = {**found[0], "speedup_over": {**found[0]["speedup_over"]}}
     del ours["speedup_over"]["fff masked float32"]
     skipped = {
-        **layer_rows()[1],
+        **next(row for row in layer_rows() if row["implementation"] == "masked"),
         "skipped": "its activations would need more than 2 GiB",
     }
     del skipped["latency_us"]
-    assert cells(tables.layer_table([ours, *found[1:], skipped]), "100")[-2] == "-"
-    assert any("fff masked float32" in text for text in caveats([skipped]))
+    table = layer_tables.layer_table([ours, *found[1:], skipped])
+    assert cells(table, "100 | native float32")[-3] == "-"
+    assert any("2 GiB): fff masked float32" in text for text in caveats([skipped]))
 
 
 def test_details_hold_every_contestant():
-    table = tables.layer_details([*layer_rows(), *layer_rows(1000)])
+    table = layer_tables.layer_details([*layer_rows(), *layer_rows(1000)])
     assert cells(table, "dense eager")[1:] == ["1,000", "1,000"]
 
 
@@ -255,6 +346,7 @@ def test_the_answer_says_how_good_and_how_fast():
     assert "fff saves 50 %" in text
     assert "as wide as the active neurons 25 %" in text
     assert "100x over a dense layer" in text
+    assert "with int8 weights, 40x over that" in text
     assert "5.0x over its dense twin" in text
     assert "always naming one class: 5.0 %" in text
 
@@ -270,7 +362,7 @@ def test_caveats_are_honest():
 
 def test_figures_are_drawn_as_png_and_svg(tmp_path):
     figures = draw_all(all_rows(), tmp_path)
-    assert set(figures) == {"layer_speed", "model_speed", "loss_curves", "quality"}
+    assert set(figures) == set(FIGURES)
     for path in figures.values():
         assert path.read_bytes().startswith(b"\x89PNG")
         assert "<svg" in path.with_suffix(".svg").read_text()
@@ -287,14 +379,17 @@ def test_a_report_of_all_kinds(tmp_path):
     path = write(tmp_path / "rows.jsonl", all_rows())
     page = write_report(path, tmp_path / "out", "Trial & error", "runs/fff").read_text()
     assert "<title>Trial &amp; error</title>" in page
-    assert page.count('src="data:image/png;base64,') == 4
+    assert page.count('src="data:image/png;base64,') == len(FIGURES)
     assert "<table>" in page
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.index("Speed of the layer") < text.index("Speed of the whole model")
     assert 'pipeline("fill-mask", ' in text
 
 
-@pytest.mark.parametrize("part", [layer_rows, model_rows, pretrain_rows, curve_rows, glue_rows])
+PARTS = [layer_rows, width_rows, model_rows, pretrain_rows, curve_rows, glue_rows, machine_rows]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_a_report_of_any_one_kind(tmp_path, part):
     path = write(tmp_path / "rows.jsonl", part())
     assert "<h1>" in write_report(path, tmp_path).read_text()

@@ -226,21 +226,80 @@ def glue_command(
 def bench_layer_command(
     ffn: Annotated[str, typer.Option(help="Family, KxD or KxDxL.")] = "1x11",
     hidden_size: Annotated[int, typer.Option(help="Size of a token.")] = 768,
-    tokens: Annotated[str, typer.Option(help="Tokens of a call.")] = "1,16,128,1024,4096,16384",
-    threads: Annotated[str | None, typer.Option(help="Default: 1 and all.")] = None,
+    tokens: Annotated[str, typer.Option(help="Tokens of a call.")] = "1,16,128,1024,16384",
+    passes: Annotated[
+        str, typer.Option(help="Of forward and forward+backward.")
+    ] = "forward,forward+backward",
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="What the caches hold before a call, of hot (the same input every time), fresh "
+            "(inputs rotate, so that nearly all leaves are visited) and cold (emptied)."
+        ),
+    ] = "fresh",
+    threads: Annotated[
+        str | None, typer.Option(help="Default: 1 and all. The BLAS levels are timed with 1.")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Time for each case.")] = 3.0,
     rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
 ) -> None:
-    """Time a layer, forward and backward, against dense layers; every kernel is proven first."""
+    """Time a layer against dense layers, and against the limit that the machine sets.
+
+    Contestants: every kernel and precision of the fast feedforward layer,
+    plain PyTorch (gather, masked), and the layer on BLAS level 1, 2 and 3;
+    dense layers in PyTorch, oneDNN, BLAS, bfloat16 and int8, as wide as all
+    neurons and as the active ones. Each is proven equal to the definition
+    before it is timed.
+
+    The machine's peak and bandwidths are measured, too: the limit of a case
+    is the least time that they allow. Slow contestants take a few calls at
+    least, so the largest cases take minutes.
+    """
     from ultrafastbert.bench import LayerBenchConfig, bench_layer
-    from ultrafastbert.report.tables import layer_table
+    from ultrafastbert.report.layer_tables import layer_table
 
     options: dict[str, Any] = {} if threads is None else {"threads": _numbers(threads, "threads")}
     config = LayerBenchConfig(
-        ffn, hidden_size, _numbers(tokens, "tokens"), seconds=seconds, **options
+        ffn,
+        hidden_size,
+        _numbers(tokens, "tokens"),
+        passes=tuple(passes.split(",")),
+        cache=tuple(cache.split(",")),
+        seconds=seconds,
+        **options,
     )
     measured = _bench(lambda progress: bench_layer(config, progress, rows))
     typer.echo(layer_table(measured))
+
+
+@bench_app.command("width")
+def bench_width_command(
+    depths: Annotated[
+        str, typer.Option(help="FROM..TO: depths of trees of 2^(depth+1) - 1 neurons.")
+    ] = "3..19",
+    hidden_size: Annotated[
+        int, typer.Option(help="Size of a token. Depth 19 at 768 needs 6.4 GB: less for less.")
+    ] = 768,
+    tokens: Annotated[str, typer.Option(help="Tokens of a call.")] = "1,128",
+    threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+    seconds: Annotated[
+        float, typer.Option(help="Time for each case; wider dense layers are left out.")
+    ] = 3.0,
+    rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
+) -> None:
+    """Time a layer over its number of neurons, from 2^4 to 2^20, beside dense layers.
+
+    A tree of depth D has 2^(D+1) - 1 neurons, of which a token uses D + 1:
+    at depth 15, 16 of as many as a layer of GPT-3 has.
+    """
+    from ultrafastbert.bench import WidthBenchConfig, bench_width
+    from ultrafastbert.report.layer_tables import width_table
+
+    config = WidthBenchConfig(
+        _range(depths, "depths"), hidden_size, _numbers(tokens, "tokens"), threads, seconds
+    )
+    measured = _bench(lambda progress: bench_width(config, progress, rows))
+    typer.echo(width_table(measured))
 
 
 @bench_app.command("model")
@@ -330,6 +389,13 @@ def _numbers(text: str, name: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--{name} {text!r} must be numbers separated by commas") from None
+
+
+def _range(text: str, name: str) -> tuple[int, ...]:
+    first, dots, last = text.partition("..")
+    if not (first.isdigit() and (last if dots else first).isdigit()):
+        raise ValueError(f"--{name} {text!r} must be written as in 3..19")
+    return tuple(range(int(first), int(last or first) + 1))
 
 
 def _shapes(text: str, name: str) -> tuple[tuple[int, int], ...]:

@@ -2,5 +2,13 @@
 
 from ultrafastbert.bench.layer import LayerBenchConfig, bench_layer
 from ultrafastbert.bench.model import ModelBenchConfig, bench_model
+from ultrafastbert.bench.width import WidthBenchConfig, bench_width
 
-__all__ = ["LayerBenchConfig", "ModelBenchConfig", "bench_layer", "bench_model"]
+__all__ = [
+    "LayerBenchConfig",
+    "ModelBenchConfig",
+    "WidthBenchConfig",
+    "bench_layer",
+    "bench_model",
+    "bench_width",
+]

@@ -1,12 +1,13 @@
 """Gate before clock: a kernel is proven equal to the definition on the shapes that are timed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ultrafastbert import ops, reference, tree
+from ultrafastbert import kernels, ops, reference, tree
 from ultrafastbert.layers import FastFeedForward
 
 # Tokens compared; the kernel runs on all of them, the definition would need too much memory.
@@ -15,6 +16,9 @@ GATE_TOKENS = 128
 MARGIN = 1e-4
 # A few roundings of float32, relative to the norm, for results that plain PyTorch gets exactly.
 FLOOR = 1e-6
+# Layers with more neurons are held to the kernel `gather`, in float32: the definition, which
+# computes all of them in float64, would need too much memory.
+DEFINED_NEURONS = 2**16
 NAMES = ("output", "gradient of x", "gradient of w_in", "gradient of b_in", "gradient of w_out")
 
 
@@ -73,6 +77,79 @@ def prove(kernel: str, layer: FastFeedForward, expected: Expectation, backward: 
                 f"kernel {kernel}: the {name} for {len(expected.x)} tokens is off by "
                 f"{_error(value, want):.1e}, plain PyTorch by {plain:.1e}; it is not timed"
             )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the definition gives for some tokens of one or more calls, in float64."""
+
+    calls: list[Tensor]  # of (T, H)
+    chosen: Tensor  # (t), tokens compared, of all calls together
+    y: Tensor  # (t, O)
+    leaf: Tensor  # (t, K)
+    plain_error: float  # of the definition in float32, relative
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well an implementation agrees with the definition.
+
+    Attributes:
+        relative_error: of the output, over the tokens that take the definition's path.
+        routing_agreement: share of tokens that take the definition's path in all trees.
+    """
+
+    relative_error: float
+    routing_agreement: float
+
+
+def find_truth(layer: FastFeedForward, inputs: list[Tensor]) -> Truth:
+    """Evaluate the layer on `GATE_TOKENS` tokens of as many calls (T, H) as hold them."""
+    calls = inputs[: -(-GATE_TOKENS // len(inputs[0]))]
+    x = torch.cat(calls)
+    chosen = torch.linspace(0, len(x) - 1, min(GATE_TOKENS, len(x))).long()
+    if layer.n_neurons > DEFINED_NEURONS:
+        with torch.inference_mode():
+            gathered = kernels.gather.forward(x[chosen], *_arguments(layer, torch.float32))
+        return Truth(calls, chosen, gathered[0].double(), gathered[1], FLOOR)
+    with torch.inference_mode():
+        exact, plain = (
+            reference_layer(x[chosen].to(dtype), *_arguments(layer, dtype))
+            for dtype in (torch.float64, torch.float32)
+        )
+        logits = reference.all_logits(x[chosen].double(), layer.w_in.double(), layer.b_in.double())
+    leaf = reference.route(logits, layer.depth)
+    return Truth(calls, chosen, exact, leaf, _error(plain, exact))
+
+
+def agree(route: Callable[[Tensor], tuple[Tensor, Tensor]], truth: Truth) -> Agreement:
+    """Compare an implementation x (T, H) -> y (T, O), leaf (T, K) with the definition."""
+    with torch.inference_mode():
+        results = [route(x) for x in truth.calls]
+    y, leaf = (torch.cat(parts)[truth.chosen] for parts in zip(*results, strict=True))
+    same = (leaf == truth.leaf).all(-1)
+    error = _error(y[same], truth.y[same]) if same.any() else float("inf")
+    return Agreement(error, float(same.double().mean()))
+
+
+def check_agreement(
+    name: str, found: Agreement, truth: Truth, tolerance: float | None, min_routing: float
+) -> None:
+    """Raise RuntimeError if an output is off by more than the tolerance, or paths differ too often.
+
+    Without a tolerance, the error is at most twice that of plain PyTorch in float32.
+    """
+    limit = 2 * truth.plain_error + FLOOR if tolerance is None else tolerance
+    if found.routing_agreement < min_routing:
+        raise RuntimeError(
+            f"{name}: {found.routing_agreement:.1%} of the tokens take the definition's path, "
+            f"fewer than {min_routing:.0%}; it is not timed"
+        )
+    if not found.relative_error <= limit:
+        raise RuntimeError(
+            f"{name}: the output for {len(truth.calls[0])} tokens is off by "
+            f"{found.relative_error:.1e}, more than {limit:.1e}; it is not timed"
+        )
 
 
 def reference_layer(x, w_in, b_in, w_out, depth, leaf_size, activation, node_output) -> Tensor:

@@ -1,15 +1,25 @@
 """Speed of one layer: fast feedforward against every dense implementation on this machine."""
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ultrafastbert import ops, tree
-from ultrafastbert.bench import baselines
-from ultrafastbert.bench.gate import Expectation, expect, prove
+from ultrafastbert.bench import blas, machine
+from ultrafastbert.bench.contestants import (
+    Case,
+    Contestant,
+    dense_contestants,
+    fast_contestants,
+)
+from ultrafastbert.bench.floor import Call, count_rows, floor_us
+from ultrafastbert.bench.gate import find_truth
 from ultrafastbert.bench.timing import (
     OtherLoad,
     Timing,
@@ -18,19 +28,16 @@ from ultrafastbert.bench.timing import (
     interleave,
     use_threads,
 )
-from ultrafastbert.kernels import KERNELS, Kernel, native
-from ultrafastbert.layers import FastFeedForward, FeedForward, check_memory
+from ultrafastbert.kernels import native
+from ultrafastbert.layers import FastFeedForward, check_memory
 from ultrafastbert.rows import Row, append_row
 
 PASSES = ("forward", "forward+backward")
+CACHES = ("hot", "fresh", "cold")
 OnProgress = Callable[[int, int, str], None]  # cases done, cases in all, what comes next
 
-# Tokens of the inputs that rotate: few tokens need many inputs to take different paths.
-ROTATED_TOKENS = 1024
-# A contestant whose activations need more than this is left out, with a row that says so.
-MAX_ACTIVATION_BYTES = 2**31
-# Bytes of activations per token and neuron, (masked, dense), as counted in their code.
-BYTES_PER_NEURON = {"forward": (16, 8), "forward+backward": (32, 16)}
+# Tokens of the inputs that rotate: enough to visit nearly all leaves of a tree of depth 11.
+ROTATED_TOKENS = 4096
 # Copies of the dense weights that are alive at once, in float32: packed, converted, gradients.
 WEIGHT_COPIES = 8
 
@@ -45,15 +52,18 @@ class LayerBenchConfig:
         n_tokens: tokens of a call, each a case.
         passes: of `forward` and `forward+backward`.
         threads: numbers of threads; by default one and as many as PyTorch uses.
+        cache: of `hot` (the same input in every call), `fresh` (inputs rotate, so that nearly all
+            leaves are visited) and `cold` (so, and the caches are emptied before each call).
         seconds: budget of a case, for all contestants together.
         seed: of weights and tokens.
     """
 
     family: str = "1x11"
     hidden_size: int = 768
-    n_tokens: tuple[int, ...] = (1, 16, 128, 1024, 4096, 16384)
+    n_tokens: tuple[int, ...] = (1, 16, 128, 1024, 16384)
     passes: tuple[str, ...] = PASSES
     threads: tuple[int, ...] = field(default_factory=default_threads)
+    cache: tuple[str, ...] = ("fresh",)
     seconds: float = 3.0
     seed: int = 0
 
@@ -61,47 +71,14 @@ class LayerBenchConfig:
         n_trees, depth, leaf_size = tree.parse_family(self.family)
         ops.check_geometry(depth, leaf_size, n_trees)
         check_threads(self.threads)
-        for name, sizes in {"hidden_size": (self.hidden_size,), "n_tokens": self.n_tokens}.items():
-            if not sizes or min(sizes) < 1:
-                raise ValueError(f"{name}={sizes} must be at least 1")
-        if unknown := set(self.passes) - set(PASSES):
-            raise ValueError(f"passes={sorted(unknown)} unknown; choose of {', '.join(PASSES)}")
+        check_sizes(hidden_size=(self.hidden_size,), n_tokens=self.n_tokens)
+        check_names("passes", self.passes, PASSES)
+        check_names("cache", self.cache, CACHES)
         if self.seconds <= 0:
             raise ValueError(f"seconds={self.seconds} must be positive")
         rows = n_trees * tree.n_rows(depth, leaf_size)
         check_memory(WEIGHT_COPIES * rows * 2 * self.hidden_size, torch.float32, "cpu")
         check_memory(max(self.n_tokens) * self.hidden_size * 8, torch.float32, "cpu")
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One implementation in one case."""
-
-    role: str  # fff, dense (as wide as all neurons), ff_active (as wide as the active ones)
-    implementation: str
-    precision: str
-    n_neurons: int
-    run: Callable[[int], object] | None  # None: left out for want of memory
-
-    @property
-    def name(self) -> str:
-        """Unique name within a case."""
-        return f"{self.role} {self.implementation} {self.precision}"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One measurement: all contestants on the same inputs."""
-
-    layer: FastFeedForward
-    pass_name: str
-    inputs: list[Tensor]  # of (T, H)
-    expected: Expectation
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens of a call."""
-        return len(self.inputs[0])
 
 
 def bench_layer(
@@ -111,145 +88,118 @@ def bench_layer(
 ) -> list[Row]:
     """Time a layer and return the rows; each is appended to the file `path`, case by case.
 
-    Every kernel is proven equal to the definition on the case's own shape before it is timed.
-    Raises RuntimeError if one is not.
+    First come the machine's limits (rows of kind `machine`), from which the floor of each case is
+    computed. Every implementation is proven equal to the definition on the case's own shape before
+    it is timed. Raises RuntimeError if one is not.
     """
-    rows: list[Row] = []
-    cases = _cases(config)
-    for done, (label, case, threads) in enumerate(cases):
+    rows = [append_row(path, row) if path else row for row in measure_machine(config.threads)]
+    for done, (label, case) in enumerate(_cases(config)):
         if on_progress:
-            total = len(config.n_tokens) * len(config.passes) * len(config.threads)
-            on_progress(done, total, label)
-        with use_threads(threads):
-            measured = _measure(case, config)
+            sizes = (config.n_tokens, config.passes, config.threads, config.cache)
+            on_progress(done, math.prod(map(len, sizes)), label)
+        with use_threads(case.threads), blas.one_thread():
+            contestants = [*fast_contestants(case), *dense_contestants(case)]
+            measured = measure(case, contestants, config.seconds, config.seed)
             rows.extend(append_row(path, row) if path else row for row in measured)
     return rows
 
 
-def _cases(config: LayerBenchConfig) -> Iterator[tuple[str, Case, int]]:
-    layer = _layer(config)
+def measure_machine(threads: tuple[int, ...]) -> list[Row]:
+    """Return the rows of the machine's limits; none without the native core."""
+    return [machine.measure(n).row() for n in threads] if machine.is_available() else []
+
+
+def _cases(config: LayerBenchConfig) -> Iterator[tuple[str, Case]]:
+    family = tree.parse_family(config.family)
+    layer = build_layer(family, config.hidden_size, config.seed)
     for n_tokens in config.n_tokens:
-        inputs = _inputs(n_tokens, config)
-        expected = expect(layer, inputs[0])
-        for pass_name in config.passes:
-            case = Case(layer, pass_name, inputs, expected)
-            for threads in config.threads:
-                yield f"{pass_name}, {n_tokens} tokens, threads: {threads}", case, threads
+        rotation = build_inputs(n_tokens, config.hidden_size, config.seed)
+        truth = find_truth(layer, rotation)
+        for pass_name, state, threads in product(config.passes, config.cache, config.threads):
+            label = f"{pass_name}, {n_tokens} tokens, {state}, threads: {threads}"
+            yield label, Case(layer, pass_name, state, rotation, truth, threads)
 
 
-def _layer(config: LayerBenchConfig) -> FastFeedForward:
-    n_trees, depth, leaf_size = tree.parse_family(config.family)
-    torch.manual_seed(config.seed)
-    return FastFeedForward(config.hidden_size, depth, n_trees, leaf_size)
+def build_layer(family: tree.Family, hidden_size: int, seed: int) -> FastFeedForward:
+    """Return a layer with random weights in float32."""
+    torch.manual_seed(seed)
+    return FastFeedForward(hidden_size, family.depth, family.n_trees, family.leaf_size)
 
 
-def _inputs(n_tokens: int, config: LayerBenchConfig) -> list[Tensor]:
-    torch.manual_seed(config.seed + 1)
-    n_inputs = max(2, ROTATED_TOKENS // n_tokens)
-    return list(torch.randn(n_inputs, n_tokens, config.hidden_size))
+def build_inputs(n_tokens: int, hidden_size: int, seed: int) -> list[Tensor]:
+    """Return the inputs (T, H) that rotate: two at least, and `ROTATED_TOKENS` tokens."""
+    torch.manual_seed(seed + 1)
+    return list(torch.randn(max(2, -(-ROTATED_TOKENS // n_tokens)), n_tokens, hidden_size))
 
 
-def _measure(case: Case, config: LayerBenchConfig) -> Iterator[Row]:
-    contestants = {c.name: c for c in [*_fast_contestants(case), *_dense_contestants(case)]}
-    runs = {name: c.run for name, c in contestants.items() if c.run}
+def measure(
+    case: Case, contestants: list[Contestant], seconds: float, seed: int, kind: str = "layer"
+) -> Iterator[Row]:
+    """Time the contestants of a case in turn and yield a row of a kind for each."""
+    runs = {c.name: c.run for c in contestants if c.run}
     load = OtherLoad()
-    with torch.inference_mode(case.pass_name == "forward"):
-        timings = interleave(runs, config.seconds)
-    shared = {**_shared_fields(case, config), "other_load": load.share()}
-    for name, contestant in contestants.items():
+    with torch.inference_mode(case.is_forward):
+        timings = interleave(runs, seconds, _flush() if case.cache == "cold" else None)
+    shared = {"kind": kind, **_case_fields(case), "seed": seed, "other_load": load.share()}
+    floor = _floor(case)
+    for contestant in contestants:
         row = {**shared, **_contestant_fields(contestant)}
-        if name in timings:
-            yield {**row, **_timing_fields(name, timings, case.n_tokens)}
-        else:
-            limit = f"{MAX_ACTIVATION_BYTES / 2**30:.0f} GiB"
-            yield {**row, "skipped": f"its activations would need more than {limit}"}
-
-
-def _fast_contestants(case: Case) -> Iterator[Contestant]:
-    layer = case.layer
-    for kernel in KERNELS.values():
-        if not kernel.is_available() or not kernel.supports("cpu", torch.float32, layer.depth):
+        if contestant.skipped:
+            yield {**row, "skipped": contestant.skipped}
             continue
-        run = None
-        if kernel.name != "masked" or _fits(case, layer.n_neurons, masked=True):
-            prove(kernel.name, layer, case.expected, case.pass_name != "forward")
-            run = _fast_run(case, kernel)
-        yield Contestant("fff", kernel.name, "float32", layer.n_neurons, run)
+        row |= _timing_fields(contestant.name, timings, case.n_tokens)
+        if contestant.role == "fff" and floor:
+            limit = floor(contestant.weight_bytes)
+            row |= {"floor_us": limit, "share_of_floor": limit / row["us_per_token"]}
+        yield row
 
 
-def _fast_run(case: Case, kernel: Kernel) -> Callable[[int], object]:
-    layer, inputs = case.layer, case.inputs
-    w_in, b_in, w_out = (w.detach() for w in (layer.w_in, layer.b_in, layer.w_out))
-    options = (layer.depth, layer.leaf_size, layer.activation, layer.node_output, kernel.name)
-    if case.pass_name == "forward":
-        return lambda i: ops.fast_feedforward(inputs[i % len(inputs)], w_in, b_in, w_out, *options)
-    weights = [w.requires_grad_() for w in (w_in, b_in, w_out)]
-    grad_y = torch.randn(case.n_tokens, layer.output_size)
+def _floor(case: Case) -> Callable[[int], float] | None:
+    """Return a function from the bytes of a weight to the case's floor in us per token."""
+    if not machine.is_available():
+        return None
+    layer, limits = case.layer, machine.measure(case.threads)
+    with torch.inference_mode():
+        ranks, n_calls = count_rows(layer, case.inputs)
 
-    def run(i: int) -> object:
-        x = inputs[i % len(inputs)].detach().requires_grad_()
-        y = ops.fast_feedforward(x, w_in, b_in, w_out, *options)
-        return torch.autograd.grad(y, [x, *weights], grad_y)
+    def floor(weight_bytes: int) -> float:
+        call = Call(
+            n_tokens=case.n_tokens,
+            hidden_size=layer.hidden_size,
+            output_size=layer.output_size,
+            n_active=layer.n_active,
+            n_rows=layer.n_neurons,
+            ranks=ranks,
+            n_calls=n_calls,
+            live_tokens=case.n_tokens * len(case.inputs),
+            cold=case.cache == "cold",
+            backward=not case.is_forward,
+            weight_bytes=weight_bytes,
+        )
+        return floor_us(limits, call)
 
-    return run
-
-
-def _dense_contestants(case: Case) -> Iterator[Contestant]:
-    widths = {"dense": case.layer.n_neurons, "ff_active": case.layer.n_active}
-    build = _forward_run if case.pass_name == "forward" else _training_run
-    implementations: list = (
-        baselines.available_linears()
-        if case.pass_name == "forward"
-        else baselines.available_trainings()
-    )
-    for role, width in widths.items():
-        layer = FeedForward(case.layer.hidden_size, width)
-        for chosen in implementations:
-            run = build(chosen, layer, case) if _fits(case, width) else None
-            yield Contestant(role, chosen.name, chosen.precision, width, run)
+    return floor
 
 
-def _forward_run(
-    linear: baselines.LinearImplementation, layer: FeedForward, case: Case
-) -> Callable[[int], object]:
-    dense = baselines.build_dense(linear, layer, case.n_tokens)
-    baselines.prove_dense(linear, dense, layer, case.inputs[0])
-    inputs = [x.to(linear.dtype) for x in case.inputs]
-    return lambda i: dense(inputs[i % len(inputs)])
+@cache
+def _flush() -> machine.CacheFlush:
+    return machine.CacheFlush()
 
 
-def _training_run(
-    training: baselines.DenseTraining, layer: FeedForward, case: Case
-) -> Callable[[int], object]:
-    own = FeedForward(case.layer.hidden_size, layer.intermediate_size)
-    own.load_state_dict(layer.state_dict())
-    step = baselines.build_training(training, own)
-    inputs = [x.to(training.dtype) for x in case.inputs]
-    grad_y = torch.randn(case.n_tokens, case.layer.hidden_size, dtype=training.dtype)
-    return lambda i: step(inputs[i % len(inputs)], grad_y)
-
-
-def _fits(case: Case, n_neurons: int, masked: bool = False) -> bool:
-    n_bytes = BYTES_PER_NEURON[case.pass_name][0 if masked else 1]
-    return case.n_tokens * n_neurons * n_bytes <= MAX_ACTIVATION_BYTES
-
-
-def _shared_fields(case: Case, config: LayerBenchConfig) -> Row:
+def _case_fields(case: Case) -> Row:
     layer = case.layer
     leaves = layer.visited_leaves(torch.cat(case.inputs))  # (all tokens, K)
-    distinct = sum(len(leaves[:, k].unique()) for k in range(layer.n_trees))
     return {
-        "kind": "layer",
-        "family": config.family,
+        "family": str(tree.Family(layer.n_trees, layer.depth, layer.leaf_size)),
         "hidden_size": layer.hidden_size,
         "n_active": layer.n_active,
         "pass": case.pass_name,
         "n_tokens": case.n_tokens,
-        "threads": torch.get_num_threads(),
+        "cache": case.cache,
+        "threads": case.threads,
         "n_inputs": len(case.inputs),
-        "distinct_leaves": distinct,
+        "distinct_leaves": sum(len(leaves[:, k].unique()) for k in range(layer.n_trees)),
         "n_leaves": layer.n_trees * tree.n_leaves(layer.depth),
-        "seed": config.seed,
     }
 
 
@@ -263,7 +213,7 @@ def _contestant_fields(contestant: Contestant) -> Row:
     }
     if contestant.implementation == "native":
         row["instruction_set"] = native.instruction_set()
-    return row
+    return row | (asdict(contestant.agreement) if contestant.agreement else {})
 
 
 def _timing_fields(name: str, timings: dict[str, Timing], n_tokens: int) -> Row:
@@ -279,3 +229,17 @@ def _timing_fields(name: str, timings: dict[str, Timing], n_tokens: int) -> Row:
         "fastest_dense": min(dense, key=lambda other: timings[other].median, default=None),
         "speedup_over": {o: timing.speedup_over(t) for o, t in timings.items() if o != name},
     }
+
+
+def check_names(field_name: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Raise ValueError unless there is a name given and all are known."""
+    if not given or set(given) - set(known):
+        wrong = sorted(set(given) - set(known)) or "()"
+        raise ValueError(f"{field_name}={wrong} unknown; choose of {', '.join(known)}")
+
+
+def check_sizes(**sizes: tuple[int, ...]) -> None:
+    """Raise ValueError unless every field has sizes, and all are at least 1."""
+    for name, values in sizes.items():
+        if not values or min(values) < 1:
+            raise ValueError(f"{name}={values} must be at least 1")

@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,7 +48,8 @@ class Timing:
 
         The ratio is taken round by round, so that what slows the whole machine cancels out.
         """
-        ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=True)]
+        # A slow contestant has fewer rounds: those that both took part in count.
+        ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=False)]
         return quantile(ratios, 0.1), statistics.median(ratios), quantile(ratios, 0.9)
 
 
@@ -62,23 +63,37 @@ def quantile(values: list[float] | tuple[float, ...], share: float) -> float:
 
 
 def interleave(
-    contestants: Mapping[str, Callable[[int], object]], seconds: float = 1.0
+    contestants: Mapping[str, Callable[[int], object]],
+    seconds: float = 1.0,
+    before: Callable[[], object] | None = None,
 ) -> dict[str, Timing]:
     """Time the contestants in turn, round after round (A B C A B C ...), within a budget.
 
     A contestant is called with a number that grows with every call, to choose among inputs. A turn
-    is an untimed call, unless calls are long, then as many timed calls as fill `TURN_SECONDS`.
-    `seconds` is for all contestants together; there are at least `MIN_ROUNDS` rounds.
+    is an untimed call, unless calls are long, then as many timed calls as fill `TURN_SECONDS`. With
+    `before`, such as emptying the caches, a turn is one timed call with `before` ahead of it.
+    All take `MIN_ROUNDS` rounds; then those that had not used up their equal share of `seconds` go
+    on for so long, together.
     """
     once = {name: _shortest(run) for name, run in contestants.items()}
+    calls = {name: 1 if before else _n_calls(once[name]) for name in contestants}
     times: dict[str, list[float]] = {name: [] for name in contestants}
+
+    def take_turns(names: Iterable[str], n_round: int) -> None:
+        for name in names:
+            warm_up = before is None and once[name] < COLD_SECONDS
+            times[name].append(_turn(contestants[name], calls[name], n_round, warm_up, before))
+
+    for n_round in range(MIN_ROUNDS):
+        take_turns(contestants, n_round)
+    share = seconds / max(1, len(contestants))
+    quick = [name for name in contestants if MIN_ROUNDS * once[name] <= share]
     end = time.perf_counter() + seconds
-    for n_round in range(MAX_ROUNDS):
-        for name, run in contestants.items():
-            times[name].append(_turn(run, once[name], n_round))
-        if n_round + 1 >= MIN_ROUNDS and time.perf_counter() >= end:
+    for n_round in range(MIN_ROUNDS, MAX_ROUNDS):
+        if time.perf_counter() >= end:
             break
-    return {name: Timing(tuple(times[name]), _n_calls(once[name])) for name in contestants}
+        take_turns(quick, n_round)
+    return {name: Timing(tuple(times[name]), calls[name]) for name in contestants}
 
 
 def _shortest(run: Callable[[int], object]) -> float:
@@ -97,11 +112,18 @@ def _n_calls(once: float) -> int:
     return max(1, min(MAX_CALLS, round(TURN_SECONDS / max(once, 1e-9))))
 
 
-def _turn(run: Callable[[int], object], once: float, n_round: int) -> float:
-    calls = _n_calls(once)
+def _turn(
+    run: Callable[[int], object],
+    calls: int,
+    n_round: int,
+    warm_up: bool,
+    before: Callable[[], object] | None,
+) -> float:
     first = n_round * calls
-    if once < COLD_SECONDS:
+    if warm_up:
         run(first - 1)
+    if before:
+        before()
     started = time.perf_counter()
     for number in range(first, first + calls):
         run(number)

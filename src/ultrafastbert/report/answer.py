@@ -79,7 +79,7 @@ def _tasks(rows: Sequence[Row]) -> list[str]:
 
 
 def _layer(rows: Sequence[Row]) -> list[str]:
-    timed = tables.timed(tables.most_threads(rows))
+    timed = tables.fresh(tables.most_threads(rows))
     texts = []
     for (family, hidden, pass_name), same in tables.group(
         timed, "family", "hidden_size", "pass"
@@ -93,9 +93,18 @@ def _layer(rows: Sequence[Row]) -> list[str]:
             f"{ours['n_tokens']:,} tokens, threads: {ours['threads']}): "
             f"{_over(ours, 'dense eager float32')} over a dense layer of as many neurons in "
             f"PyTorch's float32, {_over(ours, ours['fastest_dense'])} over the fastest dense layer "
-            f"on this machine ({ours['fastest_dense'].removeprefix('dense ')})."
+            f"on this machine ({ours['fastest_dense'].removeprefix('dense ')})"
+            f"{_with_narrow_weights(same, ours)}."
         )
     return texts
+
+
+def _with_narrow_weights(same: list[Row], ours: Row) -> str:
+    case = [row for row in same if row["n_tokens"] == ours["n_tokens"]]
+    narrow = tables.fast_kernel(case, narrow=True)
+    if narrow is None:
+        return ""
+    return f"; with {narrow['precision']}, {_over(narrow, narrow['fastest_dense'])} over that"
 
 
 def _over(row: Row, other: str) -> str:
@@ -142,9 +151,10 @@ def caveats(rows: Sequence[Row]) -> list[str]:
             f"Other programs used up to {100 * max(loads):.0f} % of the machine while speeds were "
             "measured: measure again on an idle machine before quoting them."
         )
-    skipped = {row["contestant"] for row in rows if row.get("skipped")}
-    if skipped:
-        found.append(f"Left out for want of memory in some cases: {', '.join(sorted(skipped))}.")
+    for (reason,), same in tables.group(rows, "skipped").items():
+        if reason:
+            names = ", ".join(sorted({row["contestant"] for row in same}))
+            found.append(f"Left out in some cases ({reason}): {names}.")
     return found
 
 

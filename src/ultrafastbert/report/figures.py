@@ -1,46 +1,19 @@
 """Figures from result rows, as PNG and SVG: speed of layer and model, loss curves, quality."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
-from ultrafastbert.report import tables
+from ultrafastbert.report import layer_figures, tables
+from ultrafastbert.report.style import CYCLE, STYLE, VARIANT_COLOURS
+from ultrafastbert.report.width_figure import time_over_width
 from ultrafastbert.rows import Row
 
-# Okabe and Ito's palette, told apart by colour-blind readers.
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#767676",
-)
-VARIANT_COLOURS = {
-    "fff": BLUE,
-    "fff_masked": PURPLE,
-    "ff": RED,
-    "ff_active": ORANGE,
-    "none": GREY,
-}
-CYCLE = (GREEN, "#56B4E9", PURPLE, "#B8A800", "#000000")
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
-    "legend.frameon": False,
-    "svg.hashsalt": "ultrafastbert",  # the same rows give the same file
-}
 FORMATS = ("png", "svg")
 # Share of a run in which the loss falls steeply.
 FALL = 0.08
@@ -49,18 +22,12 @@ FALL = 0.08
 def draw_all(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
     """Draw what the rows give into a folder; return the PNG files by name.
 
-    Names: `layer_speed`, `model_speed`, `loss_curves`, `quality`; missing where rows are.
+    Names: those of `FIGURES`; missing where rows are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draw = {
-        "layer_speed": layer_speed,
-        "model_speed": model_speed,
-        "loss_curves": loss_curves,
-        "quality": quality,
-    }
     figures = {}
     with matplotlib.rc_context(STYLE):
-        for name, function in draw.items():
+        for name, function in FIGURES.items():
             if figure := function(rows):
                 figures[name] = _save(figure, folder / name)
     return figures
@@ -71,70 +38,6 @@ def _save(figure: Figure, stem: Path) -> Path:
         metadata = {"Date": None} if suffix == "svg" else None
         figure.savefig(stem.with_suffix(f".{suffix}"), bbox_inches="tight", metadata=metadata)
     return stem.with_suffix(".png")
-
-
-# What the fast kernel is compared with: name of the contestant (None: depends on the case) -> label
-BASELINES = {
-    "masked": ("the same layer, masked", PURPLE),
-    "eager": ("dense, PyTorch float32", RED),
-    "fastest": ("dense, fastest of any precision", ORANGE),
-    "active": ("dense, as wide as the active neurons, fastest", GREY),
-}
-
-
-def layer_speed(rows: Sequence[Row]) -> Figure | None:
-    """Speed-up of the fastest kernel over its baselines, over tokens; most threads only."""
-    groups = tables.group(tables.timed(tables.most_threads(rows)), "family", "hidden_size", "pass")
-    groups = {key: same for key, same in groups.items() if any(map(tables.fast_kernel, [same]))}
-    if not groups:
-        return None
-    n_lines = -(-len(groups) // 2)
-    figure = Figure(figsize=(10, 3.9 * n_lines), layout="constrained")
-    axes = figure.subplots(n_lines, min(2, len(groups)), squeeze=False, sharey=True).flatten()
-    for axis, ((family, hidden, pass_name), same) in zip(axes, groups.items(), strict=False):
-        axis.set_title(
-            f"{family}, hidden size {hidden}: {pass_name}, threads: {same[0]['threads']}"
-        )
-        _speedups(axis, list(tables.group(same, "n_tokens").values()))
-    for axis in axes[len(groups) :]:
-        axis.set_visible(False)
-    for axis in axes[::2]:
-        axis.set_ylabel("times faster (1: as fast)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    return figure
-
-
-def _speedups(axis: Axes, cases: list[list[Row]]) -> None:
-    axis.set(xscale="log", yscale="log", xlabel="tokens per call")
-    axis.axhline(1, color="black", linewidth=0.8)
-    for key, (label, colour) in BASELINES.items():
-        points = sorted(point for case in cases if (point := _speedup(case, key)))
-        if points:
-            tokens, low, median, high = zip(*points, strict=True)
-            axis.plot(tokens, median, "o-", color=colour, label=f"over {label}", markersize=4)
-            axis.fill_between(tokens, low, high, color=colour, alpha=0.15, linewidth=0)
-    ticks = sorted({case[0]["n_tokens"] for case in cases})
-    axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
-    axis.grid(axis="y", alpha=0.3)
-
-
-def _speedup(case: list[Row], baseline: str) -> tuple[float, float, float, float] | None:
-    """Return tokens and low, median, high of the fast kernel's speed-up, or None."""
-    ours = tables.fast_kernel(case)
-    if ours is None:
-        return None
-    active = tables.fastest(case, "latency_us", role="ff_active")
-    name = {
-        "masked": "fff masked float32",
-        "eager": "dense eager float32",
-        "fastest": ours["fastest_dense"],
-        "active": active["contestant"] if active else None,
-    }[baseline]
-    ratio = ours["speedup_over"].get(name)
-    return (ours["n_tokens"], *ratio) if ratio else None
 
 
 def model_speed(rows: Sequence[Row]) -> Figure | None:
@@ -255,3 +158,14 @@ def quality(rows: Sequence[Row]) -> Figure | None:
     right.margins(x=0.15)
     right.grid(axis="x", alpha=0.3)
     return figure
+
+
+FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
+    "layer_speed": layer_figures.layer_speed,
+    "layer_kernels": layer_figures.layer_kernels,
+    "layer_limit": layer_figures.layer_limit,
+    "width": time_over_width,
+    "model_speed": model_speed,
+    "loss_curves": loss_curves,
+    "quality": quality,
+}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ultrafastbert.report import tables
+from ultrafastbert.report import layer_tables, tables
 from ultrafastbert.report.write import read_result_rows
 
 BEGIN = "<!-- results:begin -->"
@@ -19,7 +19,9 @@ def results_block(rows_dir: str | Path) -> str:
         "Quality after pretraining": tables.pretrain_table(rows),
         "Tasks": tables.task_table(rows),
         "GLUE": tables.glue_table(rows),
-        "Speed of the layer": tables.layer_table(tables.most_threads(rows)),
+        "Speed of the layer": layer_tables.layer_table(tables.most_threads(rows)),
+        "The paper's table 2, done right": layer_tables.paper_table(rows),
+        "Over the number of neurons": layer_tables.width_table(rows),
         "Speed of the whole model": tables.model_table(rows),
         "Where it was measured": tables.environment_table(rows),
     }

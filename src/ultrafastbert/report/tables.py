@@ -75,13 +75,28 @@ def latest(rows: Iterable[Row], *fields: str) -> list[Row]:
     return [same[-1] for same in group(rows, *fields).values()]
 
 
-LAYER_GROUP = ("family", "hidden_size", "pass", "threads")
+CACHE_TITLES = {
+    "hot": "the same input every time",
+    "fresh": "inputs rotate",
+    "cold": "caches emptied before each call",
+}
+LAYER_GROUP = ("family", "hidden_size", "pass", "cache", "threads")
 
 
-def timed(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows of kind `layer` that hold a time, each measurement once."""
-    layer = [row for row in rows if row["kind"] == "layer" and "latency_us" in row]
+def timed(rows: Iterable[Row], kind: str = "layer") -> list[Row]:
+    """Return the rows of a layer benchmark that hold a time, each measurement once.
+
+    Rows without `cache` are from before there was a choice: their inputs rotate, so `fresh`.
+    """
+    layer = [
+        {"cache": "fresh", **row} for row in rows if row["kind"] == kind and "latency_us" in row
+    ]
     return latest(layer, *LAYER_GROUP, "n_tokens", "contestant")
+
+
+def fresh(rows: Iterable[Row]) -> list[Row]:
+    """Return the timed rows of layers whose inputs rotate, the usual state of the caches."""
+    return [row for row in timed(rows) if row["cache"] == "fresh"]
 
 
 def most_threads(rows: Sequence[Row]) -> list[Row]:
@@ -96,67 +111,14 @@ def fastest(rows: Iterable[Row], field: str, **values: Hashable) -> Row | None:
     return min(fitting, key=lambda row: row[field], default=None)
 
 
-def fast_kernel(case: Iterable[Row]) -> Row | None:
-    """Return the fastest fast feedforward kernel of a case; masking does not count."""
-    return fastest([r for r in case if r["implementation"] != "masked"], "latency_us", role="fff")
+def fast_kernel(case: Iterable[Row], narrow: bool = False) -> Row | None:
+    """Return the fastest kernel of a case in float32, or in the fastest narrower precision.
 
-
-def layer_table(rows: Iterable[Row]) -> str:
-    """Return the speed of fast feedforward layers by tokens, with the ratio to each baseline."""
-    parts = []
-    for (family, hidden, pass_name, threads), same in group(timed(rows), *LAYER_GROUP).items():
-        cases = [case for case in group(same, "n_tokens").values() if fast_kernel(case)]
-        if not cases:
-            continue
-        ours = next(row for row in same if row["role"] == "fff")
-        parts.append(
-            f"**{family}** ({ours['n_active']} of {ours['n_neurons']} neurons active), hidden size "
-            f"{hidden}, {pass_name}, threads: {threads}\n"
-        )
-        header = ["tokens", "kernel", "µs per token (p10 to p90)", "x dense in PyTorch float32"]
-        header += ["x fastest dense", "x fastest dense of active width", "x masked", "leaves"]
-        parts.append(markdown_table(header, map(_layer_line, cases)) + "\n")
-    return "\n".join(parts)
-
-
-def _layer_line(case: list[Row]) -> list[str]:
-    ours = fast_kernel(case)
-    assert ours is not None
-    ratios = ours["speedup_over"]
-    dense, n_tokens = ours["fastest_dense"], ours["n_tokens"]
-    active = fastest(case, "latency_us", role="ff_active")
-    low, high = (number(ours[f"latency_us_{end}"] / n_tokens) for end in ("low", "high"))
-    return [
-        f"{n_tokens:,}",
-        ours["implementation"],
-        f"{number(ours['us_per_token'])} ({low} to {high})",
-        times(ratios.get("dense eager float32")),
-        f"{times(ratios.get(dense))} ({_how(dense)})",
-        f"{times(ratios.get(active['contestant']))} ({_how(active['contestant'])})"
-        if active
-        else NONE,
-        times(ratios.get("fff masked float32")),
-        f"{ours['distinct_leaves']:,} of {ours['n_leaves']:,}",
-    ]
-
-
-def _how(contestant: str | None) -> str:
-    """Return implementation and precision of a contestant's name, `role how precision`."""
-    return contestant.split(" ", 1)[1] if contestant else NONE
-
-
-def layer_details(rows: Iterable[Row]) -> str:
-    """Return µs per token of every contestant by tokens."""
-    parts = []
-    for (family, hidden, pass_name, threads), same in group(timed(rows), *LAYER_GROUP).items():
-        tokens = sorted({row["n_tokens"] for row in same})
-        header = [f"{family}, {hidden}, {pass_name}, threads: {threads}"]
-        body = []
-        for (name,), found in group(same, "contestant").items():
-            cells = {row["n_tokens"]: number(row["us_per_token"]) for row in found}
-            body.append([name, *(cells.get(n, NONE) for n in tokens)])
-        parts.append(markdown_table([*header, *(f"{n:,} tokens" for n in tokens)], body) + "\n")
-    return "\n".join(parts)
+    Masking and loops over BLAS routines are baselines and do not count.
+    """
+    kernels = [row for row in case if not row["implementation"].startswith(("masked", "blas"))]
+    fitting = [row for row in kernels if (row["precision"] != "float32") == narrow]
+    return fastest(fitting, "latency_us", role="fff")
 
 
 MODEL_GROUP = (

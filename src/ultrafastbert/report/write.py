@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from ultrafastbert.report import tables
+from ultrafastbert.report import layer_tables, tables
 from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.figures import draw_all
 from ultrafastbert.rows import Row, read_rows
@@ -28,6 +28,12 @@ CAPTIONS = {
     "quality": "Quality on validation texts. Dots are seeds.",
     "layer_speed": "How many times faster the layer is than each baseline, by tokens per call. "
     "Bands span the 10th to the 90th percentile.",
+    "layer_kernels": "Each way to compute the fast layer, beside the fastest dense layer of the "
+    "machine, by tokens per call; one thread.",
+    "layer_limit": "How much of the speed that the machine's measured peak and bandwidth allow is "
+    "reached, by tokens per call.",
+    "width": "Time of a token over the number of neurons: a tree visits one neuron more each time "
+    "their number doubles, a dense layer all of them.",
     "model_speed": "Whole models, each computed its fastest way. Whiskers span the 10th to the "
     "90th percentile.",
 }
@@ -86,13 +92,22 @@ def compose(
             tables.pretrain_table(rows), figure("quality"), figure("loss_curves")
         ),
         "Tasks": _join(tables.task_table(rows), tables.glue_table(rows)),
-        "Speed of the layer": _join(tables.layer_table(rows), figure("layer_speed")),
+        "Speed of the layer": _join(
+            layer_tables.layer_table(rows),
+            figure("layer_speed"),
+            figure("layer_kernels"),
+            figure("layer_limit"),
+        ),
+        "The paper's table 2, done right": layer_tables.paper_table(rows),
+        "Over the number of neurons": _join(layer_tables.width_table(rows), figure("width")),
         "Speed of the whole model": _join(tables.model_table(rows), figure("model_speed")),
         "What to keep in mind": _bullets(caveats(rows)),
         "Use the model": _usage(model_path) if model_path else "",
         "What to do next": NEXT_STEPS.strip(),
-        "Every contestant, µs per token": tables.layer_details(rows),
-        "Where it was measured": tables.environment_table(rows),
+        "Every contestant, µs per token": layer_tables.layer_details(rows),
+        "Where it was measured": _join(
+            tables.environment_table(rows), layer_tables.machine_table(rows)
+        ),
     }
     body = [f"## {name}\n\n{text.strip()}" for name, text in sections.items() if text.strip()]
     return "\n\n".join([f"# {title}", *body]) + "\n"

@@ -1,0 +1,187 @@
+"""Figures of layer speeds over the batch size: beside dense layers, and beside the limit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from ultrafastbert.report import tables
+from ultrafastbert.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    ratio_axis,
+    token_axis,
+)
+from ultrafastbert.rows import Row
+
+# What the fast kernel is compared with: name of the contestant (None: depends on the case) -> label
+BASELINES = {
+    "masked": ("the same layer, masked", PURPLE),
+    "eager": ("dense, PyTorch float32", RED),
+    "float32": ("dense, fastest float32", GREEN),
+    "fastest": ("dense, fastest of any precision", ORANGE),
+    "active": ("dense, as wide as the active neurons, fastest", GREY),
+}
+
+
+def layer_speed(rows: Sequence[Row]) -> Figure | None:
+    """Speed-up of the float32 kernel over its baselines, over tokens; most threads only."""
+    groups = tables.group(tables.fresh(tables.most_threads(rows)), "family", "hidden_size", "pass")
+    groups = {key: same for key, same in groups.items() if any(map(tables.fast_kernel, [same]))}
+    if not groups:
+        return None
+    n_lines = -(-len(groups) // 2)
+    figure = Figure(figsize=(10, 3.9 * n_lines), layout="constrained")
+    axes = figure.subplots(n_lines, min(2, len(groups)), squeeze=False, sharey=True).flatten()
+    for axis, ((family, hidden, pass_name), same) in zip(axes, groups.items(), strict=False):
+        axis.set_title(
+            f"{family}, hidden size {hidden}: {pass_name}, threads: {same[0]['threads']}"
+        )
+        _speedups(axis, list(tables.group(same, "n_tokens").values()))
+    for axis in axes[len(groups) :]:
+        axis.set_visible(False)
+    for axis in axes[::2]:
+        axis.set_ylabel("times faster (1: as fast)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _speedups(axis: Axes, cases: list[list[Row]]) -> None:
+    ratio_axis(axis)
+    for key, (label, colour) in BASELINES.items():
+        points = sorted(point for case in cases if (point := _speedup(case, key)))
+        if points:
+            tokens, low, median, high = zip(*points, strict=True)
+            axis.plot(tokens, median, "o-", color=colour, label=f"over {label}", markersize=4)
+            axis.fill_between(tokens, low, high, color=colour, alpha=0.15, linewidth=0)
+    token_axis(axis, {case[0]["n_tokens"] for case in cases})
+
+
+def _speedup(case: list[Row], baseline: str) -> tuple[float, float, float, float] | None:
+    """Return tokens and low, median, high of the fast kernel's speed-up, or None."""
+    ours = tables.fast_kernel(case)
+    if ours is None:
+        return None
+    best = tables.fastest(case, "latency_us", role="dense", precision="float32")
+    active = tables.fastest(case, "latency_us", role="ff_active")
+    name = {
+        "masked": "fff masked float32",
+        "eager": "dense eager float32",
+        "float32": best["contestant"] if best else None,
+        "fastest": ours["fastest_dense"],
+        "active": active["contestant"] if active else None,
+    }[baseline]
+    ratio = ours["speedup_over"].get(name)
+    return (ours["n_tokens"], *ratio) if ratio else None
+
+
+# Lines of fast feedforward contestants: colour, marker and line.
+LINES = {
+    "fff native float32": (BLUE, "o-"),
+    "fff native bfloat16 weights": (GREEN, "s-"),
+    "fff native int8 weights": (ORANGE, "^-"),
+    "fff native bfloat16": (PURPLE, "D-"),
+    "fff gather float32": (RED, "v--"),
+    "fff blas1 float32": (GREY, "x--"),
+    "fff blas2 float32": (GREY, "+:"),
+    "fff masked float32": ("black", ".:"),
+}
+LABELS = {
+    "fff gather float32": "PyTorch, gather and batched products",
+    "fff blas1 float32": "BLAS level 1",
+    "fff blas2 float32": "BLAS level 2",
+    "fff masked float32": "masked, as published",
+}
+
+
+def label(contestant: str) -> str:
+    """Return what a line is called in a legend."""
+    return LABELS.get(contestant, contestant.removeprefix("fff "))
+
+
+def layer_kernels(rows: Sequence[Row]) -> Figure | None:
+    """Speed-up of every fast contestant over the batch size; forward, one thread.
+
+    Left over the fastest dense layer in float32, right over the fastest of any precision.
+    """
+    found = [r for r in tables.fresh(rows) if r["pass"] == "forward" and r["threads"] == 1]
+    groups = tables.group(found, "family", "hidden_size")
+    groups = {key: same for key, same in groups.items() if tables.fast_kernel(same)}
+    if not groups:
+        return None
+    figure = Figure(figsize=(10, 4.3 * len(groups)), layout="constrained")
+    panels = figure.subplots(len(groups), 2, squeeze=False, sharey="row")
+    for (left, right), ((family, hidden), same) in zip(panels, groups.items(), strict=True):
+        cases = list(tables.group(same, "n_tokens").values())
+        left.set_title(f"{family}, hidden size {hidden}: over the fastest dense layer in float32")
+        right.set_title("over the fastest dense layer of any precision")
+        left.set_ylabel("times faster (1: as fast)")
+        _kernel_lines(left, cases, precision="float32")
+        _kernel_lines(right, cases)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _kernel_lines(axis: Axes, cases: list[list[Row]], **dense: str) -> None:
+    points: dict[str, list[tuple[int, float]]] = {}
+    for case in cases:
+        baseline = tables.fastest(case, "latency_us", role="dense", **dense)
+        for row in case:
+            if baseline and row["contestant"] in LINES:
+                ratio = row["speedup_over"][baseline["contestant"]][1]
+                points.setdefault(row["contestant"], []).append((row["n_tokens"], ratio))
+    ratio_axis(axis)
+    token_axis(axis, {case[0]["n_tokens"] for case in cases})
+    for contestant, (colour, line) in LINES.items():
+        if contestant in points:
+            tokens, ratios = zip(*sorted(points[contestant]), strict=True)
+            name = label(contestant)
+            axis.plot(tokens, ratios, line, color=colour, label=name, markersize=5)
+
+
+def layer_limit(rows: Sequence[Row]) -> Figure | None:
+    """Share of the limit that the native kernel reaches over the batch size; a panel a case."""
+    found = [row for row in tables.timed(rows) if "share_of_floor" in row]
+    found = [row for row in found if row["implementation"] == "native"]
+    groups = tables.group(found, "family", "hidden_size", "pass", "cache")
+    if not groups:
+        return None
+    n_lines = -(-len(groups) // 2)
+    figure = Figure(figsize=(10, 3.4 * n_lines), layout="constrained")
+    axes = figure.subplots(n_lines, min(2, len(groups)), squeeze=False, sharey=True).flatten()
+    labelled: dict[str, Any] = {}
+    for axis, ((family, hidden, pass_name, cache), same) in zip(axes, groups.items(), strict=False):
+        axis.set_title(f"{family}, hidden size {hidden}: {pass_name}, {tables.CACHE_TITLES[cache]}")
+        _limit_lines(axis, same)
+        handles, labels = axis.get_legend_handles_labels()
+        labelled |= dict(zip(labels, handles, strict=True))
+    for axis in axes[len(groups) :]:
+        axis.set_visible(False)
+    for axis in axes[::2]:
+        axis.set_ylabel("share of the limit")
+    axes[0].set_ylim(0, max(1.05, 1.05 * max(row["share_of_floor"] for row in found)))
+    figure.legend(list(labelled.values()), list(labelled), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _limit_lines(axis: Axes, same: list[Row]) -> None:
+    for (contestant, threads), points in tables.group(same, "contestant", "threads").items():
+        points = sorted(points, key=lambda row: row["n_tokens"])
+        tokens = [row["n_tokens"] for row in points]
+        shares = [row["share_of_floor"] for row in points]
+        colour, line = LINES[contestant]
+        style = line[0] + ("-" if threads == 1 else "--")
+        name = f"{label(contestant)}, threads: {threads}"
+        axis.plot(tokens, shares, style, color=colour, label=name, markersize=5)
+    token_axis(axis, {row["n_tokens"] for row in same})
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", alpha=0.3)
