@@ -10,14 +10,11 @@
 #include "blocks.h"
 #include "fff.h"
 #include "kernels.h"
+#include "large_pages.h"
 #include "layer.h"
 #include "parallel.h"
 #include "scratch.h"
 #include "sorting.h"
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 namespace fff {
 namespace {
@@ -152,43 +149,32 @@ class Pass {
 
   void differentiate(const Tree<C>& tree, int64_t k, const int32_t* token, const int32_t* leaf,
                      int64_t n, const C* slope, C* dz, Scratch& scratch, FetchAhead& ahead) {
-    const int64_t n_slots = shape_.n_slots(), slot = shape_.first_slot(), n_rows = n_slots - slot;
+    const int64_t n_slots = shape_.n_slots(), slot = shape_.first_slot();
     const auto multiply = kernels<C>().dots(call_.activations, call_.weights.out.type);
     const auto sum = kernels<C>().path_sums(call_.weights.leaves.type, x_type_);
-    const void** rows = scratch.take<const void*>(n_rows);
-    const auto end_of_group = [&](int64_t i) {
-      int64_t end = i;
-      while (end < n && leaf[end] == leaf[i]) ++end;
-      return end;
-    };
-    int64_t before = -1;
-    for (int64_t i = 0, end = end_of_group(0); i < n;) {
-      const int64_t place = leaf[i] + shape_.n_nodes(), n_tokens = end - i;
-      for (int64_t s = slot; s < n_slots; ++s) rows[s - slot] = tree.out.row(tree.slot_row(place, s));
-      if (grad_x_)
-        for_new_slots(tree, place, before, slot, [&](int64_t row) {
-          ahead.push(tree.in_row(row), tree.in_row_bytes(row));
-        });
-      C* group_dz = dz + i * n_slots + slot;
-      multiply({grad_y_, shape_.output_size, token + i, n_tokens, rows, n_rows, group_dz, n_slots},
+    const auto place = [&](int64_t i) { return leaf[i] + shape_.n_nodes(); };
+    const PathRows out(
+        tree, n, place, [&](int64_t r) { return tree.out.row(r); },
+        [&](int64_t) { return tree.out.row_bytes; }, scratch);
+    const PathRows in(
+        tree, n, place, [&](int64_t r) { return tree.in_row(r); },
+        [&](int64_t r) { return tree.in_row_bytes(r); }, scratch);
+    for (int64_t i = 0; i < n; i += batch_tokens) {
+      const int64_t end = std::min(i + batch_tokens, n), n_tokens = end - i;
+      if (grad_x_) in.fetch(i, end, ahead);
+      C* batch_dz = dz + i * n_slots + slot;
+      multiply({grad_y_, shape_.output_size, token + i, n_tokens, out.of(i), out.n_rows(),
+                out.n_rows(), batch_dz, n_slots},
                ahead);
+      const C* batch_slope = slope + i * n_slots + slot;
       for (int64_t t = 0; t < n_tokens; ++t)
-        for (int64_t s = 0; s < n_rows; ++s)
-          group_dz[t * n_slots + s] *= slope[(i + t) * n_slots + slot + s];
-      const int64_t next_end = end < n ? end_of_group(end) : n;
-      if (end < n)
-        for_new_slots(tree, leaf[end] + shape_.n_nodes(), place, slot, [&](int64_t row) {
-          ahead.push(tree.out.row(row), tree.out.row_bytes);
-        });
-      if (grad_x_) {
-        for (int64_t s = slot; s < n_slots; ++s) rows[s - slot] = tree.in_row(tree.slot_row(place, s));
-        sum({rows, n_rows, shape_.hidden_size, group_dz, n_slots, token + i,
-             n_tokens, grad_x_, k > 0, stream_},
+        for (int64_t r = 0; r < out.n_rows(); ++r)
+          batch_dz[t * n_slots + r] *= batch_slope[t * n_slots + r];
+      out.fetch(end, std::min(end + batch_tokens, n), ahead);
+      if (grad_x_)
+        sum({in.of(i), in.n_rows(), shape_.hidden_size, batch_dz, n_slots, token + i, n_tokens,
+             grad_x_, k > 0, stream_},
             ahead);
-      }
-      before = place;
-      i = end;
-      end = next_end;
     }
   }
 
@@ -340,20 +326,6 @@ class TreeGradients {
   std::unique_ptr<C[]> shared_in_, shared_out_;  // (segments, S, columns)
 };
 
-// Asks for large pages under a gradient, whose memory is as a rule fresh: else the first touch of
-// each 4 KB is a fault, and these take longer than the sums.
-template <class C>
-void advise_large_pages(C* gradient, int64_t n) {
-#ifdef __linux__
-  constexpr uintptr_t page = uintptr_t{2} << 20;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(gradient) + page - 1) / page * page;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(gradient + n) / page * page;
-  if (gradient && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)gradient, (void)n;
-#endif
-}
-
 void check_leaves(const Shape& shape, const int64_t* leaf) {
   const int64_t n = shape.n_tokens * shape.n_trees;
   for (int64_t i = 0; i < n; ++i) {
@@ -377,8 +349,10 @@ void backward_as(const Call<C>& call) {
                       std::unique_ptr<C[]>(call.needs_dz() ? new C[n_values] : nullptr)};
   const int64_t size = tokens_per_pass(shape, call.weights);
   const int64_t n_passes = ceil_divide(shape.n_tokens, size);
-  advise_large_pages(call.grad_w_in, n_rows * shape.hidden_size);
-  advise_large_pages(call.grad_w_out, n_rows * shape.output_size);
+  // Gradients are as a rule fresh memory, of which each first touch of a page is a fault.
+  advise_large_pages(call.grad_x, shape.n_tokens * shape.hidden_size * size_of(call.activations));
+  advise_large_pages(call.grad_w_in, n_rows * shape.hidden_size * sizeof(C));
+  advise_large_pages(call.grad_w_out, n_rows * shape.output_size * sizeof(C));
   std::vector<TreeGradients<C>> trees;
   for (int64_t k = 0; needs_weights && k < shape.n_trees; ++k)
     trees.emplace_back(call, sorting, slots, k);

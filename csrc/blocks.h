@@ -17,20 +17,22 @@ constexpr int64_t least_block_tokens = 16;
 // More tokens than a block are first routed through so many levels, block by block; then those that
 // share a subtree are brought together. This top of the tree and a block fit the second-level cache.
 constexpr int64_t top_levels = 6;
-// Tokens of a few subtrees that finish together, from the rest of the levels to the output.
+// Tokens of a few subtrees that finish together.
 constexpr int64_t chunk_tokens = 256;
 // Tokens of one task: enough walks that fetch each other's tokens.
 constexpr int64_t slice_tokens = 1024;
+// Sorted tokens of a chunk that are summed while the rows of the next ones are fetched.
+constexpr int64_t batch_tokens = 16;
 // Sorted tokens whose gradients of weights are summed by one task. Fixed, so that sums have one
 // order, whatever the number of threads.
 constexpr int64_t segment_tokens = 512;
 // Tokens whose rows of x and grad_y stay in the second-level cache from the gradient of x to those of
 // the weights.
 constexpr int64_t gradient_tokens = 64;
-// Trees of at most so many bytes stay in the second-level cache while a block goes from tree to
-// tree; larger ones are worth more tokens at a time.
+// Several trees: tokens that go through all of them together. More share more of a tree's rows, fewer
+// keep x, then y, nearer from tree to tree; large trees tip the balance.
 constexpr int64_t small_tree_bytes = int64_t{512} << 10;
-constexpr int64_t tokens_per_large_tree = 1024;
+constexpr int64_t tokens_per_small_tree = 512, tokens_per_large_tree = 2048;
 // Results of more bytes than this are written around the cache, which they would not fit.
 constexpr int64_t streamed_bytes = int64_t{4} << 20;
 
@@ -47,7 +49,7 @@ inline int64_t tokens_per_pass(const Shape& shape, const Weights& weights) {
   if (shape.n_trees == 1) return std::max<int64_t>(shape.n_tokens, 1);
   const int64_t bytes = shape.n_rows() * (shape.hidden_size * size_of(weights.leaves.type) +
                                           shape.output_size * size_of(weights.out.type));
-  return bytes <= small_tree_bytes ? block_tokens : tokens_per_large_tree;
+  return bytes <= small_tree_bytes ? tokens_per_small_tree : tokens_per_large_tree;
 }
 
 // Tokens of one task among n.

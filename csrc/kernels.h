@@ -57,20 +57,23 @@ class FetchAhead {
   Queue soon_, later_;
 };
 
-// Products of n_tokens rows of `tokens` with n_rows rows: out[i * stride + r].
+// Dot products of tokens with rows: out[i * stride + r] = source[tokens[i]] . rows[i * row_stride + r].
+// A row_stride of 0 gives all tokens the same rows. Else rows are those of paths, from the root down:
+// tokens that share a row share all before it.
 template <class C>
 struct Dots {
-  const void* source;    // (., n_columns), indexed by `tokens`
-  int64_t n_columns;     // H or O
+  const void* source;  // (., n_columns), indexed by `tokens`
+  int64_t n_columns;
   const int32_t* tokens;
   int64_t n_tokens;
   const void* const* rows;
+  int64_t row_stride;
   int64_t n_rows;
   C* out;
   int64_t stride;
 };
 
-// Sums of n_rows rows: out[tokens[i]] (+)= sum over r of coefficient[i * stride + r] * rows[r].
+// Sums of rows: out[tokens[i]] (+)= sum over r of coefficient[i * stride + r] * rows[i * n_rows + r].
 template <class C>
 struct PathSums {
   const void* const* rows;

@@ -175,18 +175,34 @@ void dot_tile(const Dots<C>& product, const X* const* tokens, const W* const* ro
   }
 }
 
+// n_rows rows from r on, for tokens that may not share them.
+template <class C, class X, class W, int n_tokens, int n_rows>
+inline void dot_paths(const Dots<C>& product, const X* const* tokens, int64_t first, int64_t r,
+                      FetchAhead& ahead) {
+  const void* const* rows = product.rows + first * product.row_stride + r;
+  C* out = product.out + first * product.stride + r;
+  bool same = true;
+  for (int t = 1; t < n_tokens; ++t)
+    same = same && rows[t * product.row_stride + n_rows - 1] == rows[n_rows - 1];
+  if (same)
+    return dot_tile<C, X, W, n_tokens, n_rows>(
+        product, tokens, reinterpret_cast<const W* const*>(rows), out, ahead);
+  for (int t = 0; t < n_tokens; ++t)
+    dot_tile<C, X, W, 1, n_rows>(
+        product, tokens + t, reinterpret_cast<const W* const*>(rows + t * product.row_stride),
+        out + t * product.stride, ahead);
+}
+
 template <class C, class X, class W, int n_tokens>
 inline void dot_rows(const Dots<C>& product, int64_t first, FetchAhead& ahead) {
   const X* tokens[n_tokens];
   for (int t = 0; t < n_tokens; ++t)
     tokens[t] = static_cast<const X*>(product.source) + product.tokens[first + t] * product.n_columns;
-  const W* const* rows = reinterpret_cast<const W* const*>(product.rows);
-  C* out = product.out + first * product.stride;
   int64_t r = 0;
   for (; r + tile_rows <= product.n_rows; r += tile_rows)
-    dot_tile<C, X, W, n_tokens, tile_rows>(product, tokens, rows + r, out + r, ahead);
-  if (product.n_rows - r == 2) dot_tile<C, X, W, n_tokens, 2>(product, tokens, rows + r, out + r, ahead);
-  if (product.n_rows - r == 1) dot_tile<C, X, W, n_tokens, 1>(product, tokens, rows + r, out + r, ahead);
+    dot_paths<C, X, W, n_tokens, tile_rows>(product, tokens, first, r, ahead);
+  if (product.n_rows - r == 2) dot_paths<C, X, W, n_tokens, 2>(product, tokens, first, r, ahead);
+  if (product.n_rows - r == 1) dot_paths<C, X, W, n_tokens, 1>(product, tokens, first, r, ahead);
 }
 
 template <class C, class X, class W>
@@ -219,18 +235,34 @@ inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t column, int
     }
   }
   const C* coefficient = sums.coefficient + first * sums.stride;
+  const W* const* rows = reinterpret_cast<const W* const*>(sums.rows) + first * sums.n_rows;
+  const auto load = [&](const W* row, int v) {
+    return partial ? load_part<C>(row + column, n_last) : S::load(row + column + v * w);
+  };
   for (int64_t r = 0; r < sums.n_rows; ++r) {
     fetch_lines(ahead, n_vectors);
-    const W* from = static_cast<const W*>(sums.rows[r]) + column;
-    typename S::Vector row[n_vectors];
+    const W* first_row = rows[r];
+    bool same = true;
     FFF_UNROLL
-    for (int v = 0; v < n_vectors; ++v)
-      row[v] = partial ? load_part<C>(from, n_last) : S::load(from + v * w);
+    for (int t = 1; t < n_tokens; ++t) same = same && rows[t * sums.n_rows + r] == first_row;
+    if (same) {
+      typename S::Vector row[n_vectors];
+      FFF_UNROLL
+      for (int v = 0; v < n_vectors; ++v) row[v] = load(first_row, v);
+      FFF_UNROLL
+      for (int t = 0; t < n_tokens; ++t) {
+        const auto factor = S::broadcast(coefficient[t * sums.stride + r]);
+        FFF_UNROLL
+        for (int v = 0; v < n_vectors; ++v) sum[t][v] = S::fma(factor, row[v], sum[t][v]);
+      }
+      continue;
+    }
     FFF_UNROLL
     for (int t = 0; t < n_tokens; ++t) {
       const auto factor = S::broadcast(coefficient[t * sums.stride + r]);
       FFF_UNROLL
-      for (int v = 0; v < n_vectors; ++v) sum[t][v] = S::fma(factor, row[v], sum[t][v]);
+      for (int v = 0; v < n_vectors; ++v)
+        sum[t][v] = S::fma(factor, load(rows[t * sums.n_rows + r], v), sum[t][v]);
     }
   }
   if (!partial && sums.stream) {

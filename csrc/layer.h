@@ -1,10 +1,12 @@
 // A layer's weights as rows of one tree, and its tokens as groups that share a place in it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "fff.h"
 #include "kernels.h"
+#include "scratch.h"
 
 namespace fff {
 
@@ -72,15 +74,47 @@ struct Group {
   int32_t end;
 };
 
-// Calls push(row) for the slots first..S-1 of the path to `place` that are not on the path to
-// `before`, another leaf, or to none if that is -1.
-template <class C, class Push>
-void for_new_slots(const Tree<C>& tree, int64_t place, int64_t before, int64_t first, Push push) {
-  for (int64_t s = tree.shape.n_slots() - 1; s >= first; --s) {
-    const int64_t row = tree.slot_row(place, s);
-    if (before >= 0 && tree.slot_row(before, s) == row) return;
-    push(row);
+// The rows on the paths of tokens sorted by leaf, (n, S - first_slot()), and what of them is to be
+// fetched when: each row with the first token that needs it.
+class PathRows {
+ public:
+  // place(i): the leaf of token i, in heap order. row(r): where row r is. bytes(r): its length.
+  template <class C, class Place, class Row, class Bytes>
+  PathRows(const Tree<C>& tree, int64_t n, Place place, Row row, Bytes bytes, Scratch& scratch)
+      : n_rows_(tree.shape.n_slots() - tree.shape.first_slot()),
+        rows_(scratch.take<const void*>(n * n_rows_)),
+        n_new_(scratch.take<int32_t>(n)),
+        bytes_(scratch.take<int32_t>(n_rows_)) {
+    const int64_t slot = tree.shape.first_slot();
+    for (int64_t i = 0; i < n; ++i) {
+      const void** rows = rows_ + i * n_rows_;
+      n_new_[i] = 0;
+      if (i > 0 && place(i) == place(i - 1)) {
+        std::copy_n(rows - n_rows_, n_rows_, rows);
+        continue;
+      }
+      for (int64_t r = 0; r < n_rows_; ++r) {
+        const int64_t at = tree.slot_row(place(i), slot + r);
+        rows[r] = row(at);
+        bytes_[r] = static_cast<int32_t>(bytes(at));
+        n_new_[i] += i == 0 || rows[r] != rows[r - n_rows_];
+      }
+    }
   }
-}
+
+  int64_t n_rows() const { return n_rows_; }
+  const void* const* of(int64_t i) const { return rows_ + i * n_rows_; }
+
+  // Fetches what tokens begin..end - 1 need and the token before them does not.
+  void fetch(int64_t begin, int64_t end, FetchAhead& ahead) const {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t r = n_rows_ - n_new_[i]; r < n_rows_; ++r) ahead.push(of(i)[r], bytes_[r]);
+  }
+
+ private:
+  int64_t n_rows_;
+  const void** rows_;
+  int32_t *n_new_, *bytes_;
+};
 
 }  // namespace fff

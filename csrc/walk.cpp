@@ -20,7 +20,6 @@ Walk<C>::Walk(const Tree<C>& tree, Type activations, const Weights& weights, con
     : tree_(tree),
       shape_(tree.shape),
       x_(x),
-      token_bytes_(tree.shape.hidden_size * size_of(activations)),
       node_dots_(kernels<C>().dots(activations, weights.nodes.type)),
       leaf_dots_(kernels<C>().dots(activations, weights.leaves.type)),
       leaves_are_nodes_(shape_.leaf_size == 1 && weights.nodes.type == weights.leaves.type),
@@ -89,8 +88,8 @@ void Walk<C>::descend_apart(int64_t last) {
 template <class C>
 void Walk<C>::multiply(const Group& group, const void* const* rows, int64_t n_rows,
                        typename Kernels<C>::DotsFunction dots) {
-  dots({x_, shape_.hidden_size, order_ + group.begin, group.end - group.begin, rows, n_rows,
-        products_, n_rows},
+  dots({x_, shape_.hidden_size, order_ + group.begin, group.end - group.begin, rows, 0,
+        n_rows, products_, n_rows},
        ahead_);
 }
 
@@ -196,15 +195,15 @@ void Walk<C>::enter_leaves() {
   if (in_leaves_) return;
   in_leaves_ = true;
   const int64_t n_rows = shape_.leaf_size, n_slots = shape_.n_slots();
-  for (const Group& group : *this) {
-    const int64_t first = tree_.first_row(group.place), leaf_row = first - shape_.n_nodes();
+  for (const Group* group = groups_; group != groups_ + n_groups_; ++group) {
+    const int64_t first = tree_.first_row(group->place), leaf_row = first - shape_.n_nodes();
     Scratch scratch;
     const void** rows = scratch.take<const void*>(n_rows);
     for (int64_t r = 0; r < n_rows; ++r) rows[r] = tree_.leaves.row(leaf_row + r);
-    multiply(group, rows, n_rows, leaf_dots_);
+    multiply(*group, rows, n_rows, leaf_dots_);
     const C* product = products_;
     const C* bias = tree_.bias + first;
-    for (int32_t i = group.begin; i < group.end; ++i, product += n_rows) {
+    for (int32_t i = group->begin; i < group->end; ++i, product += n_rows) {
       C* z = z_ + order_[i] * n_slots + shape_.depth;
       if (tree_.leaves.scale)
         for (int64_t r = 0; r < n_rows; ++r)

@@ -17,16 +17,10 @@ class Walk {
   Walk(const Tree<C>& tree, Type activations, const Weights& weights, const void* x, int64_t level,
        int32_t* order, int32_t n, int32_t* node, C* z, Scratch& scratch, FetchAhead& ahead);
 
-  int64_t token_bytes() const { return token_bytes_; }
-
   // Walks down to `level`, D for the leaves.
   void descend_to(int64_t level);
   // Computes the logits of the leaves that tokens have reached.
   void enter_leaves();
-
-  // From left to right.
-  const Group* begin() const { return groups_; }
-  const Group* end() const { return groups_ + n_groups_; }
 
  private:
   // Moves groups down one level, or two; returns how many there are then.
@@ -43,7 +37,6 @@ class Walk {
   const Tree<C>& tree_;
   const Shape& shape_;
   const void* x_;
-  int64_t token_bytes_;
   typename Kernels<C>::DotsFunction node_dots_, leaf_dots_;
   bool leaves_are_nodes_;  // leaves of one row, of the nodes' type, are multiplied as their children
   int64_t level_;

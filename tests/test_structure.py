@@ -14,6 +14,7 @@ if not (PACKAGE / "cli.py").exists():  # editable installs keep only the native 
 
 # A module may import those of earlier lines, and those of its own package.
 ORDER = [
+    "allocator",
     "rows",
     "run_folder",
     "tree",

@@ -12,6 +12,7 @@ from rich.markup import escape
 from safetensors import SafetensorError
 
 from ultrafastbert import run_folder
+from ultrafastbert.allocator import keep_freed_memory
 from ultrafastbert.console import TrainingProgress, progress_bar
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
@@ -416,6 +417,7 @@ def main() -> None:
     """Run the command line; errors of input and machine are one line and exit code 2."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    keep_freed_memory()
     try:
         app()
     except SystemExit as ended:

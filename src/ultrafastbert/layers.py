@@ -83,6 +83,7 @@ class FastFeedForward(nn.Module):
         self._prepared: native.Prepared | None = None
         self.weight_dtype: str | None = None
         self.reset_parameters()
+        native.use_large_pages(self.w_in, self.w_out)
         if weight_dtype:
             self.quantize_(weight_dtype, exact_routing)
 
@@ -124,8 +125,11 @@ class FastFeedForward(nn.Module):
 
     def weights(self) -> Weights:
         """Return the weights as they are held, quantized or not."""
-        found = self._buffers if self.weight_dtype else self._parameters
-        return Weights(**{name: found.get(name) for name in Weights._fields})  # type: ignore
+        return Weights.held_by(self._holder)
+
+    @property
+    def _holder(self) -> dict[str, Any]:
+        return self._buffers if self.weight_dtype else self._parameters
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., hidden_size) to (..., output_size)."""
@@ -153,7 +157,7 @@ class FastFeedForward(nn.Module):
         contiguous = all(tensor is None or tensor.is_contiguous() for tensor in weights)
         if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
             return None
-        return native.Prepared(dtype, weights, *self._options())
+        return native.Prepared(dtype, self._holder, *self._options())
 
     def visited_leaves(self, x: Tensor) -> Tensor:
         """Return the leaf that each token reaches: (..., hidden_size) -> (..., n_trees) int64."""

@@ -1,6 +1,7 @@
 """Smaller weights for inference: bfloat16, or int8 with a scale for each row."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,11 @@ class Weights(NamedTuple):
     scale_out: Tensor | None = None  # (K, R) float32
     w_routing: Tensor | None = None  # (K, N, H) float32, N = 2^D - 1 nodes
 
+    @classmethod
+    def held_by(cls, holder: Mapping[str, Any]) -> "Weights":
+        """Return the weights that a module's parameters or buffers hold under these names."""
+        return cls(*(holder.get(name) for name in cls._fields))  # type: ignore[arg-type]
+
 
 def check_weight_dtype(name: str | None, argument: str = "weight_dtype") -> None:
     """Raise ValueError unless `name` is None, bfloat16 or int8."""
@@ -41,7 +47,7 @@ def quantize(
     """
     check_weight_dtype(weight_dtype)
     for name, weight in {"w_in": w_in, "b_in": b_in, "w_out": w_out}.items():
-        if not weight.isfinite().all():
+        if not weight.is_meta and not weight.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinity, which {weight_dtype} rows cannot keep")
     w_routing = w_in[:, :exact_routing_rows].float().contiguous() if exact_routing_rows else None
     rows_in, scale_in = _quantize_rows(w_in[:, exact_routing_rows:], weight_dtype)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-# A turn this long is far above the clock's resolution.
-TURN_SECONDS = 2e-3
-MAX_CALLS = 256
+# A turn this long is far above the clock's resolution, and so is the untimed half before it, in
+# which a contestant finds the caches as others left them: long enough to read tens of megabytes.
+TURN_SECONDS = 10e-3
+MAX_CALLS = 4096
 # A call as long as this does not notice that the contestant before it has emptied the caches.
 COLD_SECONDS = 50e-3
 CALIBRATION_CALLS = 3
@@ -70,8 +71,9 @@ def interleave(
     """Time the contestants in turn, round after round (A B C A B C ...), within a budget.
 
     A contestant is called with a number that grows with every call, to choose among inputs. A turn
-    is an untimed call, unless calls are long, then as many timed calls as fill `TURN_SECONDS`. With
-    `before`, such as emptying the caches, a turn is one timed call with `before` ahead of it.
+    is as many timed calls as fill `TURN_SECONDS` after as many that are not timed, unless calls are
+    long. With `before`, such as emptying the caches, a turn is one timed call with `before` ahead
+    of it.
     All take `MIN_ROUNDS` rounds; then those that had not used up their equal share of `seconds` go
     on for so long, together.
     """
@@ -121,7 +123,8 @@ def _turn(
 ) -> float:
     first = n_round * calls
     if warm_up:
-        run(first - 1)
+        for number in range(first - calls, first):
+            run(number)
     if before:
         before()
     started = time.perf_counter()

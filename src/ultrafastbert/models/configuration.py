@@ -6,6 +6,7 @@ from transformers import PreTrainedConfig
 
 from ultrafastbert import ops, tree
 from ultrafastbert.activations import check_activation
+from ultrafastbert.quantization import check_weight_dtype
 
 FFN_TYPES = ("fff", "ff", "glu", "none")
 POSITIONS = ("scaled_sinusoidal", "rotary")
@@ -27,6 +28,8 @@ class UltraFastBertConfig(PreTrainedConfig):
         intermediate_size: width of the dense types (of `glu`, both halves together).
         tree_depth, n_trees, leaf_size, node_output, shared_size: the `fff` type, see
             `ultrafastbert.FastFeedForward`.
+        weight_dtype, exact_routing: smaller weights of the `fff` type, for inference, see
+            `ultrafastbert.FastFeedForward.quantize_`.
         hidden_act: activation of the FF layer, see `ultrafastbert.activations`.
         position_embedding_type: `scaled_sinusoidal` added to the words (crammedBERT), or `rotary`
             in attention (arXiv 2104.09864), which learns from far fewer tokens.
@@ -57,6 +60,8 @@ class UltraFastBertConfig(PreTrainedConfig):
     leaf_size: int = 1
     node_output: bool = True
     shared_size: int = 0
+    weight_dtype: str | None = None
+    exact_routing: bool = False
     hidden_act: str = "gelu"
     position_embedding_type: str = "scaled_sinusoidal"
     max_position_embeddings: int = 128
@@ -89,6 +94,7 @@ class UltraFastBertConfig(PreTrainedConfig):
             raise ValueError(f"rotary positions need an even head size, not {self.head_size}")
         _check_choice("classifier_pooling", self.classifier_pooling, POOLERS)
         check_activation(self.hidden_act)
+        check_weight_dtype(self.weight_dtype)
         ops.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
 
     @property

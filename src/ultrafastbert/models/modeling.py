@@ -6,6 +6,7 @@ chosen by `config.ffn_type`. Sizes in comments: B batch, S sequence, H hidden, V
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,11 @@ from transformers.modeling_outputs import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
+from typing_extensions import Self
 
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
 from ultrafastbert.models.configuration import UltraFastBertConfig
+from ultrafastbert.quantization import check_weight_dtype
 
 
 def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
@@ -158,6 +161,8 @@ def build_feed_forward(config: UltraFastBertConfig) -> nn.Module:
             activation=config.hidden_act,
             node_output=config.node_output,
             shared_size=config.shared_size,
+            weight_dtype=config.weight_dtype,
+            exact_routing=config.exact_routing,
         )
     dense = {"ff": FeedForward, "glu": GatedFeedForward}[config.ffn_type]
     return dense(config.hidden_size, config.intermediate_size, activation=config.hidden_act)
@@ -206,10 +211,41 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
         "attentions": UltraFastBertAttention,
     }
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Any,
+        *args: Any,
+        weight_dtype: str | None = None,
+        exact_routing: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Load a model, with smaller weights if `weight_dtype` says so; see `quantize_`."""
+        check_weight_dtype(weight_dtype)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
+        if weight_dtype:
+            model = loaded[0] if isinstance(loaded, tuple) else loaded  # with loading information
+            model.quantize_(weight_dtype, exact_routing)
+        return loaded
+
+    def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> Self:
+        """Replace the weights of all fast feedforward layers by smaller ones, for inference.
+
+        See `ultrafastbert.FastFeedForward.quantize_`. Raises ValueError for a model without such
+        layers.
+        """
+        layers = [m for m in self.modules() if isinstance(m, FastFeedForward)]
+        if not layers:
+            raise ValueError(f"ffn_type={self.config.ffn_type!r} has no weights to quantize")
+        for layer in layers:
+            layer.quantize_(weight_dtype, exact_routing)
+        self.config.weight_dtype, self.config.exact_routing = weight_dtype, exact_routing
+        return self
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # linear, embedding and norm layers
-        if isinstance(module, FastFeedForward):
+        if isinstance(module, FastFeedForward) and not module.weight_dtype:
             init.normal_(module.w_in, std=self.config.initializer_range)
             init.normal_(module.w_out, std=self.config.initializer_range)
             init.zeros_(module.b_in)
