@@ -25,7 +25,7 @@ constexpr int64_t slice_tokens = 1024;
 constexpr int64_t batch_tokens = 16;
 // Sorted tokens whose gradients of weights are summed by one task. Fixed, so that sums have one
 // order, whatever the number of threads.
-constexpr int64_t segment_tokens = 512;
+constexpr int64_t segment_tokens = 1024;
 // Tokens whose rows of x and grad_y stay in the second-level cache from the gradient of x to those of
 // the weights.
 constexpr int64_t gradient_tokens = 64;

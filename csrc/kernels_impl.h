@@ -34,7 +34,7 @@ namespace FFF_NAMESPACE {
 constexpr int n_chains = 2;
 // Rows multiplied at once: a node and its two children.
 constexpr int tile_rows = 3;
-// Tokens whose columns row_sums packs together: with column_block columns they fit the first-level
+// Tokens that row_sums adds together: the columns of them that it adds at a time fit the first-level
 // cache.
 constexpr int64_t chunk_tokens = 32;
 constexpr int64_t line_bytes = 64;
@@ -307,12 +307,12 @@ void path_sums(const PathSums<C>& sums, FetchAhead& ahead) {
   if (sums.stream) Simd<C>::fence();
 }
 
-// The columns of one chunk of tokens, packed.
-template <class C>
+// One chunk of tokens: where their columns are, in the first-level cache from row to row.
+template <class C, class X>
 struct Chunk {
   static constexpr int64_t n_vectors = 8;
-  static constexpr int64_t stride = n_vectors * Simd<C>::width;
-  alignas(64) C source[chunk_tokens * stride];
+  static constexpr int64_t n_columns = n_vectors * Simd<C>::width;
+  const X* source[chunk_tokens];
   const C* coefficient[chunk_tokens];
   int32_t leaf[chunk_tokens];
 };
@@ -333,9 +333,9 @@ inline void write(Write how, C* p, typename Simd<C>::Vector v, int64_t n) {
 
 // Sums tokens begin..end-1 of a chunk, times their coefficients of n_rows slots, into columns of as
 // many rows. The last vector has n_last elements.
-template <class C, int n_rows, int n_vectors>
-inline void sum_run(const Chunk<C>& chunk, int64_t begin, int64_t end, int64_t slot, int64_t offset,
-                    int64_t n_last, const Write* how, C* const* rows) {
+template <class C, class X, int n_rows, int n_vectors, bool partial>
+inline void sum_run(const Chunk<C, X>& chunk, int64_t begin, int64_t end, int64_t slot,
+                    int64_t offset, int64_t n_last, const Write* how, C* const* rows) {
   using S = Simd<C>;
   typename S::Vector sum[n_rows][n_vectors];
   FFF_UNROLL
@@ -344,13 +344,14 @@ inline void sum_run(const Chunk<C>& chunk, int64_t begin, int64_t end, int64_t s
     for (int v = 0; v < n_vectors; ++v) sum[r][v] = S::zero();
   }
   for (int64_t i = begin; i < end; ++i) {
-    const C* from = chunk.source + i * chunk.stride + offset;
+    const X* from = chunk.source[i] + offset;
     typename S::Vector factor[n_rows];
     FFF_UNROLL
     for (int r = 0; r < n_rows; ++r) factor[r] = S::broadcast(chunk.coefficient[i][slot + r]);
     FFF_UNROLL
     for (int v = 0; v < n_vectors; ++v) {
-      const auto source = S::load(from + v * S::width);
+      const auto source =
+          S::keep(partial ? load_part<C>(from, n_last) : S::load(from + v * S::width));
       FFF_UNROLL
       for (int r = 0; r < n_rows; ++r) sum[r][v] = S::fma(factor[r], source, sum[r][v]);
     }
@@ -364,24 +365,25 @@ inline void sum_run(const Chunk<C>& chunk, int64_t begin, int64_t end, int64_t s
   }
 }
 
-template <class C, int n_rows>
-inline void sum_run_columns(const Chunk<C>& chunk, int64_t begin, int64_t end, int64_t slot,
+template <class C, class X, int n_rows>
+inline void sum_run_columns(const Chunk<C, X>& chunk, int64_t begin, int64_t end, int64_t slot,
                             int64_t n_columns, const Write* how, C* const* rows) {
-  using S = Simd<C>;
+  constexpr int64_t w = Simd<C>::width;
   // Several rows share each load, but no more than their sums fit the registers.
-  constexpr int n_vectors = n_rows == 1 ? Chunk<C>::n_vectors : Simd<C>::n_accumulators / 2;
+  constexpr int n_vectors = n_rows == 1 ? Chunk<C, X>::n_vectors : Simd<C>::n_accumulators / 2;
   int64_t c = 0;
-  for (; c + n_vectors * S::width <= n_columns; c += n_vectors * S::width)
-    sum_run<C, n_rows, n_vectors>(chunk, begin, end, slot, c, S::width, how, rows);
-  for (; c < n_columns; c += S::width)
-    sum_run<C, n_rows, 1>(chunk, begin, end, slot, c, smaller(S::width, n_columns - c), how, rows);
+  for (; c + n_vectors * w <= n_columns; c += n_vectors * w)
+    sum_run<C, X, n_rows, n_vectors, false>(chunk, begin, end, slot, c, w, how, rows);
+  for (; c + w <= n_columns; c += w)
+    sum_run<C, X, n_rows, 1, false>(chunk, begin, end, slot, c, w, how, rows);
+  if (c < n_columns)
+    sum_run<C, X, n_rows, 1, true>(chunk, begin, end, slot, c, n_columns - c, how, rows);
 }
 
-// Packs columns of tokens first..first + n - 1, and fetches those of the chunk to come.
+// Finds columns of tokens first..first + n - 1, and fetches those of the chunk to come.
 template <class C, class X>
-void pack(const RowSums<C>& sums, int64_t first, int64_t n, int64_t column, int64_t n_columns,
-          Chunk<C>& chunk) {
-  using S = Simd<C>;
+void find(const RowSums<C>& sums, int64_t first, int64_t n, int64_t column, int64_t n_columns,
+          Chunk<C, X>& chunk) {
   const X* source = static_cast<const X*>(sums.source) + column;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t t = sums.token[first + i];
@@ -389,21 +391,17 @@ void pack(const RowSums<C>& sums, int64_t first, int64_t n, int64_t column, int6
       const X* ahead = source + sums.token[first + i + chunk_tokens] * sums.n_columns;
       for (int64_t c = 0; c < n_columns; c += line_bytes / sizeof(X)) FFF_PREFETCH(ahead + c);
     }
-    const X* from = source + t * sums.n_columns;
-    C* to = chunk.source + i * chunk.stride;
-    int64_t c = 0;
-    for (; c + S::width <= n_columns; c += S::width) S::store(to + c, S::load(from + c));
-    if (c < n_columns) S::store(to + c, load_part<C>(from + c, n_columns - c));
+    chunk.source[i] = source + t * sums.n_columns;
     chunk.coefficient[i] = sums.coefficient + t * sums.shape->n_slots();
     chunk.leaf[i] = sums.leaf[first + i];
   }
 }
 
 // Where the sums of one chunk go: the rows of a tree, in part begun by the chunk before.
-template <class C>
+template <class C, class X>
 struct ChunkSums {
   const RowSums<C>& sums;
-  const Chunk<C>& chunk;
+  const Chunk<C, X>& chunk;
   int64_t n;  // tokens
   int64_t column;
   int64_t n_columns;
@@ -447,7 +445,7 @@ struct ChunkSums {
       rows[r] = row(begin, slot + r);
       how_rows[r] = how(begin, end, smaller(slot + r, sums.shape->depth));
     }
-    sum_run_columns<C, n_rows>(chunk, begin, end, slot, n_columns, how_rows, rows);
+    sum_run_columns<C, X, n_rows>(chunk, begin, end, slot, n_columns, how_rows, rows);
   }
 
   void add() const {
@@ -485,16 +483,16 @@ bool can_stream(const RowSums<C>& sums) {
 
 template <class C, class X>
 void row_sums(const RowSums<C>& sums) {
-  Chunk<C> chunk;
+  Chunk<C, X> chunk;
   const bool stream = sums.stream && can_stream(sums);
   for (int64_t i = sums.begin; i < sums.end; i += chunk_tokens) {
     const int64_t n = smaller(chunk_tokens, sums.end - i);
     const int64_t previous = i > sums.segment_begin ? sums.leaf[i - 1] : -1;
-    for (int64_t c = 0; c < sums.n_columns; c += chunk.stride) {
-      const int64_t n_columns = smaller(chunk.stride, sums.n_columns - c);
-      pack<C, X>(sums, i, n, c, n_columns, chunk);
-      ChunkSums<C>{sums,     chunk, n, c, n_columns, previous, sums.leaf[sums.segment_begin],
-                   stream}
+    for (int64_t c = 0; c < sums.n_columns; c += chunk.n_columns) {
+      const int64_t n_columns = smaller(chunk.n_columns, sums.n_columns - c);
+      find<C, X>(sums, i, n, c, n_columns, chunk);
+      ChunkSums<C, X>{sums,     chunk,  n, c, n_columns, previous, sums.leaf[sums.segment_begin],
+                      stream}
           .add();
     }
   }
