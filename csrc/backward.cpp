@@ -350,9 +350,10 @@ void backward_as(const Call<C>& call) {
   const int64_t size = tokens_per_pass(shape, call.weights);
   const int64_t n_passes = ceil_divide(shape.n_tokens, size);
   // Gradients are as a rule fresh memory, of which each first touch of a page is a fault.
-  advise_large_pages(call.grad_x, shape.n_tokens * shape.hidden_size * size_of(call.activations));
-  advise_large_pages(call.grad_w_in, n_rows * shape.hidden_size * sizeof(C));
-  advise_large_pages(call.grad_w_out, n_rows * shape.output_size * sizeof(C));
+  const int64_t x_bytes = shape.n_tokens * shape.hidden_size * size_of(call.activations);
+  if (x_bytes > streamed_bytes) use_large_pages(call.grad_x, x_bytes);
+  use_large_pages(call.grad_w_in, n_rows * shape.hidden_size * sizeof(C));
+  use_large_pages(call.grad_w_out, n_rows * shape.output_size * sizeof(C));
   std::vector<TreeGradients<C>> trees;
   for (int64_t k = 0; needs_weights && k < shape.n_trees; ++k)
     trees.emplace_back(call, sorting, slots, k);

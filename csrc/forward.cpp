@@ -170,7 +170,7 @@ void forward_as(const Call<C>& call) {
   const int64_t size = tokens_per_pass(call.shape, call.weights);
   const int64_t n_passes = ceil_divide(call.shape.n_tokens, size);
   const int64_t y_bytes = call.shape.n_tokens * call.shape.output_size * size_of(call.activations);
-  if (y_bytes > streamed_bytes) advise_large_pages(call.y, y_bytes);
+  if (y_bytes > streamed_bytes) use_large_pages(call.y, y_bytes);
   parallel_for(n_passes, n_threads, [&](int64_t i) {
     Pass<C>(call, i * size, std::min(size, call.shape.n_tokens - i * size),
             n_passes > 1 ? 1 : n_threads)

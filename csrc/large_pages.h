@@ -6,10 +6,8 @@
 
 namespace fff {
 
-// Asks for large pages under memory that is about to be written for the first time.
-void advise_large_pages(void* data, int64_t bytes);
-
-// Moves memory in use to large pages, where the system can (Linux 6.1).
-void move_to_large_pages(const void* data, int64_t bytes);
+// Asks for large pages under an array, and moves it to them where the system can (Linux 6.1); pages
+// not touched yet become large ones at once. Cheap where pages are large already.
+void use_large_pages(const void* data, int64_t bytes);
 
 }  // namespace fff

@@ -139,8 +139,8 @@ NB_MODULE(_native, m) {
       .def("forward", &Layer::forward, nb::arg("n_tokens"), nb::arg("n_threads"), nb::arg("x"),
            nb::arg("y"), nb::arg("leaf") = 0, nb::arg("logits") = 0)
       .def("backward", &Layer::backward);
-  m.def("move_to_large_pages", [](Address data, int64_t n_bytes) {
-    fff::move_to_large_pages(pointer<const void>(data), n_bytes);
+  m.def("use_large_pages", [](Address data, int64_t n_bytes) {
+    fff::use_large_pages(pointer<const void>(data), n_bytes);
   });
   m.def("instruction_set", fff::instruction_set);
   m.def("available_instruction_sets", fff::available_instruction_sets);

@@ -97,6 +97,30 @@ def test_output_and_gradients_equal_the_reference(shape, dtype, kernel, node_out
         assert_within_rule(*tensors, name)
 
 
+@pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", ["native", "gather", "masked"])
+def test_bfloat16_activations(kernel, shape, weight_dtype):
+    if kernel not in usable(shape[4], torch.bfloat16):
+        pytest.skip(f"kernel {kernel} is not available")
+    inputs = [t.bfloat16() for t in random_inputs(shape, torch.float32)]
+    logits = all_logits(*(t.double() for t in inputs[:3]))[..., : tree.n_nodes(shape[4])]
+    clear = (logits.abs() > 5e-2).all(-1).all(-1)  # in bfloat16 the others may go either way
+    inputs[0], inputs[4] = inputs[0][clear], inputs[4][clear]
+    options = {"depth": shape[4], "leaf_size": shape[5]}
+    exact = gradients(fast_feedforward_reference, inputs, torch.float64, **options)
+    x, *weights, grad_y = inputs
+    leaves = [x.requires_grad_(), *(w.to(weight_dtype).requires_grad_() for w in weights)]
+    y = fast_feedforward(*leaves, kernel=kernel, **options)
+    got = [y.detach(), *torch.autograd.grad(y, leaves, grad_y)]
+    dtypes = [torch.bfloat16] * 2 + [weight_dtype] * 3
+    for tensor, wanted, dtype in zip(got, exact, dtypes, strict=True):
+        assert tensor.dtype == dtype
+        error = (tensor.double() - wanted).norm() / wanted.norm().clamp(min=1e-30)
+        plain = kernel != "native" and weight_dtype == torch.bfloat16  # sums are rounded, too
+        assert error < (3e-2 if plain else 1e-5 if dtype == torch.float32 else 2**-8)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kernel", usable(3, torch.float32))

@@ -27,6 +27,8 @@ SHAPES = [
     (70, 3, 63, 3, 4, 1),
     (90, 24, 1040, 1, 9, 1),  # gradients beyond the cache
     (200, 64, 32, 2, 8, 2),  # several large trees
+    (1200, 16, 24, 3, 3, 1),  # several passes of small trees
+    (2100, 64, 66, 2, 10, 1),  # several passes of large trees, several segments of gradients
     (600, 136, 72, 1, 7, 2),
 ]
 NEEDS = (True, True, True, True)

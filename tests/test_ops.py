@@ -5,6 +5,7 @@ import torch
 
 from ultrafastbert import FastFeedForward, fast_feedforward, tree, use_kernel
 from ultrafastbert.kernels import KERNELS
+from ultrafastbert.quantization import quantize
 
 
 def inputs(depth=3, leaf_size=2, n_trees=2, dtype=torch.float64, n_tokens=6):
@@ -33,6 +34,27 @@ def test_opcheck(kernel, needs_grad):
     tensors = [t.requires_grad_(needs_grad) for t in inputs()]
     torch.library.opcheck(
         torch.ops.ultrafastbert.fast_feedforward.default, (*tensors, 3, 2, "gelu", True, kernel)
+    )
+
+
+@pytest.mark.parametrize("needs_grad", [True, False])
+@pytest.mark.filterwarnings("ignore")
+def test_opcheck_with_bfloat16_activations(needs_grad):
+    tensors = [t.requires_grad_(needs_grad) for t in inputs(dtype=torch.float32)]
+    tensors[0] = tensors[0].detach().bfloat16().requires_grad_(needs_grad)
+    torch.library.opcheck(
+        torch.ops.ultrafastbert.fast_feedforward.default, (*tensors, 3, 2, "gelu", True, "")
+    )
+
+
+@pytest.mark.parametrize("weight_dtype", ["bfloat16", "int8"])
+@pytest.mark.filterwarnings("ignore")
+def test_opcheck_quantized(weight_dtype):
+    x, *weights = inputs(dtype=torch.float32)
+    quantized = quantize(*weights, weight_dtype)
+    torch.library.opcheck(
+        torch.ops.ultrafastbert.fast_feedforward_quantized.default,
+        (x, *quantized, 3, 2, "gelu", True),
     )
 
 

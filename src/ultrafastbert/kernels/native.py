@@ -59,7 +59,7 @@ def use_large_pages(*tensors: Tensor) -> None:
         return
     for tensor in tensors:
         if tensor.device.type == "cpu":
-            _native.move_to_large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+            _native.use_large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
 
 def forward_quantized(
