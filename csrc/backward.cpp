@@ -1,7 +1,6 @@
 // Backward: tokens sorted by leaf give each row one contiguous interval of tokens, so that sums
 // over tokens have one order, whatever the number of threads.
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -202,7 +201,7 @@ class TreeGradients {
         token_(sorting.token.get() + k * shape_.n_tokens),
         leaf_(sorting.leaf.get() + k * shape_.n_tokens),
         value_(slots.value.get() + k * shape_.n_tokens * shape_.n_slots()),
-        dz_(slots.dz.get() + k * shape_.n_tokens * shape_.n_slots()) {
+        dz_(slots.dz ? slots.dz.get() + k * shape_.n_tokens * shape_.n_slots() : nullptr) {
     const int64_t n = n_segments() * shape_.n_slots();
     if (call.grad_w_in) shared_in_.reset(new C[n * shape_.hidden_size]);
     if (call.grad_w_out) shared_out_.reset(new C[n * shape_.output_size]);
@@ -347,7 +346,7 @@ void backward_as(const Call<C>& call) {
   Sorting sorting(shape.n_trees * shape.n_tokens);
   SlotValues<C> slots{std::unique_ptr<C[]>(new C[n_values]),
                       std::unique_ptr<C[]>(call.needs_dz() ? new C[n_values] : nullptr)};
-  const int64_t size = tokens_per_pass(shape, call.weights);
+  const int64_t size = tokens_per_pass(shape, call.weights, n_threads);
   const int64_t n_passes = ceil_divide(shape.n_tokens, size);
   // Gradients are as a rule fresh memory, of which each first touch of a page is a fault.
   const int64_t x_bytes = shape.n_tokens * shape.hidden_size * size_of(call.activations);
@@ -386,6 +385,10 @@ void backward_as(const Call<C>& call) {
 
 void backward(const Shape& shape, Type activations, const Weights& weights, const void* grad_y,
               const void* x, const int64_t* leaf, const void* logits, const Gradients& gradients) {
+  const Type type = activations == Type::float64 ? Type::float64 : Type::float32;
+  for (const Rows& rows : {weights.nodes, weights.leaves, weights.out})
+    if (rows.type != type || rows.scale)
+      throw std::invalid_argument("gradients need float32 weights, or float64 activations' own");
   check_leaves(shape, leaf);
   const char *from_y = static_cast<const char*>(grad_y), *from_x = static_cast<const char*>(x);
   char* to_x = static_cast<char*>(gradients.x);

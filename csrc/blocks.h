@@ -45,11 +45,13 @@ inline int useful_threads(const Shape& shape, double extra_work = 0) {
 }
 
 // Tokens that go through all trees before the next ones do: all of them for a single tree.
-inline int64_t tokens_per_pass(const Shape& shape, const Weights& weights) {
+inline int64_t tokens_per_pass(const Shape& shape, const Weights& weights, int n_threads) {
   if (shape.n_trees == 1) return std::max<int64_t>(shape.n_tokens, 1);
   const int64_t bytes = shape.n_rows() * (shape.hidden_size * size_of(weights.leaves.type) +
                                           shape.output_size * size_of(weights.out.type));
-  return bytes <= small_tree_bytes ? tokens_per_small_tree : tokens_per_large_tree;
+  const int64_t most = bytes <= small_tree_bytes ? tokens_per_small_tree : tokens_per_large_tree;
+  const int64_t n_passes = ceil_divide(ceil_divide(shape.n_tokens, most), n_threads) * n_threads;
+  return std::max(ceil_divide(shape.n_tokens, n_passes), least_block_tokens);
 }
 
 // Tokens of one task among n.

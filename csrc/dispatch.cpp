@@ -21,7 +21,9 @@ FFF_DECLARE(portable)
 #ifdef FFF_HAS_X86
 FFF_DECLARE(avx2)
 FFF_DECLARE(avx512)
+#ifdef FFF_HAS_AVX512_BF16
 FFF_DECLARE(avx512_bf16)
+#endif
 #endif
 #ifdef FFF_HAS_NEON
 FFF_DECLARE(neon)
@@ -52,7 +54,9 @@ bool has_avx512() {
 const std::vector<InstructionSet>& compiled_sets() {
   static const std::vector<InstructionSet> sets = {
 #ifdef FFF_HAS_X86
+#ifdef FFF_HAS_AVX512_BF16
       FFF_SET(avx512_bf16, has_avx512() && __builtin_cpu_supports("avx512bf16")),
+#endif
       FFF_SET(avx512, has_avx512()),
       FFF_SET(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")),
 #endif

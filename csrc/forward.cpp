@@ -1,6 +1,5 @@
 // Forward: tokens are routed, sorted by the leaf that they reach, and their rows summed.
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "blocks.h"
@@ -124,15 +123,15 @@ class Pass {
     const Tree<C> tree(shape_, call_.weights, k);
     const int64_t n_slots = shape_.n_slots(), slot = shape_.first_slot();
     const int32_t *tokens = order_ + k * n_ + begin, *node = node_ + k * n_;
-    C* value = scratch.take<C>(n * n_slots);
+    C *z = scratch.take<C>(n * n_slots), *value = scratch.take<C>(n * n_slots);
     for (int64_t i = 0; i < n; ++i) {
-      const C* z = z_ + (k * n_ + tokens[i]) * n_slots;
-      std::copy_n(z, n_slots, value + i * n_slots);
+      const C* from = z_ + (k * n_ + tokens[i]) * n_slots;
+      std::copy_n(from, n_slots, z + i * n_slots);
       const int64_t at = (first_ + tokens[i]) * shape_.n_trees + k;
       if (call_.leaf) call_.leaf[at] = node[tokens[i]] - shape_.n_nodes();
-      if (call_.logits) std::copy_n(z, n_slots, call_.logits + at * n_slots);
+      if (call_.logits) std::copy_n(from, n_slots, call_.logits + at * n_slots);
     }
-    kernels<C>().activate(shape_.activation, n * n_slots, value, value, nullptr);
+    kernels<C>().activate(shape_.activation, n * n_slots, z, value, nullptr);
     for (int64_t i = 0; tree.out.scale && i < n; ++i)
       for (int64_t s = slot; s < n_slots; ++s)
         value[i * n_slots + s] *= tree.out.scale[tree.slot_row(node[tokens[i]], s)];
@@ -167,7 +166,7 @@ class Pass {
 template <class C>
 void forward_as(const Call<C>& call) {
   const int n_threads = useful_threads(call.shape);
-  const int64_t size = tokens_per_pass(call.shape, call.weights);
+  const int64_t size = tokens_per_pass(call.shape, call.weights, n_threads);
   const int64_t n_passes = ceil_divide(call.shape.n_tokens, size);
   const int64_t y_bytes = call.shape.n_tokens * call.shape.output_size * size_of(call.activations);
   if (y_bytes > streamed_bytes) use_large_pages(call.y, y_bytes);

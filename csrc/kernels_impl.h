@@ -36,7 +36,7 @@ constexpr int n_chains = 2;
 constexpr int tile_rows = 3;
 // Tokens that row_sums adds together: the columns of them that it adds at a time fit the first-level
 // cache.
-constexpr int64_t chunk_tokens = 32;
+constexpr int64_t tokens_per_chunk = 32;
 constexpr int64_t line_bytes = 64;
 
 template <class N>
@@ -312,9 +312,9 @@ template <class C, class X>
 struct Chunk {
   static constexpr int64_t n_vectors = 8;
   static constexpr int64_t n_columns = n_vectors * Simd<C>::width;
-  const X* source[chunk_tokens];
-  const C* coefficient[chunk_tokens];
-  int32_t leaf[chunk_tokens];
+  const X* source[tokens_per_chunk];
+  const C* coefficient[tokens_per_chunk];
+  int32_t leaf[tokens_per_chunk];
 };
 
 // How the sum over a run of tokens, which share a row, gets into that row.
@@ -387,8 +387,8 @@ void find(const RowSums<C>& sums, int64_t first, int64_t n, int64_t column, int6
   const X* source = static_cast<const X*>(sums.source) + column;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t t = sums.token[first + i];
-    if (first + i + chunk_tokens < sums.shape->n_tokens) {
-      const X* ahead = source + sums.token[first + i + chunk_tokens] * sums.n_columns;
+    if (first + i + tokens_per_chunk < sums.shape->n_tokens) {
+      const X* ahead = source + sums.token[first + i + tokens_per_chunk] * sums.n_columns;
       for (int64_t c = 0; c < n_columns; c += line_bytes / sizeof(X)) FFF_PREFETCH(ahead + c);
     }
     chunk.source[i] = source + t * sums.n_columns;
@@ -485,8 +485,8 @@ template <class C, class X>
 void row_sums(const RowSums<C>& sums) {
   Chunk<C, X> chunk;
   const bool stream = sums.stream && can_stream(sums);
-  for (int64_t i = sums.begin; i < sums.end; i += chunk_tokens) {
-    const int64_t n = smaller(chunk_tokens, sums.end - i);
+  for (int64_t i = sums.begin; i < sums.end; i += tokens_per_chunk) {
+    const int64_t n = smaller(tokens_per_chunk, sums.end - i);
     const int64_t previous = i > sums.segment_begin ? sums.leaf[i - 1] : -1;
     for (int64_t c = 0; c < sums.n_columns; c += chunk.n_columns) {
       const int64_t n_columns = smaller(chunk.n_columns, sums.n_columns - c);

@@ -140,6 +140,7 @@ NB_MODULE(_native, m) {
            nb::arg("y"), nb::arg("leaf") = 0, nb::arg("logits") = 0)
       .def("backward", &Layer::backward);
   m.def("use_large_pages", [](Address data, int64_t n_bytes) {
+    nb::gil_scoped_release release;
     fff::use_large_pages(pointer<const void>(data), n_bytes);
   });
   m.def("instruction_set", fff::instruction_set);

@@ -10,6 +10,8 @@ namespace {
 // Tokens that share no nodes go on together in such groups: their rows of x stay in the first-level
 // cache, while each waits for its next row.
 constexpr int32_t tokens_apart = 8;
+// A leaf block may be larger than the second-level cache.
+constexpr int64_t most_fetched_bytes = int64_t{256} << 10;
 
 }  // namespace
 
@@ -187,7 +189,8 @@ void Walk<C>::fetch(int64_t place, int64_t level, bool in_leaf) {
 template <class C>
 void Walk<C>::fetch_row(const void* row, int64_t bytes) {
   if (n_ > 1) return ahead_.push(row, bytes);
-  for (int64_t i = 0; i < bytes; i += 64) FFF_PREFETCH(static_cast<const char*>(row) + i);
+  for (int64_t i = 0; i < std::min(bytes, most_fetched_bytes); i += 64)
+    FFF_PREFETCH(static_cast<const char*>(row) + i);
 }
 
 template <class C>

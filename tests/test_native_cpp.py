@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-INSTRUCTION_SETS = ["portable", "avx2", "avx512", "neon"]
+INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "neon"]
 # Debian's packages, and the programs of which one is needed.
 PROGRAMS = {
     "cmake": ["cmake"],

@@ -5,6 +5,9 @@ import pickle
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils import prune
+from transformers import AutoModelForMaskedLM
 
 from ultrafastbert import FastFeedForward, UltraFastBertConfig, UltraFastBertForMaskedLM, use_kernel
 from ultrafastbert.kernels import native
@@ -102,6 +105,47 @@ def test_quantized_layers_are_for_inference():
         layer.quantize_("bfloat16")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"b_in": torch.zeros(1, 7, dtype=torch.bfloat16)}, "b_in has dtype torch.bfloat16"),
+        ({"b_in": torch.zeros(1, 6)}, r"b_in has shape \(1, 6\)"),
+        ({"w_out": torch.zeros(1, 6, 8, dtype=torch.int8)}, r"w_out has shape \(1, 6, 8\)"),
+        ({"w_in": torch.zeros(1, 7, 8)}, "w_in has dtype torch.float32"),
+        ({"scale_in": None}, "w_in is int8 and needs scale_in"),
+        ({"w_routing": torch.zeros(1, 3, 8)}, r"w_in has shape \(1, 7, 8\)"),
+        ({"w_in": torch.zeros(7, 8, dtype=torch.int8)}, "must be"),
+    ],
+)
+def test_quantized_weights_that_do_not_fit_are_named(change, message):
+    weights = make_layer((8, 8, 1, 2, 1)).quantize_("int8").weights()
+    with pytest.raises((ValueError, TypeError), match=message):
+        fast_feedforward_quantized(torch.zeros(2, 8), weights._replace(**change), 2)
+
+
+@torch.no_grad()
+def test_quantized_layers_keep_their_dtypes_when_moved():
+    layer = make_layer((8, 8, 1, 2, 1), shared_size=4).quantize_("int8")
+    x = torch.randn(3, 8)
+    expected = layer(x)
+    layer.bfloat16()
+    assert {t.dtype for t in layer.weights() if t is not None} == {torch.int8, torch.float32}
+    assert layer.shared.dense_in.weight.dtype == torch.bfloat16
+    torch.testing.assert_close(layer(x.bfloat16()).float(), expected, rtol=5e-2, atol=5e-2)
+
+
+@torch.no_grad()
+def test_quantized_layers_take_the_kernel_that_is_named():
+    layer = make_layer((8, 8, 1, 2, 1)).quantize_("int8")
+    x = torch.randn(3, 8)
+    expected = layer(x)
+    with use_kernel("masked"):
+        torch.testing.assert_close(layer(x), expected)
+    layer.kernel = "none"
+    with pytest.raises(ValueError, match="kernel='none' is unknown"):
+        layer(x)
+
+
 def test_what_cannot_be_quantized_is_named():
     layer = make_layer((8, 8, 1, 2, 1))
     with pytest.raises(ValueError, match="weight_dtype='int4' is unknown"):
@@ -137,6 +181,12 @@ def test_models_are_quantized_on_load_and_saved(tmp_path, weight_dtype, exact_ro
         remade = UltraFastBertForMaskedLM(small_config(**options))
         remade.load_state_dict(quantized.state_dict())
         assert torch.equal(remade.eval()(ids).logits, got)
+    by_auto_class = AutoModelForMaskedLM.from_pretrained(tmp_path / "full", **options).eval()
+    with torch.inference_mode():
+        assert torch.equal(by_auto_class(ids).logits, got)
+    other = {"bfloat16": "int8", "int8": "bfloat16"}[weight_dtype]
+    with pytest.raises(ValueError, match=f"are {weight_dtype}; load the original"):
+        UltraFastBertForMaskedLM.from_pretrained(tmp_path / "small", weight_dtype=other)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "small")]
     assert sizes[1] < sizes[0]
 
@@ -189,6 +239,26 @@ def test_the_prepared_way_follows_weights_that_change_or_move(prepared_layer):
     layer.load_state_dict(other.state_dict(), assign=True)
     assert torch.equal(layer(x), other(x))
     torch.testing.assert_close(layer.double()(x.double()).float(), layer.float()(x))
+
+
+@torch.no_grad()
+def test_the_prepared_way_follows_options(prepared_layer):
+    layer, x, y = prepared_layer
+    layer.activation = "relu"
+    assert not torch.allclose(layer(x), y)
+    prune.l1_unstructured(layer, "w_out", 0.5)
+    pruned = layer(x)
+    assert torch.equal(layer(x), pruned)
+
+
+@torch.no_grad()
+def test_what_records_or_transforms_sees_the_operator(prepared_layer):
+    layer, x, y = prepared_layer
+    graph = make_fx(layer)(x)
+    assert torch.equal(graph(x), y)
+    assert any("fast_feedforward" in str(node.target) for node in graph.graph.nodes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [layer(x.bfloat16()).dtype for _ in range(3)] == [torch.float32] * 3
 
 
 @torch.no_grad()

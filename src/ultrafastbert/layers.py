@@ -120,7 +120,7 @@ class FastFeedForward(nn.Module):
         del self.w_in, self.b_in, self.w_out
         for name, tensor in weights._asdict().items():
             self.register_buffer(name, tensor)
-        self.weight_dtype, self.exact_routing, self._prepared = weight_dtype, exact_routing, None
+        self.weight_dtype, self._prepared = weight_dtype, None
         return self
 
     def weights(self) -> Weights:
@@ -141,11 +141,33 @@ class FastFeedForward(nn.Module):
 
     def _call_operator(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            self._prepared = self._prepare(x.dtype)  # for the next call
+            prepared = self._prepared
+            if prepared is None or prepared.dtype != x.dtype or not prepared.holds():
+                self._prepared = self._prepare(x.dtype)  # for the next call
         if self.weight_dtype:
-            return ops.fast_feedforward_quantized(x, self.weights(), *self._options())
+            weights = self.weights()
+            return ops.fast_feedforward_quantized(x, weights, *self._options(), self.kernel)
         w_in, b_in, w_out = self.w_in, self.b_in, self.w_out
         return ops.fast_feedforward(x, w_in, b_in, w_out, *self._options(), self.kernel)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("depth", "leaf_size", "activation", "node_output"):
+            self._prepared = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "FastFeedForward":
+        """Move or convert the layer; quantized weights keep their dtypes."""
+        self._prepared = None
+        if not self.weight_dtype:
+            return super()._apply(fn, recurse)
+        for child in self.children() if recurse else ():
+            child._apply(fn)
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse=False)
 
     def _options(self) -> tuple[int, int, str, bool]:
         return self.depth, self.leaf_size, self.activation, self.node_output
@@ -153,6 +175,8 @@ class FastFeedForward(nn.Module):
     def _prepare(self, dtype: torch.dtype) -> native.Prepared | None:
         """Return a shorter way than the operator for x of this dtype, where there is one."""
         weights = self.weights()
+        if weights.w_in is None or weights.b_in is None or weights.w_out is None:
+            return None  # another module holds them, as for pruning
         usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
         contiguous = all(tensor is None or tensor.is_contiguous() for tensor in weights)
         if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
@@ -160,7 +184,10 @@ class FastFeedForward(nn.Module):
         return native.Prepared(dtype, self._holder, *self._options())
 
     def visited_leaves(self, x: Tensor) -> Tensor:
-        """Return the leaf that each token reaches: (..., hidden_size) -> (..., n_trees) int64."""
+        """Return the leaf that each token reaches: (..., hidden_size) -> (..., n_trees) int64.
+
+        With quantized weights, a logit within rounding of zero may decide otherwise in `forward`.
+        """
         if self.weight_dtype:
             w_in, b_in, _ = dequantize(self.weights())
             return ops.visited_leaves(x.float(), w_in, b_in, self.depth, self.leaf_size)

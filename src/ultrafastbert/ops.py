@@ -103,11 +103,13 @@ def fast_feedforward_quantized(
     leaf_size: int = 1,
     activation: str = "gelu",
     node_output: bool = True,
+    kernel: str | None = None,
 ) -> Tensor:
     """Return the output of a layer with quantized weights, for inference: x (..., H) -> (..., O).
 
-    x is float32 or bfloat16; sums are in float32. Without the native core, weights are expanded on
-    every call. The other arguments are those of `fast_feedforward`.
+    x is float32 or bfloat16; sums are in float32. Without the native core, or where another kernel
+    is named, weights are expanded to float32 on every call. The other arguments are those of
+    `fast_feedforward`.
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together.
@@ -115,6 +117,11 @@ def fast_feedforward_quantized(
     """
     if torch.is_grad_enabled() and x.requires_grad:
         raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
+    check_kernel(kernel)
+    if not may_be_native(kernel):
+        w_in, b_in, w_out = dequantize(weights)
+        options = (depth, leaf_size, activation, node_output, kernel)
+        return fast_feedforward(x.float(), w_in, b_in, w_out, *options).to(x.dtype)
     y = torch.ops.ultrafastbert.fast_feedforward_quantized(
         _flat(x), *weights, depth, leaf_size, activation, node_output
     )
@@ -227,6 +234,44 @@ def _forward(
     return chosen.forward(*tensors, depth, leaf_size, activation, node_output)
 
 
+def _check_quantized(x: Tensor, weights: Weights, depth: int, leaf_size: int) -> None:
+    check_geometry(depth, leaf_size)
+    if weights.w_in.dim() != 3 or weights.w_out.dim() != 3:
+        raise ValueError("w_in and w_out must be (n_trees, rows, columns)")
+    n_trees, _, hidden_size = weights.w_in.shape
+    n_rows, n_nodes = tree.n_rows(depth, leaf_size), tree.n_nodes(depth)
+    rows_in = n_rows if weights.w_routing is None else n_rows - n_nodes
+    shapes = {
+        "w_in": (n_trees, rows_in, hidden_size),
+        "b_in": (n_trees, n_rows),
+        "w_out": (n_trees, n_rows, weights.w_out.shape[2]),
+        "scale_in": (n_trees, rows_in),
+        "scale_out": (n_trees, n_rows),
+        "w_routing": (n_trees, n_nodes, hidden_size),
+    }
+    narrow = (torch.bfloat16, torch.int8)
+    for name, tensor in weights._asdict().items():
+        if tensor is None:
+            continue
+        shape = shapes[name]
+        allowed = narrow if name in ("w_in", "w_out") else (torch.float32,)
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; these sizes need {shape}")
+        if tensor.dtype not in allowed:
+            raise TypeError(f"{name} has dtype {tensor.dtype}; it must be {allowed[0]}")
+        if tensor.device != x.device:
+            raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
+    for rows, scale in (("w_in", "scale_in"), ("w_out", "scale_out")):
+        if getattr(weights, rows).dtype == torch.int8 and getattr(weights, scale) is None:
+            raise ValueError(f"{rows} is int8 and needs {scale}")
+    if x.dim() != 2 or x.shape[1] != hidden_size:
+        raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {hidden_size}")
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        raise TypeError(
+            f"x has dtype {x.dtype}; beside quantized weights it is float32 or bfloat16"
+        )
+
+
 def _forward_quantized(
     x: Tensor,
     w_in: Tensor,
@@ -240,15 +285,9 @@ def _forward_quantized(
     activation: str,
     node_output: bool,
 ) -> Tensor:
-    check_geometry(depth, leaf_size)
     check_activation(activation)
-    if x.dim() != 2 or x.shape[1] != w_in.shape[2]:
-        raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {w_in.shape[2]}")
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        raise TypeError(
-            f"x has dtype {x.dtype}; beside quantized weights it is float32 or bfloat16"
-        )
     weights = Weights(w_in, b_in, w_out, scale_in, scale_out, w_routing)
+    _check_quantized(x, weights, depth, leaf_size)
     options = (depth, leaf_size, activation, node_output)
     if native.is_available() and native.supports(x.device.type, x.dtype, depth):
         return native.forward_quantized(x.contiguous(), weights, *options)
@@ -294,6 +333,11 @@ def _backward(
     kernel: str,
 ) -> list[Tensor]:
     chosen = choose_kernel(kernel or _default_kernel, x.device.type, x.dtype, depth)
+    wanted = {"grad_y": x.dtype, "leaf": torch.int64, "logits": logits_dtype(w_in.dtype)}
+    given = {"grad_y": grad_y, "leaf": leaf, "logits": logits}
+    for name, dtype in wanted.items():
+        if given[name].dtype != dtype:
+            raise TypeError(f"{name} has dtype {given[name].dtype}; it must be {dtype}")
     tensors = (t.contiguous() for t in (grad_y, x, w_in, w_out, leaf, logits))
     grads = chosen.backward(*tensors, depth, leaf_size, activation, node_output, tuple(needs))
     return [grad for grad in grads if grad is not None]

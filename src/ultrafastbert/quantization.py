@@ -37,6 +37,13 @@ def check_weight_dtype(name: str | None, argument: str = "weight_dtype") -> None
         raise ValueError(f"{argument}={name!r} is unknown; choose one of {choices}, or None")
 
 
+def check_finite(w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
+    """Raise ValueError where weights hold NaN or infinity."""
+    for name, weight in {"w_in": w_in, "b_in": b_in, "w_out": w_out}.items():
+        if not weight.is_meta and not weight.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity, which smaller weights cannot keep")
+
+
 def quantize(
     w_in: Tensor, b_in: Tensor, w_out: Tensor, weight_dtype: str, exact_routing_rows: int = 0
 ) -> Weights:
@@ -46,13 +53,11 @@ def quantize(
     Raises ValueError for another name, and for weights that are not finite.
     """
     check_weight_dtype(weight_dtype)
-    for name, weight in {"w_in": w_in, "b_in": b_in, "w_out": w_out}.items():
-        if not weight.is_meta and not weight.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity, which {weight_dtype} rows cannot keep")
+    check_finite(w_in, b_in, w_out)
     w_routing = w_in[:, :exact_routing_rows].float().contiguous() if exact_routing_rows else None
     rows_in, scale_in = _quantize_rows(w_in[:, exact_routing_rows:], weight_dtype)
     rows_out, scale_out = _quantize_rows(w_out, weight_dtype)
-    return Weights(rows_in, b_in.float(), rows_out, scale_in, scale_out, w_routing)
+    return Weights(rows_in, b_in.detach().float().clone(), rows_out, scale_in, scale_out, w_routing)
 
 
 def dequantize(

@@ -96,7 +96,7 @@ class Agreement:
 
     Attributes:
         relative_error: of the output, over the tokens that take the definition's path.
-        routing_agreement: share of tokens that take the definition's path in all trees.
+        routing_agreement: share of the paths, one a token and tree, that are the definition's.
     """
 
     relative_error: float
@@ -127,8 +127,9 @@ def agree(route: Callable[[Tensor], tuple[Tensor, Tensor]], truth: Truth) -> Agr
     with torch.inference_mode():
         results = [route(x) for x in truth.calls]
     y, leaf = (torch.cat(parts)[truth.chosen] for parts in zip(*results, strict=True))
-    same = (leaf == truth.leaf).all(-1)
-    error = _error(y[same], truth.y[same]) if same.any() else float("inf")
+    same = leaf == truth.leaf
+    whole = same.all(-1)  # another path is another function: its error says nothing
+    error = _error(y[whole], truth.y[whole]) if whole.any() else float("inf")
     return Agreement(error, float(same.double().mean()))
 
 
@@ -142,7 +143,7 @@ def check_agreement(
     limit = 2 * truth.plain_error + FLOOR if tolerance is None else tolerance
     if found.routing_agreement < min_routing:
         raise RuntimeError(
-            f"{name}: {found.routing_agreement:.1%} of the tokens take the definition's path, "
+            f"{name}: {found.routing_agreement:.1%} of the paths are the definition's, "
             f"fewer than {min_routing:.0%}; it is not timed"
         )
     if not found.relative_error <= limit:

@@ -1,7 +1,7 @@
 """Kernel `native`: the C++ core for CPUs (csrc/).
 
 The only file that imports `ultrafastbert._native`. Activations are float32, bfloat16 or float64;
-weights are float32 or bfloat16 (float64 for float64), and for inference also int8
+weights are float32 or bfloat16 (float64 for float64), and for inference also int8. The
 instruction set is chosen at the first call; the environment variable ULTRAFASTBERT_ISA overrides
 the choice. Results do not depend on the number of threads, which is that of PyTorch, bit for bit.
 """
@@ -25,6 +25,8 @@ except ImportError:
     _native = None
 
 data_ptr = Tensor.data_ptr
+# Whether something sees every operator, or transforms functions: PyTorch has no public way to ask.
+n_modes, transform = torch._C._len_torch_dispatch_stack, torch._C._functorch.peek_interpreter_stack
 # In the order of `enum class Activation` and `enum class Type` in csrc/fff.h.
 _ACTIVATION_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 _TYPE_NUMBERS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.int8: 3}
@@ -71,6 +73,7 @@ def forward_quantized(
     node_output: bool,
 ) -> Tensor:
     """Compute the output (T, O) of a layer with quantized weights; x (T, H) is contiguous."""
+    weights = Weights(*(None if w is None else w.contiguous() for w in weights))  # type: ignore
     y = x.new_empty(x.shape[0], weights.w_out.shape[2])
     layer = _layer(x.dtype, weights, depth, leaf_size, activation, node_output)
     layer.forward(x.shape[0], get_num_threads(), *_addresses(x, y))
@@ -138,9 +141,11 @@ class Prepared:
         call: the function x (..., H) -> y (..., O). It returns None, and the operator must be
             called, for x that is not contiguous, of another dtype, size or kind than prepared for,
             where something records the call, or where the weights have moved.
+        dtype: that x must have.
+        holds: the function () -> whether the weights are where they were.
     """
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "dtype", "holds")
 
     def __init__(self, dtype: torch.dtype, holder: Mapping[str, Any], *options: Any):
         """Prepare for x of a dtype; `holder` is where the weights are found by their names."""
@@ -152,18 +157,29 @@ class Prepared:
         use_large_pages(*tensors)
         run = _layer(dtype, weights, *options).forward
 
+        last_size, is_narrow = torch.Size([hidden_size]), dtype != torch.float32
+
+        def holds() -> bool:
+            try:
+                return list(map(data_ptr, held(holder))) == addresses
+            except (KeyError, TypeError):  # weights were taken from the module, as pruning does
+                return False
+
         # Names of this scope are found faster than attributes: a call takes 1.5 us.
         def call(x: Tensor) -> Tensor | None:
             if (
                 is_compiling()  # first: what follows has no meaning to a compiler
+                or is_tracing()
                 or type(x) is not Tensor
                 or x.dtype is not dtype
                 or not x.is_cpu
                 or is_grad_enabled()
                 or not x.is_contiguous()
-                or x.size(-1) != hidden_size
-                or list(map(data_ptr, held(holder))) != addresses
-                or is_tracing()
+                or x.shape[-1:] != last_size
+                or n_modes()
+                or transform() is not None
+                or (is_narrow and torch.is_autocast_enabled("cpu"))
+                or not holds()
             ):
                 return None
             if output_size == hidden_size:
@@ -173,7 +189,7 @@ class Prepared:
             run(x.numel() // hidden_size, get_num_threads(), data_ptr(x), data_ptr(y))
             return y
 
-        self.call = call
+        self.call, self.dtype, self.holds = call, dtype, holds
 
     def __reduce__(self) -> tuple:
         """Copy and pickle as None: addresses mean nothing elsewhere."""

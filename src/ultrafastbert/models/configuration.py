@@ -95,6 +95,12 @@ class UltraFastBertConfig(PreTrainedConfig):
         _check_choice("classifier_pooling", self.classifier_pooling, POOLERS)
         check_activation(self.hidden_act)
         check_weight_dtype(self.weight_dtype)
+        if self.weight_dtype and self.ffn_type != "fff":
+            raise ValueError(
+                f"weight_dtype={self.weight_dtype!r} is for ffn_type='fff', not {self.ffn_type!r}"
+            )
+        if self.exact_routing and not self.weight_dtype:
+            raise ValueError("exact_routing=True needs weight_dtype, bfloat16 or int8")
         ops.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
 
     @property

@@ -5,6 +5,7 @@ linear layers, decoder tied to the word embedding, only labelled positions decod
 chosen by `config.ffn_type`. Sizes in comments: B batch, S sequence, H hidden, V vocabulary.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from typing_extensions import Self
 
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
 from ultrafastbert.models.configuration import UltraFastBertConfig
-from ultrafastbert.quantization import check_weight_dtype
+from ultrafastbert.quantization import check_finite, check_weight_dtype
 
 
 def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
@@ -197,6 +198,10 @@ class UltraFastBertLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
 
 
+# Where a configuration is found.
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
+
 class UltraFastBertPreTrainedModel(PreTrainedModel):
     """What all UltraFastBERT models share: loading, saving, initialisation."""
 
@@ -222,10 +227,26 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
     ) -> Any:
         """Load a model, with smaller weights if `weight_dtype` says so; see `quantize_`."""
         check_weight_dtype(weight_dtype)
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
-        if weight_dtype:
-            model = loaded[0] if isinstance(loaded, tuple) else loaded  # with loading information
-            model.quantize_(weight_dtype, exact_routing)
+        path, config = pretrained_model_name_or_path, options.get("config")
+        if isinstance(config, UltraFastBertConfig):  # the Auto classes put it there
+            weight_dtype = weight_dtype or config.weight_dtype
+            exact_routing = exact_routing or config.exact_routing
+        if not weight_dtype or path is None:
+            return super().from_pretrained(path, *args, **options)
+        hub = {name: options[name] for name in HUB_OPTIONS if name in options}
+        stored = cls.config_class.from_pretrained(path, **hub)
+        if stored.weight_dtype and stored.weight_dtype != weight_dtype:
+            raise ValueError(
+                f"weight_dtype={weight_dtype!r}: the weights in {path} are {stored.weight_dtype}; "
+                "load the original"
+            )
+        if stored.weight_dtype:
+            return super().from_pretrained(path, *args, **options)
+        options["config"] = full = copy.deepcopy(config or stored)
+        full.weight_dtype, full.exact_routing = None, False
+        loaded = super().from_pretrained(path, *args, **options)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with loading information
+        model.quantize_(weight_dtype, exact_routing)
         return loaded
 
     def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> Self:
@@ -237,6 +258,9 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
         layers = [m for m in self.modules() if isinstance(m, FastFeedForward)]
         if not layers:
             raise ValueError(f"ffn_type={self.config.ffn_type!r} has no weights to quantize")
+        for layer in layers:  # all or none
+            if not layer.weight_dtype:
+                check_finite(layer.w_in, layer.b_in, layer.w_out)
         for layer in layers:
             layer.quantize_(weight_dtype, exact_routing)
         self.config.weight_dtype, self.config.exact_routing = weight_dtype, exact_routing
