@@ -360,6 +360,8 @@ def test_caches_are_emptied_before_each_timed_call():
 def test_ratios_are_taken_round_by_round():
     slow, fast = timing.Timing((2.0, 20.0, 4.0), 1), timing.Timing((1.0, 10.0, 2.0), 1)
     assert fast.speedup_over(slow) == (2.0, 2.0, 2.0)
+    few = timing.Timing((6.0, 8.0), 1)
+    assert fast.speedup_over(few)[1] == 7.0 / 2.0
     assert (slow.median, slow.low, slow.high) == (4.0, pytest.approx(2.4), pytest.approx(16.8))
 
 

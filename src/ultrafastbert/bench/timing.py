@@ -47,10 +47,13 @@ class Timing:
     def speedup_over(self, other: "Timing") -> tuple[float, float, float]:
         """Return how many times faster this is than `other`: 10th percentile, median, 90th.
 
-        The ratio is taken round by round, so that what slows the whole machine cancels out.
+        The ratio is taken round by round, so that what slows the whole machine cancels out. Where a
+        slow contestant had fewer rounds, the medians are compared: its first rounds would meet only
+        the first, cold ones of a quick contestant.
         """
-        # A slow contestant has fewer rounds: those that both took part in count.
-        ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=False)]
+        if len(self.seconds) != len(other.seconds):
+            return other.low / self.high, other.median / self.median, other.high / self.low
+        ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=True)]
         return quantile(ratios, 0.1), statistics.median(ratios), quantile(ratios, 0.9)
 
 
