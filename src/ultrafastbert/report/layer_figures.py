@@ -114,6 +114,9 @@ def layer_kernels(rows: Sequence[Row]) -> Figure | None:
     found = [r for r in tables.fresh(rows) if r["pass"] == "forward" and r["threads"] == 1]
     groups = tables.group(found, "family", "hidden_size")
     groups = {key: same for key, same in groups.items() if tables.fast_kernel(same)}
+    most = max((_n_sizes(same) for same in groups.values()), default=0)
+    # A line needs two points; tables show families of which one size was timed.
+    groups = {key: same for key, same in groups.items() if _n_sizes(same) >= min(2, most)}
     if not groups:
         return None
     figure = Figure(figsize=(10, 4.3 * len(groups)), layout="constrained")
@@ -128,6 +131,10 @@ def layer_kernels(rows: Sequence[Row]) -> Figure | None:
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
+
+
+def _n_sizes(rows: Sequence[Row]) -> int:
+    return len({row["n_tokens"] for row in rows})
 
 
 def _kernel_lines(axis: Axes, cases: list[list[Row]], **dense: str) -> None:
