@@ -50,8 +50,9 @@ inline int64_t tokens_per_pass(const Shape& shape, const Weights& weights, int n
   const int64_t bytes = shape.n_rows() * (shape.hidden_size * size_of(weights.leaves.type) +
                                           shape.output_size * size_of(weights.out.type));
   const int64_t most = bytes <= small_tree_bytes ? tokens_per_small_tree : tokens_per_large_tree;
-  const int64_t n_passes = ceil_divide(ceil_divide(shape.n_tokens, most), n_threads) * n_threads;
-  return std::max(ceil_divide(shape.n_tokens, n_passes), least_block_tokens);
+  const int64_t n_tokens = std::max<int64_t>(shape.n_tokens, 1);
+  const int64_t n_passes = ceil_divide(ceil_divide(n_tokens, most), n_threads) * n_threads;
+  return std::max(ceil_divide(n_tokens, n_passes), least_block_tokens);
 }
 
 // Tokens of one task among n.
