@@ -8,11 +8,11 @@ from transformers import (
 )
 
 from ultrafastbert.models.configuration import UltraFastBertConfig
-from ultrafastbert.models.modeling import (
+from ultrafastbert.models.heads import (
     UltraFastBertForMaskedLM,
     UltraFastBertForSequenceClassification,
-    UltraFastBertModel,
 )
+from ultrafastbert.models.modeling import UltraFastBertModel
 
 AutoConfig.register("ultrafastbert", UltraFastBertConfig)
 AutoModel.register(UltraFastBertConfig, UltraFastBertModel)

@@ -1,0 +1,118 @@
+"""The heads of UltraFastBERT models: what is put on the encoder of `modeling.py` for a task.
+
+Sizes in comments: B batch, S sequence, H hidden, V vocabulary.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
+from transformers.utils.generic import can_return_tuple
+
+from ultrafastbert.models.configuration import UltraFastBertConfig
+from ultrafastbert.models.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
+
+
+class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
+    """The encoder with a decoder tied to the word embedding, for masked language modelling."""
+
+    _tied_weights_keys = {  # noqa: RUF012, the base class declares it so
+        "decoder.weight": "model.embeddings.word_embeddings.weight"
+    }
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.model = UltraFastBertModel(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the decoder."""
+        return self.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replace the decoder."""
+        self.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs,
+    ) -> MaskedLMOutput:
+        """Predict tokens; arguments as in `UltraFastBertModel.forward`.
+
+        `labels` (B, S) hold the tokens to predict and -100 elsewhere. Logits are (B, S, V), or
+        (labelled positions, V) where labels are given and `config.sparse_prediction` is set.
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        hidden_states = outputs.last_hidden_state
+        if labels is not None and self.config.sparse_prediction:
+            labelled = labels != -100
+            hidden_states, labels = hidden_states[labelled], labels[labelled]
+        logits = self.decoder(hidden_states)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+        return MaskedLMOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
+    """The encoder with a pooled head: classes, or a number where `num_labels` is 1."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels or 2
+        self.model = UltraFastBertModel(config)
+        self.pooler = nn.Linear(config.hidden_size, config.classifier_hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.classifier_hidden_size, self.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classify sequences; arguments as in `UltraFastBertModel.forward`.
+
+        `labels` (B) are class numbers, or real numbers for regression (mean squared error).
+        Logits are (B, num_labels).
+        """
+        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        pooled = self._pool(outputs.last_hidden_state, attention_mask)
+        logits = self.classifier(self.dropout(torch.tanh(self.pooler(pooled))))
+        loss = None
+        if labels is not None:
+            if self.config.problem_type is None and self.num_labels == 1:
+                self.config.problem_type = "regression"
+            loss = self.loss_function(
+                labels=labels, pooled_logits=logits, config=self.config, **kwargs
+            )
+        return SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _pool(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        if self.config.classifier_pooling == "cls":
+            return hidden_states[:, 0]
+        if attention_mask is None:
+            return hidden_states.mean(1)
+        weights = attention_mask.to(hidden_states.dtype).unsqueeze(-1)  # (B, S, 1)
+        return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
