@@ -185,6 +185,61 @@ def test_published_size():
     assert (model.config.n_active, model.config.n_neurons) == (12, 4095)
 
 
+def test_a_mask_may_be_given_for_each_query():
+    model = build(UltraFastBertModel)
+    ids, mask = batch()
+    rows = mask[:, None, :].expand(3, 10, 10)
+    for kind in (torch.int64, torch.bool, torch.float32):
+        a = model(ids, mask.to(kind)).last_hidden_state
+        b = model(ids, rows.to(kind)).last_hidden_state
+        assert torch.equal(a, b)
+    diagonal = torch.eye(10).expand(3, 10, 10)  # every token sees itself alone
+    assert not torch.allclose(model(ids, diagonal).last_hidden_state, a)
+    with pytest.raises(ValueError, match=r"attention_mask has shape \(3,\)"):
+        model(ids, mask[:, 0])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_row_without_tokens_attends_to_all(attention):
+    model = build(UltraFastBertModel)
+    model.set_attn_implementation(attention)
+    ids, _ = batch()
+    nothing = model(ids, torch.zeros(3, 10)).last_hidden_state
+    torch.testing.assert_close(nothing, model(ids).last_hidden_state, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("ffn_type", FFN)
+def test_biases_and_head_transform(ffn_type):
+    options = {"qkv_bias": True, "use_bias": True, "decoder_bias": True, "head_transform": True}
+    plain, biased = build(UltraFastBertForMaskedLM, ffn_type), build(
+        UltraFastBertForMaskedLM, ffn_type, **options
+    )
+    new = set(dict(biased.named_parameters())) - set(dict(plain.named_parameters()))
+    layer = {"attention.qkv.bias", "attention.dense.bias"}
+    if ffn_type in ("ff", "glu"):
+        layer |= {"ffn.dense_in.bias", "ffn.dense_out.bias"}
+    head = {"dense.weight", "dense.bias", "norm.weight", "norm.bias"}
+    expected = {f"model.layers.{i}.{name}" for i in range(2) for name in layer}
+    assert new == expected | {f"transform.{name}" for name in head} | {"decoder.bias"}
+    ids, mask = batch()
+    biased(ids, mask, labels=ids).loss.backward()
+    assert all(p.grad is not None for p in biased.parameters())
+
+
+@pytest.mark.parametrize("how", ["avg", "max", "lse"])
+def test_pooling_with_padding_included(how):
+    model = build(UltraFastBertForSequenceClassification, classifier_pooling=how)
+    ids, mask = batch()
+    states = model.model(ids, mask).last_hidden_state
+    pooled = {
+        "avg": states.mean(1),
+        "max": states.max(1).values,
+        "lse": states.exp().sum(1).log(),
+    }[how]
+    expected = model.classifier(torch.tanh(model.pooler(pooled)))
+    torch.testing.assert_close(model(ids, mask).logits, expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -192,7 +247,7 @@ def test_published_size():
         ({"ffn_type": "moe"}, "ffn_type='moe'"),
         ({"num_attention_heads": 5}, "multiple of"),
         ({"hidden_act": "swish"}, "activation='swish'"),
-        ({"classifier_pooling": "max"}, "classifier_pooling='max'"),
+        ({"classifier_pooling": "first"}, "classifier_pooling='first'"),
         ({"vocab_size": 0}, "vocab_size=0"),
         ({"position_embedding_type": "learned"}, "position_embedding_type='learned'"),
         ({"hidden_size": 9, "num_attention_heads": 3, **ROTARY}, "even head size, not 3"),

@@ -208,7 +208,8 @@ class FeedForward(nn.Module):
     """Dense feedforward layer, act(x W_in + b) W_out: (..., H) -> (..., O).
 
     The control of the fast feedforward layer: at full width (its twin) and as wide as the active
-    neurons. Without biases unless asked, as crammedBERT's (arXiv 2212.14034).
+    neurons. Without biases unless asked, as crammedBERT's (arXiv 2212.14034): `bias` is that of
+    the neurons, `output_bias` that of the sum.
     """
 
     def __init__(
@@ -218,6 +219,7 @@ class FeedForward(nn.Module):
         output_size: int | None = None,
         activation: str = "gelu",
         bias: bool = False,
+        output_bias: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ):
@@ -229,7 +231,7 @@ class FeedForward(nn.Module):
         self.intermediate_size, self.activation = intermediate_size, activation
         factory = {"device": device, "dtype": dtype}
         self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=bias, **factory)
-        self.dense_out = nn.Linear(intermediate_size, output_size, bias=False, **factory)
+        self.dense_out = nn.Linear(intermediate_size, output_size, bias=output_bias, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., hidden_size) to (..., output_size)."""
@@ -240,9 +242,16 @@ class GatedFeedForward(nn.Module):
     """Gated dense layer, (a * act(g)) W_out with [a, g] = x W_in: (..., H) -> (..., H).
 
     `intermediate_size` is the width of W_in, so half of it reaches W_out: crammedBERT's layout.
+    `bias` is for both.
     """
 
-    def __init__(self, hidden_size: int, intermediate_size: int, activation: str = "gelu"):
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: str = "gelu",
+        bias: bool = False,
+    ):
         super().__init__()
         check_activation(activation)
         _check_sizes(hidden_size=hidden_size, intermediate_size=intermediate_size)
@@ -252,8 +261,8 @@ class GatedFeedForward(nn.Module):
             )
         check_memory(intermediate_size * hidden_size * 3 // 2, None, None)
         self.activation = activation
-        self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.dense_out = nn.Linear(intermediate_size // 2, hidden_size, bias=False)
+        self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.dense_out = nn.Linear(intermediate_size // 2, hidden_size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., hidden_size) to (..., hidden_size)."""

@@ -10,7 +10,7 @@ from ultrafastbert.quantization import check_weight_dtype
 
 FFN_TYPES = ("fff", "ff", "glu", "none")
 POSITIONS = ("scaled_sinusoidal", "rotary")
-POOLERS = ("mean", "cls")
+POOLERS = ("mean", "cls", "avg", "max", "lse")
 
 
 class UltraFastBertConfig(PreTrainedConfig):
@@ -34,14 +34,19 @@ class UltraFastBertConfig(PreTrainedConfig):
         position_embedding_type: `scaled_sinusoidal` added to the words (crammedBERT), or `rotary`
             in attention (arXiv 2104.09864), which learns from far fewer tokens.
         max_position_embeddings: longest input, in tokens.
-        hidden_dropout_prob, attention_probs_dropout_prob: dropout after the embedding and on each
-            sublayer's output, and on attention weights.
+        hidden_dropout_prob, embedding_dropout_prob, attention_probs_dropout_prob: dropout on each
+            sublayer's output, after the embedding (by default the same), on attention weights.
         layer_norm_eps: epsilon of the layer norms.
+        qkv_bias, use_bias, decoder_bias: biases of the query, key and value projection; of the
+            attention output, dense FF layers and head transform; of the decoder.
+        head_transform: a dense layer, `hidden_act` and a layer norm before the decoder.
         initializer_range: standard deviation of the initial weights.
         sparse_prediction: decode only labelled positions in masked language modelling; `logits`
             are then (labelled positions, vocabulary) when labels are given.
-        classifier_pooling: `mean` over the tokens that are not padding, or `cls` for the first.
-        classifier_hidden_size, classifier_dropout: the classification head's layer.
+        classifier_pooling: `mean` over the tokens that are not padding, `cls` for the first, or
+            `avg`, `max` and `lse` (log of the sum of exponentials) over all positions, padding
+            included, as crammedBERT has them.
+        classifier_hidden_size, classifier_act, classifier_dropout: the classification head's layer.
 
     Raises:
         ValueError: for sizes and names that do not fit; the message names them.
@@ -66,12 +71,18 @@ class UltraFastBertConfig(PreTrainedConfig):
     position_embedding_type: str = "scaled_sinusoidal"
     max_position_embeddings: int = 128
     hidden_dropout_prob: float = 0.1
+    embedding_dropout_prob: float | None = None
     attention_probs_dropout_prob: float = 0.1
     layer_norm_eps: float = 1e-12
+    qkv_bias: bool = False
+    use_bias: bool = False
+    decoder_bias: bool = False
+    head_transform: bool = False
     initializer_range: float = 0.02
     sparse_prediction: bool = True
     classifier_pooling: str = "mean"
     classifier_hidden_size: int = 1024
+    classifier_act: str = "tanh"
     classifier_dropout: float = 0.1
     pad_token_id: int | None = 0
     tie_word_embeddings: bool = True
@@ -94,6 +105,7 @@ class UltraFastBertConfig(PreTrainedConfig):
             raise ValueError(f"rotary positions need an even head size, not {self.head_size}")
         _check_choice("classifier_pooling", self.classifier_pooling, POOLERS)
         check_activation(self.hidden_act)
+        check_activation(self.classifier_act)
         check_weight_dtype(self.weight_dtype)
         if self.weight_dtype and self.ffn_type != "fff":
             raise ValueError(

@@ -3,13 +3,50 @@
 Sizes in comments: B batch, S sequence, H hidden, V vocabulary.
 """
 
-import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
+from ultrafastbert.activations import ACTIVATIONS
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
+
+
+def pool(hidden_states: Tensor, attention_mask: Tensor | None, how: str) -> Tensor:
+    """Return one vector for each sequence: (B, S, H) -> (B, H).
+
+    `how` is a value of `UltraFastBertConfig.classifier_pooling`; the mask (B, S) is for `mean`.
+    Raises ValueError for `mean` over a mask of another number of dimensions.
+    """
+    if how == "cls":
+        return hidden_states[:, 0]
+    if how == "max":
+        return hidden_states.max(1).values
+    if how == "lse":
+        return hidden_states.logsumexp(1)
+    if how == "avg" or attention_mask is None:
+        return hidden_states.mean(1)
+    if attention_mask.dim() != 2:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; "
+            "classifier_pooling='mean' needs (batch, tokens)"
+        )
+    weights = attention_mask.to(hidden_states.dtype).unsqueeze(-1)  # (B, S, 1)
+    return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
+
+class HeadTransform(nn.Module):
+    """What may stand before the decoder: dense, activation, norm; (..., H) -> (..., H)."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.use_bias)
+        self.activation = ACTIVATIONS[config.hidden_act].forward
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Transform the states of tokens."""
+        return self.norm(self.activation(self.dense(hidden_states)))
 
 
 class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
@@ -22,7 +59,8 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
     def __init__(self, config: UltraFastBertConfig):
         super().__init__(config)
         self.model = UltraFastBertModel(config)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.transform = HeadTransform(config) if config.head_transform else None
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=config.decoder_bias)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -53,6 +91,8 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
         if labels is not None and self.config.sparse_prediction:
             labelled = labels != -100
             hidden_states, labels = hidden_states[labelled], labels[labelled]
+        if self.transform is not None:
+            hidden_states = self.transform(hidden_states)
         logits = self.decoder(hidden_states)
         loss = None
         if labels is not None:
@@ -73,6 +113,7 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
         self.num_labels = config.num_labels or 2
         self.model = UltraFastBertModel(config)
         self.pooler = nn.Linear(config.hidden_size, config.classifier_hidden_size)
+        self.activation = ACTIVATIONS[config.classifier_act].forward
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.classifier_hidden_size, self.num_labels)
         self.post_init()
@@ -93,8 +134,8 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
         Logits are (B, num_labels).
         """
         outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
-        pooled = self._pool(outputs.last_hidden_state, attention_mask)
-        logits = self.classifier(self.dropout(torch.tanh(self.pooler(pooled))))
+        pooled = pool(outputs.last_hidden_state, attention_mask, self.config.classifier_pooling)
+        logits = self.classifier(self.dropout(self.activation(self.pooler(pooled))))
         loss = None
         if labels is not None:
             if self.config.problem_type is None and self.num_labels == 1:
@@ -108,11 +149,3 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-    def _pool(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
-        if self.config.classifier_pooling == "cls":
-            return hidden_states[:, 0]
-        if attention_mask is None:
-            return hidden_states.mean(1)
-        weights = attention_mask.to(hidden_states.dtype).unsqueeze(-1)  # (B, S, 1)
-        return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1.0)

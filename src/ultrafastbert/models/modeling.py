@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
@@ -60,7 +59,8 @@ class UltraFastBertEmbeddings(nn.Module):
             self.position_scale = nn.Parameter(torch.tensor([size**-0.5]))
             self.register_buffer("sinusoids", sinusoids(self.longest, size), persistent=False)
         self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        dropout = config.embedding_dropout_prob
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
 
     def forward(
         self,
@@ -82,6 +82,28 @@ class UltraFastBertEmbeddings(nn.Module):
             )
             words = words + self.position_scale * table.to(words.dtype)
         return self.dropout(self.norm(words))
+
+
+# Added to the scores of padding. Finite, as in crammedBERT: a row without any token attends to all
+# of them rather than to none.
+PADDING_SCORE = -10000.0
+
+
+def additive_mask(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what is added to attention scores: (B, S) or (B, S, S) -> (B, 1, 1 or S, S).
+
+    The mask is 1 for keys to attend to, the same for all queries or given for each of them. Raises
+    ValueError for another number of dimensions.
+    """
+    if attention_mask.dim() not in (2, 3):
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; it must be (batch, tokens) "
+            "or (batch, queries, keys)"
+        )
+    keys = (
+        attention_mask.unsqueeze(1) if attention_mask.dim() == 3 else attention_mask[:, None, None]
+    )
+    return (1.0 - keys.to(dtype)) * PADDING_SCORE
 
 
 def eager_attention_forward(
@@ -111,8 +133,9 @@ class UltraFastBertAttention(nn.Module):
         self.config = config
         self.head_dim = config.head_size
         self.is_causal = False
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        size = config.hidden_size
+        self.qkv = nn.Linear(size, 3 * size, bias=config.qkv_bias)
+        self.dense = nn.Linear(size, size, bias=config.use_bias)
 
     def forward(
         self,
@@ -160,8 +183,11 @@ def build_feed_forward(config: UltraFastBertConfig) -> nn.Module:
             weight_dtype=config.weight_dtype,
             exact_routing=config.exact_routing,
         )
-    dense = {"ff": FeedForward, "glu": GatedFeedForward}[config.ffn_type]
-    return dense(config.hidden_size, config.intermediate_size, activation=config.hidden_act)
+    sizes = (config.hidden_size, config.intermediate_size)
+    bias, activation = config.use_bias, config.hidden_act
+    if config.ffn_type == "glu":
+        return GatedFeedForward(*sizes, activation=activation, bias=bias)
+    return FeedForward(*sizes, activation=activation, bias=bias, output_bias=bias)
 
 
 class UltraFastBertLayer(GradientCheckpointingLayer):
@@ -308,7 +334,8 @@ class UltraFastBertModel(UltraFastBertPreTrainedModel):
 
         Args:
             input_ids: token numbers, (B, S) int64.
-            attention_mask: 1 for tokens and 0 for padding, (B, S); None for no padding.
+            attention_mask: 1 for tokens and 0 for padding, (B, S), or for each query (B, S, S);
+                None for no padding.
             position_ids: positions, (B, S); by default 0 to S - 1.
             inputs_embeds: word vectors in place of `input_ids`, (B, S, H).
             **kwargs: `output_hidden_states`, `output_attentions`, `return_dict`.
@@ -320,9 +347,9 @@ class UltraFastBertModel(UltraFastBertPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         hidden_states = self.embeddings(input_ids, inputs_embeds, position_ids)
-        mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
-        )
+        mask = None
+        if attention_mask is not None:
+            mask = additive_mask(attention_mask, hidden_states.dtype)
         angles = self._rotary_angles(hidden_states, position_ids)
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask, angles, **kwargs)
