@@ -211,8 +211,9 @@ def test_a_row_without_tokens_attends_to_all(attention):
 @pytest.mark.parametrize("ffn_type", FFN)
 def test_biases_and_head_transform(ffn_type):
     options = {"qkv_bias": True, "use_bias": True, "decoder_bias": True, "head_transform": True}
-    plain, biased = build(UltraFastBertForMaskedLM, ffn_type), build(
-        UltraFastBertForMaskedLM, ffn_type, **options
+    plain, biased = (
+        build(UltraFastBertForMaskedLM, ffn_type),
+        build(UltraFastBertForMaskedLM, ffn_type, **options),
     )
     new = set(dict(biased.named_parameters())) - set(dict(plain.named_parameters()))
     layer = {"attention.qkv.bias", "attention.dense.bias"}
