@@ -24,6 +24,7 @@ ORDER = [
     "kernels",
     "ops",
     "layers",
+    "checkpoints",
     "models",
     "data",
     "pretrain",

@@ -7,7 +7,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from ultrafastbert.models.configuration import UltraFastBertConfig
+from ultrafastbert.models.configuration import CrammedBertConfig, UltraFastBertConfig
 from ultrafastbert.models.heads import (
     UltraFastBertForMaskedLM,
     UltraFastBertForSequenceClassification,
@@ -15,6 +15,7 @@ from ultrafastbert.models.heads import (
 from ultrafastbert.models.modeling import UltraFastBertModel
 
 AutoConfig.register("ultrafastbert", UltraFastBertConfig)
+AutoConfig.register(CrammedBertConfig.model_type, CrammedBertConfig)
 AutoModel.register(UltraFastBertConfig, UltraFastBertModel)
 AutoModelForMaskedLM.register(UltraFastBertConfig, UltraFastBertForMaskedLM)
 AutoModelForSequenceClassification.register(

@@ -6,6 +6,7 @@ from transformers import PreTrainedConfig
 
 from ultrafastbert import ops, tree
 from ultrafastbert.activations import check_activation
+from ultrafastbert.checkpoints.crammed_config import MODEL_TYPE, is_crammed, to_fields
 from ultrafastbert.quantization import check_weight_dtype
 
 FFN_TYPES = ("fff", "ff", "glu", "none")
@@ -46,7 +47,8 @@ class UltraFastBertConfig(PreTrainedConfig):
         classifier_pooling: `mean` over the tokens that are not padding, `cls` for the first, or
             `avg`, `max` and `lse` (log of the sum of exponentials) over all positions, padding
             included, as crammedBERT has them.
-        classifier_hidden_size, classifier_act, classifier_dropout: the classification head's layer.
+        classifier_hidden_size, classifier_act, classifier_dropout: the classification head's layer;
+            without a size there is only its activation.
 
     Raises:
         ValueError: for sizes and names that do not fit; the message names them.
@@ -81,7 +83,7 @@ class UltraFastBertConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     sparse_prediction: bool = True
     classifier_pooling: str = "mean"
-    classifier_hidden_size: int = 1024
+    classifier_hidden_size: int | None = 1024
     classifier_act: str = "tanh"
     classifier_dropout: float = 0.1
     pad_token_id: int | None = 0
@@ -115,6 +117,12 @@ class UltraFastBertConfig(PreTrainedConfig):
             raise ValueError("exact_routing=True needs weight_dtype, bfloat16 or int8")
         ops.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
 
+    @classmethod
+    def get_config_dict(cls, *args: Any, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the fields that a folder or the hub holds, those of published models as ours."""
+        fields, rest = super().get_config_dict(*args, **options)
+        return (to_fields(fields) if is_crammed(fields) else fields), rest
+
     @property
     def head_size(self) -> int:
         """Size of a token in one attention head."""
@@ -143,6 +151,17 @@ class UltraFastBertConfig(PreTrainedConfig):
         if self.ffn_type != "fff":
             return self.n_neurons
         return tree.n_active(self.tree_depth, self.leaf_size, self.n_trees) + self.shared_size
+
+
+class CrammedBertConfig(PreTrainedConfig):
+    """What the Auto classes take a published configuration for: it becomes one of ours."""
+
+    model_type = MODEL_TYPE
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Any:
+        """Return the `UltraFastBertConfig` of the same model."""
+        return UltraFastBertConfig.from_dict(to_fields(config_dict), **options)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -112,10 +112,11 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels or 2
         self.model = UltraFastBertModel(config)
-        self.pooler = nn.Linear(config.hidden_size, config.classifier_hidden_size)
+        size = config.classifier_hidden_size
+        self.pooler = nn.Identity() if size is None else nn.Linear(config.hidden_size, size)
         self.activation = ACTIVATIONS[config.classifier_act].forward
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.classifier_hidden_size, self.num_labels)
+        self.classifier = nn.Linear(size or config.hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple

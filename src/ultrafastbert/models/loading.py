@@ -1,9 +1,151 @@
-"""Loading saved models: safetensors only, and never random weights in silence."""
+"""Loading saved models: ours and the published ones, and never random weights in silence."""
 
+import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+from huggingface_hub import snapshot_download
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ultrafastbert.checkpoints import crammed
+from ultrafastbert.checkpoints.crammed_config import is_crammed
+from ultrafastbert.checkpoints.tensor_files import some_names
+from ultrafastbert.models.configuration import UltraFastBertConfig
+from ultrafastbert.quantization import check_weight_dtype
+
+# Where a checkpoint is found.
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
+
+class CheckedLoading(PreTrainedModel):
+    """A model whose `from_pretrained` reads published layouts, too, and checks what it got."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Any,
+        *args: Any,
+        weight_dtype: str | None = None,
+        exact_routing: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Load a model from a folder or the hub: one of ours, or a published UltraFastBERT or
+        crammedBERT.
+
+        Weights may be missing only in a head that the saved model did not have; those are drawn at
+        random, as ever. `weight_dtype` makes smaller weights of them, see `quantize_`. Pickled
+        weights are read on request only, by `use_safetensors=False`. The other options are those
+        of Hugging Face.
+
+        Raises:
+            OSError: for missing files.
+            ValueError: for options that do not fit, and weights that are missing or not finite.
+            RuntimeError: for weights of other sizes.
+        """
+        check_weight_dtype(weight_dtype)
+        path, wants_info = pretrained_model_name_or_path, options.pop("output_loading_info", False)
+        if path is None:  # config and state_dict are given
+            return super().from_pretrained(None, *args, output_loading_info=wants_info, **options)
+        if options.get("use_safetensors") is None:
+            options["use_safetensors"] = True
+        hub = {name: options[name] for name in HUB_OPTIONS if name in options}
+        stored, _ = PreTrainedConfig.get_config_dict(path, **hub)
+        saved_as: Iterable[str] = stored.get("architectures") or ()
+        if is_crammed(stored):
+            saved_as = _use_published(path, stored, hub, options)
+            source = None
+        else:
+            weight_dtype, exact_routing = _use_saved(
+                path, hub, options, weight_dtype, exact_routing
+            )
+            source = path
+        loaded: Any = super().from_pretrained(source, *args, output_loading_info=True, **options)
+        model, info = loaded
+        _check_complete(model, info["missing_keys"], cls.__name__ in saved_as, path)
+        _check_finite(model, path)
+        if weight_dtype:
+            model.quantize_(weight_dtype, exact_routing)
+        return (model, info) if wants_info else model
+
+
+def _use_published(
+    path: Any, stored: dict[str, Any], hub: dict[str, Any], options: dict[str, Any]
+) -> list[str]:
+    """Put config and weights of a published layout into the options; return its architectures."""
+    safe = options.pop("use_safetensors")
+    checkpoint = crammed.read(_folder(path, hub, safe), stored, safe)
+    fields = dict(checkpoint.fields)
+    file_labels = fields.pop("num_labels", None)
+    config, asked = options.pop("config", None), options.get("num_labels")
+    for name in hub:
+        options.pop(name)
+    if not isinstance(config, UltraFastBertConfig):
+        config, rest = UltraFastBertConfig.from_dict(fields, return_unused_kwargs=True, **options)
+        options.clear()
+        options.update(rest)
+    by_default = not asked and config.num_labels == PreTrainedConfig().num_labels
+    if file_labels and by_default and not options.get("ignore_mismatched_sizes"):
+        config.num_labels = file_labels
+    config.name_or_path = str(path)
+    options |= {"config": config, "state_dict": checkpoint.state}
+    return checkpoint.fields["architectures"]
+
+
+def _folder(path: Any, hub: dict[str, Any], use_safetensors: bool) -> Path:
+    """Return the local folder of a checkpoint, downloaded if it is none yet."""
+    subfolder = hub.get("subfolder") or ""
+    if Path(path).is_dir():
+        return Path(path) / subfolder
+    suffix = "safetensors" if use_safetensors else "bin"
+    patterns = [str(Path(subfolder) / name) for name in (f"*.{suffix}", f"*.{suffix}.index.json")]
+    rest = {name: value for name, value in hub.items() if name != "subfolder"}
+    return Path(snapshot_download(str(path), allow_patterns=patterns, **rest)) / subfolder
+
+
+def _use_saved(
+    path: Any,
+    hub: dict[str, Any],
+    options: dict[str, Any],
+    weight_dtype: str | None,
+    exact_routing: bool,
+) -> tuple[str | None, bool]:
+    """Settle how weights saved by us are to be quantized after loading, if at all."""
+    config = options.get("config")
+    if isinstance(config, UltraFastBertConfig):  # the Auto classes put it there
+        weight_dtype = weight_dtype or config.weight_dtype
+        exact_routing = exact_routing or config.exact_routing
+    if not weight_dtype:
+        return None, False
+    stored = UltraFastBertConfig.from_pretrained(path, **hub)
+    if stored.weight_dtype and stored.weight_dtype != weight_dtype:
+        raise ValueError(
+            f"weight_dtype={weight_dtype!r}: the weights in {path} are {stored.weight_dtype}; "
+            "load the original"
+        )
+    if stored.weight_dtype:
+        return None, False
+    options["config"] = full = copy.deepcopy(config or stored)
+    full.weight_dtype, full.exact_routing = None, False
+    return weight_dtype, exact_routing
+
+
+def _check_complete(
+    model: PreTrainedModel, missing: Iterable[str], same_class: bool, path: Any
+) -> None:
+    """Raise ValueError for missing weights that the saved model must have had."""
+    encoder = f"{model.base_model_prefix}."
+    is_encoder = model.base_model is model
+    lacking = [n for n in missing if is_encoder or same_class or n.startswith(encoder)]
+    if lacking:
+        raise ValueError(f"{path} lacks weights of the model: {some_names(lacking)}")
+
+
+def _check_finite(model: PreTrainedModel, path: Any) -> None:
+    """Raise ValueError for weights that are NaN or infinite."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.is_meta and not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} has values that are not finite (NaN or infinite)")
 
 
 def load_saved(

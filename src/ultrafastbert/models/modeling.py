@@ -5,22 +5,21 @@ linear layers. The FF layer is chosen by `config.ffn_type`. Sizes in comments: B
 H hidden.
 """
 
-import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.output_capturing import capture_outputs
 from typing_extensions import Self
 
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
 from ultrafastbert.models.configuration import UltraFastBertConfig
-from ultrafastbert.quantization import check_finite, check_weight_dtype
+from ultrafastbert.models.loading import CheckedLoading
+from ultrafastbert.quantization import check_finite
 
 
 def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
@@ -219,11 +218,7 @@ class UltraFastBertLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
 
 
-# Where a configuration is found.
-HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-
-
-class UltraFastBertPreTrainedModel(PreTrainedModel):
+class UltraFastBertPreTrainedModel(CheckedLoading):
     """What all UltraFastBERT models share: loading, saving, initialisation."""
 
     config_class = UltraFastBertConfig
@@ -236,39 +231,6 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
         "hidden_states": UltraFastBertLayer,
         "attentions": UltraFastBertAttention,
     }
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: Any,
-        *args: Any,
-        weight_dtype: str | None = None,
-        exact_routing: bool = False,
-        **options: Any,
-    ) -> Any:
-        """Load a model, with smaller weights if `weight_dtype` says so; see `quantize_`."""
-        check_weight_dtype(weight_dtype)
-        path, config = pretrained_model_name_or_path, options.get("config")
-        if isinstance(config, UltraFastBertConfig):  # the Auto classes put it there
-            weight_dtype = weight_dtype or config.weight_dtype
-            exact_routing = exact_routing or config.exact_routing
-        if not weight_dtype or path is None:
-            return super().from_pretrained(path, *args, **options)
-        hub = {name: options[name] for name in HUB_OPTIONS if name in options}
-        stored = cls.config_class.from_pretrained(path, **hub)
-        if stored.weight_dtype and stored.weight_dtype != weight_dtype:
-            raise ValueError(
-                f"weight_dtype={weight_dtype!r}: the weights in {path} are {stored.weight_dtype}; "
-                "load the original"
-            )
-        if stored.weight_dtype:
-            return super().from_pretrained(path, *args, **options)
-        options["config"] = full = copy.deepcopy(config or stored)
-        full.weight_dtype, full.exact_routing = None, False
-        loaded = super().from_pretrained(path, *args, **options)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with loading information
-        model.quantize_(weight_dtype, exact_routing)
-        return loaded
 
     def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> Self:
         """Replace the weights of all fast feedforward layers by smaller ones, for inference.
