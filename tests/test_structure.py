@@ -31,6 +31,7 @@ ORDER = [
     "bench",
     "report",
     "fill_mask",
+    "encode",
     "quickstart",
     "console",
     "cli",
