@@ -1,9 +1,11 @@
 """What several test files share: a tiny corpus with its tokenizer and packed rows."""
 
 import random
+import sys
 
 import pytest
 
+from ultrafastbert import cli
 from ultrafastbert.data.packing import pack
 from ultrafastbert.data.tokenizer import train_tokenizer
 
@@ -39,3 +41,17 @@ def packed(documents, tokenizer, tmp_path_factory):
         pack(documents[:180], tokenizer, 32, folder, "train"),
         pack(documents[180:], tokenizer, 32, folder, "validation"),
     )
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return a function that runs a command: (exit code, stdout, stderr)."""
+
+    def run_command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run_command

@@ -6,24 +6,10 @@ import sys
 
 import pytest
 
-from ultrafastbert import cli, rows
+from ultrafastbert import rows
 from ultrafastbert.pretrain import RECIPES
 
 SMALL = ["--recipe", "tiny", "--tokens", "20000", "--vocab-size", "200", "--seq-length", "32"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Return a function that runs a command: (exit code, stdout, stderr)."""
-
-    def run_command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run_command
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +27,24 @@ def trained(text_file, tmp_path_factory):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "1x5x16" in done.stdout
+    assert "1x5x16" in (out / "README.md").read_text().partition("## Results")[2]
     return out
 
 
 def test_help_teaches(run):
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("quickstart", "pretrain", "glue", "bench", "report", "fill-mask"):
+    commands = (
+        "quickstart",
+        "pretrain",
+        "glue",
+        "bench",
+        "report",
+        "export",
+        "encode",
+        "fill-mask",
+    )
+    for command in commands:
         assert command in out
     assert all(recipe in run("pretrain", "--help")[1] for recipe in RECIPES)
 
@@ -264,6 +261,9 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
     assert (out / "report.html").stat().st_size > 10_000
     kinds = {row["kind"] for row in rows.read_rows(out)}
     assert {"pretrain", "pretrain_curve", "glue", "layer", "model"} <= kinds
+    card = (out / "model" / "README.md").read_text()
+    assert all(heading in card for heading in ("### Pretraining", "tasks", "whole model"))
+    assert "This model is called none." in (out / "controls" / "none" / "README.md").read_text()
     names = {row["name"] for row in rows.read_rows(out, "pretrain")}
     assert names == {"fff", "ff", "ff_active", "none"}
     assert run("quickstart", out, *options)[0] == 2

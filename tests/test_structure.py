@@ -32,6 +32,7 @@ ORDER = [
     "bench",
     "report",
     "fill_mask",
+    "encode",
     "quickstart",
     "console",
     "cli",

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from ultrafastbert.encode import sentence_transformer
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
 from ultrafastbert.models import (
     UltraFastBertConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "UltraFastBertForSequenceClassification",
     "UltraFastBertModel",
     "fast_feedforward",
+    "sentence_transformer",
     "use_kernel",
     "visited_leaves",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import transformers
 import typer
 from rich.markup import escape
@@ -32,9 +33,14 @@ app = typer.Typer(
 bench_app = typer.Typer(help="Time layers and models beside their dense twins.")
 report_app = typer.Typer(help="Turn result rows into tables and figures.")
 app.add_typer(bench_app, name="bench", no_args_is_help=True)
+export_app = typer.Typer(help="Save a model in another library's format.")
 app.add_typer(report_app, name="report", no_args_is_help=True)
+app.add_typer(export_app, name="export", no_args_is_help=True)
 
 FFN = "FF layer: KxD or KxDxL (K trees of depth D, leaves of L), ff:WIDTH, glu:WIDTH or none."
+POOLING = "How tokens become one vector: mean, cls, ...; default: as the model says, or mean."
+NORMALIZE = "Whether vectors get length 1; default: as the model says, or not."
+MOST_PRINTED = 20  # texts whose cosines fit a screen
 ROWS = "File that the result rows are appended to."
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")]
 
@@ -124,6 +130,7 @@ def pretrain_command(
     from ultrafastbert.data.corpus import prepare_corpus
     from ultrafastbert.pretrain.calibration import tokens_for_minutes
     from ultrafastbert.pretrain.training import SETTINGS
+    from ultrafastbert.report import write_model_card
     from ultrafastbert.report.tables import pretrain_table
 
     run_folder.check(out, SETTINGS, resume)
@@ -172,6 +179,7 @@ def pretrain_command(
             [TrainingProgress(progress, name or config.model.ffn_name)],
         )
     if run_folder.is_main_process():
+        write_model_card(out)
         typer.echo(pretrain_table([row]))
 
 
@@ -194,6 +202,7 @@ def glue_command(
 ) -> None:
     """Fine-tune and evaluate a model on GLUE tasks; results that are there already are kept."""
     from ultrafastbert.glue import GlueConfig, Progress, run_glue
+    from ultrafastbert.report import write_model_card
     from ultrafastbert.report.tables import glue_table
 
     config = GlueConfig(
@@ -220,6 +229,8 @@ def glue_command(
             report,
             model_name=name,
         )
+    if rows is None:
+        write_model_card(model)
     typer.echo(glue_table(results))
 
 
@@ -358,6 +369,86 @@ def report_readme(
 
     unchanged = update_readme(readme, rows)
     typer.echo(f"{readme} is {'as the rows give it' if unchanged else 'renewed'}")
+
+
+@report_app.command("card")
+def report_card(
+    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    rows: Annotated[
+        Path | None, typer.Option(help="File or folder of further result rows, of benchmarks.")
+    ] = None,
+) -> None:
+    """Write or renew the model card (README.md) of a model's folder, with its results.
+
+    A README.md that somebody wrote or edited is kept, and so are those of other models.
+    """
+    from ultrafastbert.report import write_model_card
+
+    written = write_model_card(_folder(model), rows)
+    path = model / "README.md"
+    typer.echo(path if written else f"{path} is kept as it is: not written here")
+
+
+@export_app.command("sentence-transformers")
+def export_sentence_transformers(
+    model: Annotated[Path, typer.Argument(help="Folder of an encoder, with or without a head.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    pooling: Annotated[str | None, typer.Option(help=POOLING)] = None,
+    normalize: Annotated[bool | None, typer.Option(help=NORMALIZE)] = None,
+) -> None:
+    """Save an encoder as a folder of sentence-transformers.
+
+    SentenceTransformer(OUT) loads it in a program that imports ultrafastbert.
+    """
+    from ultrafastbert.encode import save_sentence_transformer
+
+    typer.echo(save_sentence_transformer(_folder(model), out, pooling, normalize))
+
+
+@app.command("encode")
+def encode_command(
+    model: Annotated[Path, typer.Argument(help="Folder of an encoder.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts.")] = None,
+    text_file: Annotated[Path | None, typer.Option(help="File with a text a line.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the vectors, a row each: .npy, float32.")
+    ] = None,
+    pooling: Annotated[str | None, typer.Option(help=POOLING)] = None,
+    normalize: Annotated[bool | None, typer.Option(help=NORMALIZE)] = None,
+    weight_dtype: Annotated[
+        str | None, typer.Option(help="bfloat16 or int8: smaller feedforward weights.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Texts that are computed at once.")] = 32,
+) -> None:
+    """Turn texts into vectors: save them, or print the cosines of a few."""
+    from ultrafastbert import encode
+    from ultrafastbert.report.tables import markdown_table
+
+    if bool(texts) == bool(text_file):
+        raise ValueError("give either texts or --text-file")
+    if out is not None and (out.suffix != ".npy" or not out.parent.is_dir()):
+        raise ValueError(f"--out {out} must be a .npy file in a folder that exists")
+    read = list(texts or ()) if text_file is None else encode.read_texts(text_file)
+    if out is None and not 2 <= len(read) <= MOST_PRINTED:
+        raise ValueError(
+            f"cosines are printed of 2 to {MOST_PRINTED} texts, not of {len(read):,}: give --out"
+        )
+    options = {"model_kwargs": {"weight_dtype": weight_dtype}} if weight_dtype else {}
+    encoder = encode.sentence_transformer(_folder(model), pooling, normalize, **options)
+    vectors, n_cut = encode.encode(encoder, read, batch_size, show_progress_bar=out is not None)
+    if n_cut:
+        typer.echo(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}", err=True)
+    if out is None:
+        numbers = [str(number) for number in range(1, len(read) + 1)]
+        lines = [
+            [f"{number} {text[:40]}", *(f"{cosine:.3f}" for cosine in row)]
+            for number, text, row in zip(numbers, read, encode.cosines(vectors), strict=True)
+        ]
+        typer.echo(markdown_table(["cosine", *numbers], lines))
+        return
+    with out.open("wb") as file:
+        np.save(file, vectors)
+    typer.echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
 
 
 @app.command("fill-mask")

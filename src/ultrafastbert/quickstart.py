@@ -20,7 +20,7 @@ from ultrafastbert.data.text import source_key
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.pretrain import get_recipe, pretrain
-from ultrafastbert.report import write_report
+from ultrafastbert.report import write_model_card, write_report
 
 # GLUE tasks that are small enough for a first look.
 GLUE_TASKS = ("cola", "mrpc", "rte", "stsb")
@@ -96,6 +96,8 @@ def quickstart(
     _fine_tune(config, models, out_dir, on_status)
     _measure(models["fff"], config, out_dir, on_status)
     on_status("writing the report")
+    for folder in models.values():
+        write_model_card(folder, out_dir)
     return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
 
 

@@ -6,6 +6,7 @@ H hidden.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from transformers.utils.output_capturing import capture_outputs
 from typing_extensions import Self
 
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
+from ultrafastbert.models.card import write_card
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.loading import CheckedLoading
 from ultrafastbert.quantization import check_finite
@@ -231,6 +233,14 @@ class UltraFastBertPreTrainedModel(CheckedLoading):
         "hidden_states": UltraFastBertLayer,
         "attentions": UltraFastBertAttention,
     }
+
+    def save_pretrained(
+        self, save_directory: Any, is_main_process: bool = True, *args: Any, **options: Any
+    ) -> None:
+        """Save the model, with a model card where nobody wrote a README.md."""
+        super().save_pretrained(save_directory, is_main_process, *args, **options)
+        if is_main_process:
+            write_card(save_directory)
 
     def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> Self:
         """Replace the weights of all fast feedforward layers by smaller ones, for inference.

@@ -1,0 +1,147 @@
+"""Sentence embeddings with a saved model, by the library sentence-transformers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from transformers import AutoConfig, AutoModel
+
+from ultrafastbert.models.card import write_card
+from ultrafastbert.models.loading import load_saved
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+INSTALL = 'pip install "ultrafastbert[sentence-transformers]"'
+
+
+class Embeddings(NamedTuple):
+    """Vectors (n, H) float32 of n texts, and how many of the texts were cut."""
+
+    vectors: np.ndarray
+    n_truncated: int
+
+
+def sentence_transformer(
+    folder: str | Path,
+    pooling: str | None = None,
+    normalize: bool | None = None,
+    **options: Any,
+) -> "SentenceTransformer":
+    """Load a saved encoder, with or without a head, as a SentenceTransformer.
+
+    Args:
+        folder: what `save_pretrained` of a model and its tokenizer wrote, or what a
+            SentenceTransformer wrote, which says itself how to pool.
+        pooling: how vectors of tokens become one, such as `mean` or `cls`; by default what the
+            configuration says, or else `mean`.
+        normalize: whether vectors get length 1; by default what the configuration says.
+        **options: of SentenceTransformer, such as `device`, `truncate_dim`, or
+            `model_kwargs={"weight_dtype": "int8"}`.
+
+    Raises:
+        ImportError: if sentence-transformers is not installed.
+        OSError: if the folder has no model in safetensors.
+        ValueError: for weights that are missing or do not fit, and for `pooling` or `normalize`
+            with a folder that has its own.
+    """
+    library = _library()
+    # sentence-transformers itself would draw missing weights at random, with a warning.
+    load_saved(AutoModel, folder)
+    model = library.SentenceTransformer(str(folder), **options)
+    if not (Path(folder) / "modules.json").exists():
+        _pool(model, AutoConfig.from_pretrained(folder), pooling, normalize)
+    elif pooling is not None or normalize is not None:
+        raise ValueError(
+            f"pooling={pooling!r}, normalize={normalize!r}: {folder} has its own, in modules.json; "
+            "leave them out"
+        )
+    return model
+
+
+def _pool(
+    model: "SentenceTransformer", config: Any, pooling: str | None, normalize: bool | None
+) -> None:
+    """Let the configuration say how to pool where the caller does not."""
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+    mode: Any = pooling or getattr(config, "sentence_pooling", "mean")
+    model[1] = Pooling(config.hidden_size, mode)
+    if getattr(config, "normalize_embeddings", False) if normalize is None else normalize:
+        model.append(Normalize())
+
+
+def save_sentence_transformer(
+    folder: str | Path,
+    out_dir: str | Path,
+    pooling: str | None = None,
+    normalize: bool | None = None,
+) -> Path:
+    """Save an encoder as a folder that `SentenceTransformer(out_dir)` loads; return the folder.
+
+    Arguments and errors as in `sentence_transformer`; FileExistsError if `out_dir` is not empty.
+    """
+    out_dir = Path(out_dir)
+    if out_dir.exists() and any(out_dir.iterdir()):
+        raise FileExistsError(f"{out_dir} is not empty; choose another folder")
+    model = sentence_transformer(folder, pooling, normalize, device="cpu")
+    model.save_pretrained(str(out_dir), create_model_card=False)
+    write_card(out_dir)
+    return out_dir
+
+
+def encode(
+    model: "SentenceTransformer",
+    texts: Sequence[str],
+    batch_size: int = 32,
+    show_progress_bar: bool = False,
+) -> Embeddings:
+    """Return the vectors of texts; those longer than the model reads are cut and counted.
+
+    Raises ValueError without texts, and where the model computes something that is not a number.
+    """
+    if not texts:
+        raise ValueError("there are no texts to encode")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    vectors = model.encode(
+        list(texts), batch_size=batch_size, show_progress_bar=show_progress_bar
+    ).astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise ValueError("the model computes something that is not a number; check its weights")
+    lengths = [len(ids) for ids in model.tokenizer(list(texts), verbose=False)["input_ids"]]
+    return Embeddings(vectors, sum(n > (model.max_seq_length or n) for n in lengths))
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair of vectors: (n, H) -> (n, n)."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.maximum(lengths, np.finfo(vectors.dtype).tiny)
+    return unit @ unit.T
+
+
+def read_texts(path: str | Path) -> list[str]:
+    """Return the lines of a file, each a text.
+
+    Raises FileNotFoundError for a missing file, ValueError for one that is empty or not UTF-8.
+    """
+    try:
+        # Not splitlines: a text may hold characters that it takes for line ends.
+        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text") from error
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"{path} is empty: write one text a line")
+    return lines
+
+
+def _library() -> Any:
+    """Import sentence-transformers, which only some users need."""
+    try:
+        import sentence_transformers
+    except ModuleNotFoundError as error:
+        if error.name != "sentence_transformers":
+            raise
+        raise ImportError(f"sentence-transformers is not installed; {INSTALL}") from error
+    return sentence_transformers
