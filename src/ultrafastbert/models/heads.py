@@ -10,29 +10,7 @@ from transformers.utils.generic import can_return_tuple
 from ultrafastbert.activations import ACTIVATIONS
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
-
-
-def pool(hidden_states: Tensor, attention_mask: Tensor | None, how: str) -> Tensor:
-    """Return one vector for each sequence: (B, S, H) -> (B, H).
-
-    `how` is a value of `UltraFastBertConfig.classifier_pooling`; the mask (B, S) is for `mean`.
-    Raises ValueError for `mean` over a mask of another number of dimensions.
-    """
-    if how == "cls":
-        return hidden_states[:, 0]
-    if how == "max":
-        return hidden_states.max(1).values
-    if how == "lse":
-        return hidden_states.logsumexp(1)
-    if how == "avg" or attention_mask is None:
-        return hidden_states.mean(1)
-    if attention_mask.dim() != 2:
-        raise ValueError(
-            f"attention_mask has shape {tuple(attention_mask.shape)}; "
-            "classifier_pooling='mean' needs (batch, tokens)"
-        )
-    weights = attention_mask.to(hidden_states.dtype).unsqueeze(-1)  # (B, S, 1)
-    return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+from ultrafastbert.models.pooling import pool
 
 
 class HeadTransform(nn.Module):
@@ -86,7 +64,9 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
         `labels` (B, S) hold the tokens to predict and -100 elsewhere. Logits are (B, S, V), or
         (labelled positions, V) where labels are given and `config.sparse_prediction` is set.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
         hidden_states = outputs.last_hidden_state
         if labels is not None and self.config.sparse_prediction:
             labelled = labels != -100
@@ -107,6 +87,10 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
 
 class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
     """The encoder with a pooled head: classes, or a number where `num_labels` is 1."""
+
+    # The losses are means over the batch at hand, not over the batches that Trainer accumulates:
+    # where it is not told so, it does not divide them.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: UltraFastBertConfig):
         super().__init__(config)
@@ -133,7 +117,9 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
         `labels` (B) are class numbers, or real numbers for regression (mean squared error).
         Logits are (B, num_labels).
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
         pooled = pool(outputs.last_hidden_state, attention_mask, self.config.classifier_pooling)
         logits = self.classifier(self.dropout(self.activation(self.pooler(pooled))))
         loss = None

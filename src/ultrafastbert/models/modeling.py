@@ -74,7 +74,9 @@ class UltraFastBertEmbeddings(nn.Module):
         if length > self.longest:
             raise ValueError(
                 f"the input has {length} tokens, but max_position_embeddings={self.longest}; "
-                "truncate it (tokenizer(..., truncation=True))"
+                f"truncate it (tokenizer(..., truncation=True, max_length={self.longest})) "
+                "or load the model for longer input "
+                f"(from_pretrained(..., max_position_embeddings={length}))"
             )
         if self.position_scale is not None:
             table = (
@@ -237,6 +239,10 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
         "attentions": UltraFastBertAttention,
     }
 
+    def __init__(self, config: UltraFastBertConfig):
+        config.check()
+        super().__init__(config)
+
     @classmethod
     def from_pretrained(
         cls,
@@ -263,8 +269,9 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
             )
         if stored.weight_dtype:
             return super().from_pretrained(path, *args, **options)
-        options["config"] = full = copy.deepcopy(config or stored)
-        full.weight_dtype, full.exact_routing = None, False
+        if isinstance(config, UltraFastBertConfig):
+            options["config"] = full = copy.deepcopy(config)
+            full.weight_dtype, full.exact_routing = None, False
         loaded = super().from_pretrained(path, *args, **options)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with loading information
         model.quantize_(weight_dtype, exact_routing)
