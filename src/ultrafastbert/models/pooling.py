@@ -9,8 +9,8 @@ POOLERS = ("mean", "cls", "avg", "max", "lse")
 def pool(hidden_states: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
     """Return one vector for each sequence: (B, S, H) -> (B, H).
 
-    `mean` is that of the tokens which the mask (B, S) keeps and `cls` the first of them, on whichever
-    side the padding is; the others are over all positions, see `UltraFastBertConfig`.
+    `mean` is over the tokens that the mask (B, S) keeps and `cls` takes the first of them, on
+    whichever side the padding is; the others are over all positions, see `UltraFastBertConfig`.
     Raises ValueError for `mean` over a mask of another number of dimensions.
     """
     if pooling == "max":
