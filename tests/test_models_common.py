@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_models import (
     FFN,
+    NO_DROPOUT,
     build,
     every_class,
     every_head,
@@ -21,12 +22,6 @@ from ultrafastbert import (
     UltraFastBertForSentenceEmbedding,
     UltraFastBertModel,
 )
-
-NO_DROPOUT = {
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "classifier_dropout": 0.0,
-}
 
 
 def gradients(model_class, prepare=lambda model: model, **options):

@@ -167,6 +167,19 @@ def test_no_checkpoint():
     assert UltraFastBertModel.from_pretrained(None, config=tiny(), state_dict={}) is not None
 
 
+def test_pickles_are_refused_unless_asked_for(tmp_path):
+    model = build(UltraFastBertForMaskedLM)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    for load in (UltraFastBertForMaskedLM, AutoModelForMaskedLM):
+        with pytest.raises(OSError, match=r"model\.safetensors"):
+            load.from_pretrained(tmp_path)
+    given = inputs(UltraFastBertForMaskedLM)
+    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path, use_safetensors=False).eval()
+    same(loaded(**given), model(**given))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_dtypes(tmp_path, dtype):
     model = build(UltraFastBertForMaskedLM)

@@ -28,6 +28,11 @@ FFN = {
     "none": {},
 }
 ROTARY = {"position_embedding_type": "rotary"}
+NO_DROPOUT = {
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "classifier_dropout": 0.0,
+}
 BIASES = {"qkv_bias": True, "use_bias": True, "decoder_bias": True, "head_transform": True}
 
 

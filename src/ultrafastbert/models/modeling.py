@@ -252,8 +252,12 @@ class UltraFastBertPreTrainedModel(PreTrainedModel):
         exact_routing: bool = False,
         **options: Any,
     ) -> Any:
-        """Load a model, with smaller weights if `weight_dtype` says so; see `quantize_`."""
+        """Load a model, with smaller weights if `weight_dtype` says so; see `quantize_`.
+
+        Raises OSError for weights that are not safetensors: pickles need `use_safetensors=False`.
+        """
         check_weight_dtype(weight_dtype)
+        options.setdefault("use_safetensors", True)
         path, config = pretrained_model_name_or_path, options.get("config")
         if isinstance(config, UltraFastBertConfig):  # the Auto classes put it there
             weight_dtype = weight_dtype or config.weight_dtype
