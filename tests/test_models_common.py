@@ -64,6 +64,14 @@ def test_mask_of_ones_and_positions_in_order_are_the_defaults(model_class, atten
     same(model(ids, position_ids=torch.arange(10).expand(ids.shape)), expected)
 
 
+def test_input_of_other_dimensions():
+    model = build(UltraFastBertModel)
+    with pytest.raises(ValueError, match=r"shape \(4,\); input_ids must be \(batch, tokens\)"):
+        model(torch.ones(4, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"shape \(4, 32\).*inputs_embeds"):
+        model(inputs_embeds=torch.ones(4, 32))
+
+
 @every_class
 @pytest.mark.parametrize("where", ["call", "config"])
 def test_tuples_are_the_values(model_class, where):

@@ -1,4 +1,4 @@
-"""The heads of UltraFastBERT models: what is put on the encoder of `modeling.py` for a task.
+"""The heads that pretraining and GLUE use: masked language model, sequence classification.
 
 Sizes in comments: B batch, S sequence, H hidden, V vocabulary.
 """
@@ -10,7 +10,7 @@ from transformers.utils.generic import can_return_tuple
 from ultrafastbert.activations import ACTIVATIONS
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
-from ultrafastbert.models.pooling import pool
+from ultrafastbert.models.pooled import UltraFastBertPooledModel
 
 
 class HeadTransform(nn.Module):
@@ -85,22 +85,12 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
         )
 
 
-class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
+class UltraFastBertForSequenceClassification(UltraFastBertPooledModel):
     """The encoder with a pooled head: classes, or a number where `num_labels` is 1."""
 
-    # The losses are means over the batch at hand, not over the batches that Trainer accumulates:
-    # where it is not told so, it does not divide them.
-    accepts_loss_kwargs = False
-
     def __init__(self, config: UltraFastBertConfig):
-        super().__init__(config)
-        self.num_labels = config.num_labels or 2
-        self.model = UltraFastBertModel(config)
-        self.pooler = nn.Linear(config.hidden_size, config.classifier_hidden_size)
-        self.activation = ACTIVATIONS[config.classifier_act].forward
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.classifier_hidden_size, self.num_labels)
-        self.post_init()
+        super().__init__(config, config.num_labels or 2)
+        self.num_labels = self.classifier.out_features
 
     @can_return_tuple
     def forward(
@@ -114,18 +104,15 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Classify sequences; arguments as in `UltraFastBertModel.forward`.
 
-        `labels` (B) are class numbers, or real numbers for regression (mean squared error).
-        Logits are (B, num_labels).
+        `labels` are class numbers (B), real numbers (B) for regression (mean squared error), or
+        0.0 and 1.0 (B, num_labels) for any number of classes at once. Logits are (B, num_labels).
         """
         outputs = self.model(
             input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
-        pooled = pool(outputs.last_hidden_state, attention_mask, self.config.classifier_pooling)
-        logits = self.classifier(self.dropout(self.activation(self.pooler(pooled))))
+        logits = self.score(outputs.last_hidden_state, attention_mask)
         loss = None
         if labels is not None:
-            if self.config.problem_type is None and self.num_labels == 1:
-                self.config.problem_type = "regression"
             loss = self.loss_function(
                 labels=labels, pooled_logits=logits, config=self.config, **kwargs
             )

@@ -70,6 +70,12 @@ class UltraFastBertEmbeddings(nn.Module):
     ) -> Tensor:
         """Embed token numbers (B, S), or add positions to given vectors (B, S, H)."""
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if words.dim() != 3:
+            given = words if input_ids is None else input_ids
+            raise ValueError(
+                f"the input has shape {tuple(given.shape)}; input_ids must be (batch, tokens), "
+                "inputs_embeds (batch, tokens, hidden_size)"
+            )
         length = words.shape[1]
         if length > self.longest:
             raise ValueError(

@@ -7,26 +7,15 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import MultipleChoiceModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from ultrafastbert.activations import ACTIVATIONS
 from ultrafastbert.models.configuration import UltraFastBertConfig
-from ultrafastbert.models.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
-from ultrafastbert.models.pooling import pool
+from ultrafastbert.models.pooled import UltraFastBertPooledModel
 
 
-class UltraFastBertForMultipleChoice(UltraFastBertPreTrainedModel):
-    """The encoder with the pooled head of sequence classification, which scores each choice."""
-
-    # The loss is a mean over the batch at hand; Trainer divides it where it accumulates batches.
-    accepts_loss_kwargs = False
+class UltraFastBertForMultipleChoice(UltraFastBertPooledModel):
+    """The encoder with a pooled head that scores each choice."""
 
     def __init__(self, config: UltraFastBertConfig):
-        super().__init__(config)
-        self.model = UltraFastBertModel(config)
-        self.pooler = nn.Linear(config.hidden_size, config.classifier_hidden_size)
-        self.activation = ACTIVATIONS[config.classifier_act].forward
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.classifier_hidden_size, 1)
-        self.post_init()
+        super().__init__(config, 1)
 
     @can_return_tuple
     def forward(
@@ -52,8 +41,7 @@ class UltraFastBertForMultipleChoice(UltraFastBertPreTrainedModel):
             for tensor in (input_ids, attention_mask, position_ids, inputs_embeds)
         ]
         outputs = self.model(*flat, return_dict=True, **kwargs)
-        pooled = pool(outputs.last_hidden_state, flat[1], self.config.classifier_pooling)
-        scores = self.classifier(self.dropout(self.activation(self.pooler(pooled))))  # (B * C, 1)
+        scores = self.score(outputs.last_hidden_state, flat[1])  # (B * C, 1)
         n_choices = next(x for x in (input_ids, inputs_embeds) if x is not None).shape[1]
         logits = scores.view(-1, n_choices)
         return MultipleChoiceModelOutput(
