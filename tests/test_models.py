@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_models import FFN, ROTARY, batch, build, tiny
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -15,36 +16,6 @@ from ultrafastbert import (
     UltraFastBertForSequenceClassification,
     UltraFastBertModel,
 )
-
-FFN = {
-    "fff": {"tree_depth": 3, "leaf_size": 2, "n_trees": 2, "shared_size": 3},
-    "ff": {"intermediate_size": 24},
-    "glu": {"intermediate_size": 24},
-    "none": {},
-}
-
-
-ROTARY = {"position_embedding_type": "rotary"}
-
-
-def tiny(ffn_type="fff", **options):
-    sizes = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    options = {"classifier_hidden_size": 16, **sizes, **FFN[ffn_type], **options}
-    return UltraFastBertConfig(ffn_type=ffn_type, max_position_embeddings=16, **options)
-
-
-def batch(vocab_size=61):
-    torch.manual_seed(1)
-    ids = torch.randint(1, vocab_size, (3, 10))
-    mask = torch.ones(3, 10, dtype=torch.int64)
-    mask[1, 7:] = 0
-    mask[2, 4:] = 0
-    return ids * mask, mask
-
-
-def build(model_class, *args, **options):
-    torch.manual_seed(0)
-    return model_class(tiny(*args, **options)).eval()
 
 
 @pytest.mark.parametrize("ffn_type", FFN)
@@ -248,7 +219,7 @@ def test_pooling_with_padding_included(how):
         ({"ffn_type": "moe"}, "ffn_type='moe'"),
         ({"num_attention_heads": 5}, "multiple of"),
         ({"hidden_act": "swish"}, "activation='swish'"),
-        ({"classifier_pooling": "first"}, "classifier_pooling='first'"),
+        ({"classifier_pooling": "middle"}, "classifier_pooling='middle'"),
         ({"vocab_size": 0}, "vocab_size=0"),
         ({"position_embedding_type": "learned"}, "position_embedding_type='learned'"),
         ({"hidden_size": 9, "num_attention_heads": 3, **ROTARY}, "even head size, not 3"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, TrainerCallback
+from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
 import ultrafastbert
 from ultrafastbert import rows
@@ -105,6 +105,8 @@ def test_training_learns_and_leaves_a_model(tmp_path, packed, tokenizer):
     model = AutoModelForMaskedLM.from_pretrained(tmp_path)
     again = training.evaluate(model, packed[1], tokenizer, config(tokenizer))
     assert again["validation_loss"] == pytest.approx(row["validation_loss"], rel=1e-5)
+    longest = model.config.max_position_embeddings
+    assert AutoTokenizer.from_pretrained(tmp_path).model_max_length == longest
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path, packed, tokenizer):

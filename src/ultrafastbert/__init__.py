@@ -7,7 +7,11 @@ from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
 from ultrafastbert.models import (
     UltraFastBertConfig,
     UltraFastBertForMaskedLM,
+    UltraFastBertForMultipleChoice,
+    UltraFastBertForQuestionAnswering,
+    UltraFastBertForSentenceEmbedding,
     UltraFastBertForSequenceClassification,
+    UltraFastBertForTokenClassification,
     UltraFastBertModel,
 )
 from ultrafastbert.ops import fast_feedforward, use_kernel, visited_leaves
@@ -20,7 +24,11 @@ __all__ = [
     "GatedFeedForward",
     "UltraFastBertConfig",
     "UltraFastBertForMaskedLM",
+    "UltraFastBertForMultipleChoice",
+    "UltraFastBertForQuestionAnswering",
+    "UltraFastBertForSentenceEmbedding",
     "UltraFastBertForSequenceClassification",
+    "UltraFastBertForTokenClassification",
     "UltraFastBertModel",
     "fast_feedforward",
     "sentence_transformer",

@@ -25,7 +25,7 @@ ACTIVATIONS = {
     "Tanh": "tanh",
     "Identity": "linear",
 }
-POOLERS = {"avg": "avg", "zero_index": "cls", "max": "max", "lse": "lse"}
+POOLERS = {"avg": "avg", "zero_index": "first", "max": "max", "lse": "lse"}
 # Share of positions that are predicted; the recipe's, since our models take those with a label.
 SPARSE_PREDICTION = 0.25
 # What the Hugging Face library itself writes beside `arch`.

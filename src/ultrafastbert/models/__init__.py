@@ -4,7 +4,10 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
 )
 
 from ultrafastbert.models.configuration import CrammedBertConfig, UltraFastBertConfig
@@ -13,6 +16,12 @@ from ultrafastbert.models.heads import (
     UltraFastBertForSequenceClassification,
 )
 from ultrafastbert.models.modeling import UltraFastBertModel
+from ultrafastbert.models.multiple_choice import UltraFastBertForMultipleChoice
+from ultrafastbert.models.sentence_embedding import UltraFastBertForSentenceEmbedding
+from ultrafastbert.models.token_heads import (
+    UltraFastBertForQuestionAnswering,
+    UltraFastBertForTokenClassification,
+)
 
 AutoConfig.register("ultrafastbert", UltraFastBertConfig)
 AutoConfig.register(CrammedBertConfig.model_type, CrammedBertConfig)
@@ -21,10 +30,17 @@ AutoModelForMaskedLM.register(UltraFastBertConfig, UltraFastBertForMaskedLM)
 AutoModelForSequenceClassification.register(
     UltraFastBertConfig, UltraFastBertForSequenceClassification
 )
+AutoModelForTokenClassification.register(UltraFastBertConfig, UltraFastBertForTokenClassification)
+AutoModelForQuestionAnswering.register(UltraFastBertConfig, UltraFastBertForQuestionAnswering)
+AutoModelForMultipleChoice.register(UltraFastBertConfig, UltraFastBertForMultipleChoice)
 
 __all__ = [
     "UltraFastBertConfig",
     "UltraFastBertForMaskedLM",
+    "UltraFastBertForMultipleChoice",
+    "UltraFastBertForQuestionAnswering",
+    "UltraFastBertForSentenceEmbedding",
     "UltraFastBertForSequenceClassification",
+    "UltraFastBertForTokenClassification",
     "UltraFastBertModel",
 ]

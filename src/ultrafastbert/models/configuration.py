@@ -7,11 +7,11 @@ from transformers import PreTrainedConfig
 from ultrafastbert import ops, tree
 from ultrafastbert.activations import check_activation
 from ultrafastbert.checkpoints.crammed_config import MODEL_TYPE, is_crammed, to_fields
+from ultrafastbert.models.pooling import POOLERS
 from ultrafastbert.quantization import check_weight_dtype
 
 FFN_TYPES = ("fff", "ff", "glu", "none")
 POSITIONS = ("scaled_sinusoidal", "rotary")
-POOLERS = ("mean", "cls", "avg", "max", "lse")
 
 
 class UltraFastBertConfig(PreTrainedConfig):
@@ -44,11 +44,13 @@ class UltraFastBertConfig(PreTrainedConfig):
         initializer_range: standard deviation of the initial weights.
         sparse_prediction: decode only labelled positions in masked language modelling; `logits`
             are then (labelled positions, vocabulary) when labels are given.
-        classifier_pooling: `mean` over the tokens that are not padding, `cls` for the first, or
-            `avg`, `max` and `lse` (log of the sum of exponentials) over all positions, padding
-            included, as crammedBERT has them.
+        classifier_pooling: `mean` over the tokens that are not padding, `cls` for the first of
+            them, or crammedBERT's, which count padding in: `first`, `avg`, `max` and `lse` (log of
+            the sum of exponentials) of all positions.
         classifier_hidden_size, classifier_act, classifier_dropout: the classification head's layer;
             without a size there is only its activation.
+        sentence_pooling: how tokens become a sentence embedding, named as for `classifier_pooling`.
+        normalize_embeddings: whether sentence embeddings are scaled to length 1.
 
     Raises:
         ValueError: for sizes and names that do not fit; the message names them.
@@ -86,11 +88,20 @@ class UltraFastBertConfig(PreTrainedConfig):
     classifier_hidden_size: int | None = 1024
     classifier_act: str = "tanh"
     classifier_dropout: float = 0.1
+    sentence_pooling: str = "mean"
+    normalize_embeddings: bool = False
     pad_token_id: int | None = 0
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError for sizes and names that do not fit.
+
+        A model calls it too: fields that are overridden on load are set without `__post_init__`.
+        """
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -106,6 +117,7 @@ class UltraFastBertConfig(PreTrainedConfig):
         if self.position_embedding_type == "rotary" and self.head_size % 2:
             raise ValueError(f"rotary positions need an even head size, not {self.head_size}")
         _check_choice("classifier_pooling", self.classifier_pooling, POOLERS)
+        _check_choice("sentence_pooling", self.sentence_pooling, POOLERS)
         check_activation(self.hidden_act)
         check_activation(self.classifier_act)
         check_weight_dtype(self.weight_dtype)

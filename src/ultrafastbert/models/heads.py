@@ -1,4 +1,4 @@
-"""The heads of UltraFastBERT models: what is put on the encoder of `modeling.py` for a task.
+"""The heads that pretraining and GLUE use: masked language model, sequence classification.
 
 Sizes in comments: B batch, S sequence, H hidden, V vocabulary.
 """
@@ -10,29 +10,7 @@ from transformers.utils.generic import can_return_tuple
 from ultrafastbert.activations import ACTIVATIONS
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
-
-
-def pool(hidden_states: Tensor, attention_mask: Tensor | None, how: str) -> Tensor:
-    """Return one vector for each sequence: (B, S, H) -> (B, H).
-
-    `how` is a value of `UltraFastBertConfig.classifier_pooling`; the mask (B, S) is for `mean`.
-    Raises ValueError for `mean` over a mask of another number of dimensions.
-    """
-    if how == "cls":
-        return hidden_states[:, 0]
-    if how == "max":
-        return hidden_states.max(1).values
-    if how == "lse":
-        return hidden_states.logsumexp(1)
-    if how == "avg" or attention_mask is None:
-        return hidden_states.mean(1)
-    if attention_mask.dim() != 2:
-        raise ValueError(
-            f"attention_mask has shape {tuple(attention_mask.shape)}; "
-            "classifier_pooling='mean' needs (batch, tokens)"
-        )
-    weights = attention_mask.to(hidden_states.dtype).unsqueeze(-1)  # (B, S, 1)
-    return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+from ultrafastbert.models.pooled import UltraFastBertPooledModel
 
 
 class HeadTransform(nn.Module):
@@ -86,7 +64,9 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
         `labels` (B, S) hold the tokens to predict and -100 elsewhere. Logits are (B, S, V), or
         (labelled positions, V) where labels are given and `config.sparse_prediction` is set.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
         hidden_states = outputs.last_hidden_state
         if labels is not None and self.config.sparse_prediction:
             labelled = labels != -100
@@ -105,19 +85,12 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
         )
 
 
-class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
+class UltraFastBertForSequenceClassification(UltraFastBertPooledModel):
     """The encoder with a pooled head: classes, or a number where `num_labels` is 1."""
 
     def __init__(self, config: UltraFastBertConfig):
-        super().__init__(config)
-        self.num_labels = config.num_labels or 2
-        self.model = UltraFastBertModel(config)
-        size = config.classifier_hidden_size
-        self.pooler = nn.Identity() if size is None else nn.Linear(config.hidden_size, size)
-        self.activation = ACTIVATIONS[config.classifier_act].forward
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(size or config.hidden_size, self.num_labels)
-        self.post_init()
+        super().__init__(config, config.num_labels or 2)
+        self.num_labels = self.classifier.out_features
 
     @can_return_tuple
     def forward(
@@ -131,16 +104,15 @@ class UltraFastBertForSequenceClassification(UltraFastBertPreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Classify sequences; arguments as in `UltraFastBertModel.forward`.
 
-        `labels` (B) are class numbers, or real numbers for regression (mean squared error).
-        Logits are (B, num_labels).
+        `labels` are class numbers (B), real numbers (B) for regression (mean squared error), or
+        0.0 and 1.0 (B, num_labels) for any number of classes at once. Logits are (B, num_labels).
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
-        pooled = pool(outputs.last_hidden_state, attention_mask, self.config.classifier_pooling)
-        logits = self.classifier(self.dropout(self.activation(self.pooler(pooled))))
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
+        logits = self.score(outputs.last_hidden_state, attention_mask)
         loss = None
         if labels is not None:
-            if self.config.problem_type is None and self.num_labels == 1:
-                self.config.problem_type = "regression"
             loss = self.loss_function(
                 labels=labels, pooled_logits=logits, config=self.config, **kwargs
             )

@@ -125,8 +125,9 @@ def _use_saved(
         )
     if stored.weight_dtype:
         return None, False
-    options["config"] = full = copy.deepcopy(config or stored)
-    full.weight_dtype, full.exact_routing = None, False
+    if isinstance(config, UltraFastBertConfig):
+        options["config"] = full = copy.deepcopy(config)
+        full.weight_dtype, full.exact_routing = None, False
     return weight_dtype, exact_routing
 
 

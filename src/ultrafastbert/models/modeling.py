@@ -71,11 +71,19 @@ class UltraFastBertEmbeddings(nn.Module):
     ) -> Tensor:
         """Embed token numbers (B, S), or add positions to given vectors (B, S, H)."""
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if words.dim() != 3:
+            given = words if input_ids is None else input_ids
+            raise ValueError(
+                f"the input has shape {tuple(given.shape)}; input_ids must be (batch, tokens), "
+                "inputs_embeds (batch, tokens, hidden_size)"
+            )
         length = words.shape[1]
         if length > self.longest:
             raise ValueError(
                 f"the input has {length} tokens, but max_position_embeddings={self.longest}; "
-                "truncate it (tokenizer(..., truncation=True))"
+                f"truncate it (tokenizer(..., truncation=True, max_length={self.longest})) "
+                "or load the model for longer input "
+                f"(from_pretrained(..., max_position_embeddings={length}))"
             )
         if self.position_scale is not None:
             table = (
@@ -233,6 +241,10 @@ class UltraFastBertPreTrainedModel(CheckedLoading):
         "hidden_states": UltraFastBertLayer,
         "attentions": UltraFastBertAttention,
     }
+
+    def __init__(self, config: UltraFastBertConfig):
+        config.check()
+        super().__init__(config)
 
     def save_pretrained(
         self, save_directory: Any, is_main_process: bool = True, *args: Any, **options: Any

@@ -87,6 +87,8 @@ def pretrain(
     row |= evaluate(model, validation_rows, tokenizer, config)
     if run_folder.is_main_process():
         model.save_pretrained(out_dir)
+        # Pipelines truncate to it.
+        tokenizer.model_max_length = config.model.max_position_embeddings
         tokenizer.save_pretrained(out_dir)
         _write_rows(out_dir / "rows.jsonl", row, trainer)
         shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)

@@ -1,0 +1,39 @@
+"""One vector for a sequence: pooling the last hidden states of its tokens."""
+
+import torch
+from torch import Tensor
+
+POOLERS = ("mean", "cls", "first", "avg", "max", "lse")
+
+
+def pool(hidden_states: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
+    """Return one vector for each sequence: (B, S, H) -> (B, H).
+
+    `mean` is over the tokens that the mask (B, S) keeps and `cls` takes the first of them, on
+    whichever side the padding is; the others know of no mask, see `UltraFastBertConfig`.
+    Raises ValueError for `mean` over a mask of another number of dimensions.
+    """
+    if pooling == "max":
+        return hidden_states.max(1).values
+    if pooling == "lse":
+        return hidden_states.logsumexp(1)
+    if pooling == "first":
+        return hidden_states[:, 0]
+    if pooling == "cls":
+        return _first_token(hidden_states, attention_mask)
+    if pooling == "avg" or attention_mask is None:
+        return hidden_states.mean(1)
+    if attention_mask.dim() != 2:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; pooling='mean' needs "
+            "(batch, tokens)"
+        )
+    weights = attention_mask.to(hidden_states.dtype).unsqueeze(-1)  # (B, S, 1)
+    return (hidden_states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
+
+def _first_token(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    if attention_mask is None or attention_mask.dim() != 2:
+        return hidden_states[:, 0]
+    rows = torch.arange(hidden_states.shape[0], device=hidden_states.device)
+    return hidden_states[rows, attention_mask.int().argmax(1)]
