@@ -26,6 +26,7 @@ ORDER = [
     "layers",
     "checkpoints",
     "models",
+    "exchange",
     "data",
     "pretrain",
     "glue",

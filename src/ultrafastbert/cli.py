@@ -389,6 +389,50 @@ def report_card(
     typer.echo(path if written else f"{path} is kept as it is: not written here")
 
 
+@app.command("import")
+def import_command(
+    source: Annotated[
+        str, typer.Argument(help="Folder or hub name of a published UltraFastBERT or crammedBERT.")
+    ],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    pickle: Annotated[
+        bool,
+        typer.Option("--pickle", help="Read pickled weights (.bin), of which only tensors load."),
+    ] = False,
+) -> None:
+    """Turn a published checkpoint into a folder that every command here takes.
+
+    UltraFastBERT by pbelcak and crammedBERT by JonasGeiping, with their
+    tokenizers. Weights are checked one by one; none of the original software
+    is needed. `export crammed` is the way back.
+    """
+    from ultrafastbert.exchange import import_checkpoint
+
+    model = import_checkpoint(source, out, use_safetensors=not pickle)
+    config = model.config
+    typer.echo(
+        f"{out}: {type(model).__name__}, {config.num_hidden_layers} layers of "
+        f"{config.hidden_size} with {config.ffn_name}, {config.n_active:,} of "
+        f"{config.n_neurons:,} neurons active"
+    )
+
+
+@export_app.command("crammed")
+def export_crammed_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+) -> None:
+    """Save a model in the format of the published UltraFastBERT and crammedBERT.
+
+    For encoders, masked language models and classifiers whose layers that
+    software has: KxD, ff or glu, scaled sinusoidal positions.
+    """
+    from ultrafastbert.exchange import export_crammed
+
+    export_crammed(_folder(model), out)
+    typer.echo(out)
+
+
 @export_app.command("sentence-transformers")
 def export_sentence_transformers(
     model: Annotated[Path, typer.Argument(help="Folder of an encoder, with or without a head.")],

@@ -103,7 +103,7 @@ def to_config(fields: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ValueError for a model that their software cannot hold; the message names the field.
     """
-    _check_expressible(fields)
+    check_expressible(fields)
     kind = {ours: theirs for theirs, ours in ARCHITECTURES.items()}[fields["architectures"][0]]
     layer = {"ff": "ff", "glu": "ff", "fff": "fff"}[fields["ffn_type"]]
     dropout, embedding_dropout = fields["hidden_dropout_prob"], fields["embedding_dropout_prob"]
@@ -153,7 +153,7 @@ def to_config(fields: Mapping[str, Any]) -> dict[str, Any]:
             "sequence_op": "torch-softmax",
         },
         "classification_head": {
-            # Only a classifier's own pooling has to be theirs, see _check_expressible.
+            # Only a classifier's own pooling has to be theirs, see check_expressible.
             "pooler": {o: t for t, o in POOLERS.items()}.get(fields["classifier_pooling"], "avg"),
             "include_ff_layer": fields["classifier_hidden_size"] is not None,
             "head_dim": fields["classifier_hidden_size"] or fields["hidden_size"],
@@ -289,7 +289,7 @@ def _name(names: Mapping[str, str], ours: str) -> str:
     raise ValueError(f"activation {ours!r} has no name in this format, only {set(names.values())}")
 
 
-def _check_expressible(fields: Mapping[str, Any]) -> None:
+def check_expressible(fields: Mapping[str, Any]) -> None:
     """Raise ValueError where a model has something that their format and software have not."""
     architectures = fields["architectures"]
     classifier = ARCHITECTURES[CLASSIFIER] in architectures

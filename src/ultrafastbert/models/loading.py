@@ -74,7 +74,9 @@ def _use_published(
 ) -> list[str]:
     """Put config and weights of a published layout into the options; return its architectures."""
     safe = options.pop("use_safetensors")
-    checkpoint = crammed.read(_folder(path, hub, safe), stored, safe)
+    suffix = "safetensors" if safe else "bin"
+    folder = local_folder(path, [f"*.{suffix}", f"*.{suffix}.index.json"], hub)
+    checkpoint = crammed.read(folder, stored, safe)
     fields = dict(checkpoint.fields)
     file_labels = fields.pop("num_labels", None)
     config, asked = options.pop("config", None), options.get("num_labels")
@@ -92,15 +94,14 @@ def _use_published(
     return checkpoint.fields["architectures"]
 
 
-def _folder(path: Any, hub: dict[str, Any], use_safetensors: bool) -> Path:
-    """Return the local folder of a checkpoint, downloaded if it is none yet."""
-    subfolder = hub.get("subfolder") or ""
+def local_folder(path: Any, patterns: list[str], hub: dict[str, Any] | None = None) -> Path:
+    """Return the local folder of a checkpoint; from the hub, files of the patterns come first."""
+    rest = dict(hub or {})
+    subfolder = rest.pop("subfolder", None) or ""
     if Path(path).is_dir():
         return Path(path) / subfolder
-    suffix = "safetensors" if use_safetensors else "bin"
-    patterns = [str(Path(subfolder) / name) for name in (f"*.{suffix}", f"*.{suffix}.index.json")]
-    rest = {name: value for name, value in hub.items() if name != "subfolder"}
-    return Path(snapshot_download(str(path), allow_patterns=patterns, **rest)) / subfolder
+    wanted = [str(Path(subfolder) / pattern) for pattern in patterns]
+    return Path(snapshot_download(str(path), allow_patterns=wanted, **rest)) / subfolder
 
 
 def _use_saved(
