@@ -42,8 +42,9 @@ def test_question_answering_is_the_mean_of_start_and_end():
     torch.testing.assert_close(out.loss, sum(expected) / 2)
 
 
-def test_multiple_choice_scores_choices_one_by_one():
-    model = build(UltraFastBertForMultipleChoice)
+@pytest.mark.parametrize("size", [16, None])
+def test_multiple_choice_scores_choices_one_by_one(size):
+    model = build(UltraFastBertForMultipleChoice, classifier_hidden_size=size)
     ids, mask = batch()
     ids, mask = torch.stack([ids, ids.flip(0)]), torch.stack([mask, mask.flip(0)])  # (2, 3, 10)
     out = model(ids, mask, labels=torch.tensor([0, 2]))
