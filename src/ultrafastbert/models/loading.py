@@ -9,7 +9,7 @@ from huggingface_hub import snapshot_download
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ultrafastbert.checkpoints import crammed
-from ultrafastbert.checkpoints.crammed_config import is_crammed
+from ultrafastbert.checkpoints.crammed_config import is_crammed, to_fields
 from ultrafastbert.checkpoints.tensor_files import some_names
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.quantization import check_weight_dtype
@@ -56,6 +56,7 @@ class CheckedLoading(PreTrainedModel):
             saved_as = _use_published(path, stored, hub, options)
             source = None
         else:
+            _check_model_type(stored, path)
             weight_dtype, exact_routing = _use_saved(
                 path, hub, options, weight_dtype, exact_routing
             )
@@ -69,10 +70,17 @@ class CheckedLoading(PreTrainedModel):
         return (model, info) if wants_info else model
 
 
+def _check_model_type(stored: dict[str, Any], path: Any) -> None:
+    found, known = stored.get("model_type"), UltraFastBertConfig.model_type
+    if found != known:
+        raise ValueError(f"{path} has a model of model_type={found!r}; this class reads {known!r}")
+
+
 def _use_published(
     path: Any, stored: dict[str, Any], hub: dict[str, Any], options: dict[str, Any]
 ) -> list[str]:
     """Put config and weights of a published layout into the options; return its architectures."""
+    UltraFastBertConfig(**to_fields(stored))  # sizes are checked before tensors are
     safe = options.pop("use_safetensors")
     suffix = "safetensors" if safe else "bin"
     folder = local_folder(path, [f"*.{suffix}", f"*.{suffix}.index.json"], hub)
