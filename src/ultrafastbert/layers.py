@@ -243,7 +243,8 @@ class FastFeedForward(nn.Module):
         weights = self.weights()
         if self.training and self.leaf_usage is not None:
             return None  # leaves are to be counted
-        if weights.w_in is None or weights.b_in is None or weights.w_out is None:
+        held = (weights.w_in, weights.b_in, weights.w_out)
+        if any(w is None for w in held) or self._holder.get("b_out") is not self.b_out:
             return None  # another module holds them, as for pruning
         usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
         contiguous = all(t is None or t.is_contiguous() for t in (*weights, self.b_out))
