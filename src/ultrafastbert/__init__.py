@@ -3,7 +3,12 @@
 from importlib.metadata import version
 
 from ultrafastbert.encode import sentence_transformer
-from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
+from ultrafastbert.layers import (
+    FastFeedForward,
+    FeedForward,
+    GatedFeedForward,
+    hardening_loss,
+)
 from ultrafastbert.models import (
     UltraFastBertConfig,
     UltraFastBertForMaskedLM,
@@ -31,6 +36,7 @@ __all__ = [
     "UltraFastBertForTokenClassification",
     "UltraFastBertModel",
     "fast_feedforward",
+    "hardening_loss",
     "sentence_transformer",
     "use_kernel",
     "visited_leaves",

@@ -6,7 +6,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from ultrafastbert import ops, tree
+from ultrafastbert import ops, soft, tree
 from ultrafastbert.activations import ACTIVATIONS, check_activation
 from ultrafastbert.kernels import native
 from ultrafastbert.quantization import Weights, check_weight_dtype, dequantize, quantize
@@ -16,7 +16,9 @@ class FastFeedForward(nn.Module):
     """Feedforward layer of K trees of neurons, of which a token visits one path each.
 
     Maps (..., hidden_size) to (..., output_size) with K * (D + L) + shared_size active neurons of
-    K * (2^D - 1 + 2^D * L) + shared_size. No output bias (arXiv 2311.10770, section 2).
+    K * (2^D - 1 + 2^D * L) + shared_size. No output bias (arXiv 2311.10770, section 2) unless
+    asked. Its ancestor, trained by soft routing (arXiv 2308.14711), is `node_output=False,
+    leaf_output_bias=True, soft_training=True`; evaluation takes one path all the same.
 
     Args:
         hidden_size: H, size of a token.
@@ -25,21 +27,36 @@ class FastFeedForward(nn.Module):
         leaf_size: L, neurons per leaf.
         output_size: O; `hidden_size` by default.
         activation: name of the activation, see `ultrafastbert.activations`.
-        node_output: whether nodes add to the output or only route. If not, they get no gradient.
+        node_output: whether nodes add to the output or only route. If not, they get no gradient
+            but from soft training.
         shared_size: width of a dense block that every token uses ("master" neurons, arXiv
             2405.16836); 0 for none.
         kernel: name of the kernel, see `ultrafastbert.kernels`; by default the fastest that fits.
         weight_dtype: None, or `bfloat16` or `int8` to hold quantized weights, for inference; see
             `quantize_`.
         exact_routing: whether nodes keep their input rows in float32 beside quantized weights.
+        leaf_output_bias: whether the leaf that a token reaches adds a bias to the output.
+        soft_training: whether all leaves answer in training mode, mixed by the decisions'
+            probabilities, see `ultrafastbert.soft`; may be changed at any time.
+        region_leak: probability that a decision is swapped, in soft training.
+        dropout: probability that a neuron's activation is dropped, in soft training.
+        usage_mode: what `leaf_usage` adds up in training mode: `none`, or of each token the
+            `hard` leaf reached or the `soft` probability of every leaf (in soft training).
 
     Attributes:
         w_in: (K, R, H), b_in: (K, R), w_out: (K, R, O); R = 2^D - 1 nodes in heap order followed
             by 2^D leaf blocks of L rows.
+        b_out: (K, 2^D, O), or None without `leaf_output_bias`.
+        entropies: (K, 2^D - 1), batch means of the decisions' entropies in the last soft call in
+            training mode, for `hardening_loss`; None before it.
+        leaf_usage: (K, 2^D), tokens by leaf; None where `usage_mode` is `none`.
 
     Raises:
         ValueError: for sizes that are not positive, unknown names, or more than the memory.
     """
+
+    b_out: Tensor | None
+    leaf_usage: Tensor | None
 
     def __init__(
         self,
@@ -56,6 +73,11 @@ class FastFeedForward(nn.Module):
         dtype: torch.dtype | None = None,
         weight_dtype: str | None = None,
         exact_routing: bool = False,
+        leaf_output_bias: bool = False,
+        soft_training: bool = False,
+        region_leak: float = 0.0,
+        dropout: float = 0.0,
+        usage_mode: str = "none",
     ):
         super().__init__()
         output_size = hidden_size if output_size is None else output_size
@@ -66,15 +88,25 @@ class FastFeedForward(nn.Module):
         _check_sizes(hidden_size=hidden_size, output_size=output_size)
         if shared_size < 0:
             raise ValueError(f"shared_size={shared_size} must be at least 0")
+        soft.check_options(soft_training, usage_mode, region_leak=region_leak, dropout=dropout)
         self.hidden_size, self.output_size = hidden_size, output_size
         self.depth, self.n_trees, self.leaf_size = depth, n_trees, leaf_size
         self.activation, self.node_output, self.kernel = activation, node_output, kernel
-        shape = (n_trees, tree.n_rows(depth, leaf_size))
-        check_memory(shape[0] * shape[1] * (hidden_size + output_size + 1), dtype, device)
+        self.soft_training, self.usage_mode = soft_training, usage_mode
+        self.region_leak, self.dropout = region_leak, dropout
+        shape, leaves = (n_trees, tree.n_rows(depth, leaf_size)), (n_trees, tree.n_leaves(depth))
+        n_biases = leaves[0] * leaves[1] * output_size * leaf_output_bias
+        n_weights = shape[0] * shape[1] * (hidden_size + output_size + 1)
+        check_memory(n_weights + n_biases, dtype, device)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.w_in = nn.Parameter(torch.empty(*shape, hidden_size, **factory))
         self.b_in = nn.Parameter(torch.empty(shape, **factory))
         self.w_out = nn.Parameter(torch.empty(*shape, output_size, **factory))
+        b_out = torch.empty(*leaves, output_size, **factory) if leaf_output_bias else None
+        self.b_out = None if b_out is None else nn.Parameter(b_out)
+        usage = None if usage_mode == "none" else torch.zeros(leaves, device=device)
+        self.register_buffer("leaf_usage", usage)
+        self.entropies: Tensor | None = None
         self.shared = (
             FeedForward(hidden_size, shared_size, output_size, activation, bias=True, **factory)
             if shared_size
@@ -104,12 +136,15 @@ class FastFeedForward(nn.Module):
         nn.init.normal_(self.w_in, std=self.hidden_size**-0.5)
         nn.init.zeros_(self.b_in)
         nn.init.normal_(self.w_out, std=self.n_active**-0.5)
+        if self.b_out is not None:
+            nn.init.zeros_(self.b_out)
 
     def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> "FastFeedForward":
         """Replace the weights by `bfloat16` ones, or `int8` with row scales; return the layer.
 
-        For inference: the layer has no parameters any more, but buffers. Sums stay in float32. With
-        `exact_routing` nodes keep their input rows in float32, so that no token changes its path.
+        For inference: the layer has no parameters any more, but buffers, and routes hard in
+        training mode, too. Biases and sums stay in float32. With `exact_routing` nodes keep their
+        input rows in float32, so that no token changes its path.
         Raises ValueError for another name, weights that are not finite or quantized already.
         """
         if self.weight_dtype:
@@ -117,7 +152,9 @@ class FastFeedForward(nn.Module):
         exact_rows = tree.n_nodes(self.depth) if exact_routing else 0
         with torch.no_grad():
             weights = quantize(self.w_in, self.b_in, self.w_out, weight_dtype, exact_rows)
-        del self.w_in, self.b_in, self.w_out
+        b_out = None if self.b_out is None else self.b_out.detach().float()
+        del self.w_in, self.b_in, self.w_out, self.b_out
+        self.register_buffer("b_out", b_out)
         for name, tensor in weights._asdict().items():
             self.register_buffer(name, tensor)
         self.weight_dtype, self._prepared = weight_dtype, None
@@ -140,20 +177,49 @@ class FastFeedForward(nn.Module):
         return y if self.shared is None else y + self.shared(x)
 
     def _call_operator(self, x: Tensor) -> Tensor:
+        if self.training and self.soft_training and not self.weight_dtype:
+            return self._mix(x)
         if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             prepared = self._prepared
             if prepared is None or prepared.dtype != x.dtype or not prepared.holds():
                 self._prepared = self._prepare(x.dtype)  # for the next call
         if self.weight_dtype:
             weights = self.weights()
-            return ops.fast_feedforward_quantized(x, weights, *self._options(), self.kernel)
+            return ops.fast_feedforward_quantized(
+                x, weights, *self._options(), self.kernel, self.b_out
+            )
         w_in, b_in, w_out = self.w_in, self.b_in, self.w_out
-        return ops.fast_feedforward(x, w_in, b_in, w_out, *self._options(), self.kernel)
+        options = (*self._options(), self.kernel, self.b_out)
+        y, leaf = ops.fast_feedforward_with_leaf(x, w_in, b_in, w_out, *options)
+        if self.training and self.leaf_usage is not None:
+            self.leaf_usage.add_(soft.count_leaves(leaf, self.depth))
+        return y
+
+    def _mix(self, x: Tensor) -> Tensor:
+        """Return the soft mixture of all leaves; keep the decisions' entropies and usage."""
+        w_in, b_in, w_out, b_out = self.w_in, self.b_in, self.w_out, self.b_out
+        options = (*self._options(), self.region_leak, self.dropout)
+        y, right = soft.soft_feedforward(x, w_in, b_in, w_out, b_out, *options)
+        self.entropies = soft.decision_entropies(right)
+        if self.leaf_usage is not None:
+            right = right.detach() if self.usage_mode == "soft" else right.detach().round()
+            self.leaf_usage.add_(soft.visit_probabilities(right, self.depth)[1].sum(0))
+        return y
+
+    @property
+    def node_usage(self) -> Tensor | None:
+        """Tokens that came by each node, (K, 2^D - 1): the sum of the `leaf_usage` below."""
+        return None if self.leaf_usage is None else soft.node_usage(self.leaf_usage, self.depth)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in ("depth", "leaf_size", "activation", "node_output"):
+        # Nothing is asked on the prepared way, so it ends where one of these changes.
+        if name in ("depth", "leaf_size", "activation", "node_output", "soft_training", "training"):
             self._prepared = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without the entropies, which hang on the graph of a call."""
+        return {**self.__dict__, "entropies": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> "FastFeedForward":
         """Move or convert the layer; quantized weights keep their dtypes."""
@@ -175,10 +241,13 @@ class FastFeedForward(nn.Module):
     def _prepare(self, dtype: torch.dtype) -> native.Prepared | None:
         """Return a shorter way than the operator for x of this dtype, where there is one."""
         weights = self.weights()
-        if weights.w_in is None or weights.b_in is None or weights.w_out is None:
+        if self.training and self.leaf_usage is not None:
+            return None  # leaves are to be counted
+        held = (weights.w_in, weights.b_in, weights.w_out)
+        if any(w is None for w in held) or self._holder.get("b_out") is not self.b_out:
             return None  # another module holds them, as for pruning
         usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
-        contiguous = all(tensor is None or tensor.is_contiguous() for tensor in weights)
+        contiguous = all(t is None or t.is_contiguous() for t in (*weights, self.b_out))
         if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
             return None
         return native.Prepared(dtype, self._holder, *self._options())
@@ -199,9 +268,27 @@ class FastFeedForward(nn.Module):
             f"{self.hidden_size}, depth={self.depth}, n_trees={self.n_trees}, "
             f"leaf_size={self.leaf_size}, output_size={self.output_size}, "
             f"activation={self.activation!r}, node_output={self.node_output}, "
+            f"leaf_output_bias={self.b_out is not None}, soft_training={self.soft_training}, "
             f"weight_dtype={self.weight_dtype}, "
             f"active={self.n_active}/{self.n_neurons}"
         )
+
+
+def hardening_loss(model: nn.Module) -> Tensor:
+    """Return the sum of the decisions' entropies in the last call of a model's soft layers.
+
+    Added to the loss with a weight, it makes decisions hard: sum over layers, trees and nodes of
+    the batch mean, in nats (arXiv 2308.14711). All tokens count, padding, too. Raises ValueError
+    where no layer was called in training mode with `soft_training=True`.
+    """
+    layers = [module for module in model.modules() if isinstance(module, FastFeedForward)]
+    sums = [layer.entropies.sum() for layer in layers if layer.entropies is not None]
+    if not sums:
+        raise ValueError(
+            "no layer has entropies: build them with soft_training=True and call the model in "
+            "training mode first"
+        )
+    return torch.stack(sums).sum()
 
 
 class FeedForward(nn.Module):

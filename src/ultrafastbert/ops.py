@@ -15,6 +15,7 @@ from torch.library import Library, register_autocast, register_autograd, registe
 from ultrafastbert import tree
 from ultrafastbert.activations import check_activation
 from ultrafastbert.kernels import check_kernel, choose_kernel, gather, logits_dtype, native
+from ultrafastbert.leaf_bias import add_leaf_bias, check_leaf_bias
 from ultrafastbert.quantization import Weights, dequantize
 
 FORWARD = "ultrafastbert::fast_feedforward"
@@ -35,7 +36,7 @@ _library.define(
 _library.define(
     "fast_feedforward_quantized(Tensor x, Tensor w_in, Tensor b_in, Tensor w_out, Tensor? scale_in,"
     " Tensor? scale_out, Tensor? w_routing, int depth, int leaf_size, str activation,"
-    " bool node_output) -> Tensor"
+    " bool node_output) -> (Tensor, Tensor)"
 )
 
 _default_kernel = ""
@@ -66,6 +67,7 @@ def fast_feedforward(
     activation: str = "gelu",
     node_output: bool = True,
     kernel: str | None = None,
+    b_out: Tensor | None = None,
 ) -> Tensor:
     """Return the output of a fast feedforward layer, computing only what each token visits.
 
@@ -80,20 +82,40 @@ def fast_feedforward(
         activation: name of the activation, see `ultrafastbert.activations`.
         node_output: whether nodes add to the output or only route.
         kernel: name of the kernel, see `ultrafastbert.kernels`; by default the fastest that fits.
+        b_out: output biases of leaves, (K, 2^D, O); None for none.
 
     Returns:
-        The sum over the visited neurons of act(w_in . x + b_in) w_out, (..., O).
+        The sum over the visited neurons of act(w_in . x + b_in) w_out, (..., O), and of the biases
+        of the leaves reached.
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together.
 
     Source: arXiv 2311.10770, algorithm 1; with leaf blocks arXiv 2308.14711.
     """
+    options = (depth, leaf_size, activation, node_output, kernel)
+    return fast_feedforward_with_leaf(x, w_in, b_in, w_out, *options, b_out)[0]
+
+
+def fast_feedforward_with_leaf(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int = 1,
+    activation: str = "gelu",
+    node_output: bool = True,
+    kernel: str | None = None,
+    b_out: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return what `fast_feedforward` does, and the leaf that each token reaches: (T, K) int64."""
     check_kernel(kernel)
-    y, _, _ = torch.ops.ultrafastbert.fast_feedforward(
+    y, leaf, _ = torch.ops.ultrafastbert.fast_feedforward(
         _flat(x), w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
     )
-    return y.view(*x.shape[:-1], w_out.shape[2])
+    y = _add_leaf_bias(y, leaf, b_out, depth)
+    return y.view(*x.shape[:-1], w_out.shape[2]), leaf
 
 
 def fast_feedforward_quantized(
@@ -104,6 +126,7 @@ def fast_feedforward_quantized(
     activation: str = "gelu",
     node_output: bool = True,
     kernel: str | None = None,
+    b_out: Tensor | None = None,
 ) -> Tensor:
     """Return the output of a layer with quantized weights, for inference: x (..., H) -> (..., O).
 
@@ -120,12 +143,20 @@ def fast_feedforward_quantized(
     check_kernel(kernel)
     if not may_be_native(kernel):
         w_in, b_in, w_out = dequantize(weights)
-        options = (depth, leaf_size, activation, node_output, kernel)
+        options = (depth, leaf_size, activation, node_output, kernel, b_out)
         return fast_feedforward(x.float(), w_in, b_in, w_out, *options).to(x.dtype)
-    y = torch.ops.ultrafastbert.fast_feedforward_quantized(
+    y, leaf = torch.ops.ultrafastbert.fast_feedforward_quantized(
         _flat(x), *weights, depth, leaf_size, activation, node_output
     )
+    y = _add_leaf_bias(y, leaf, b_out, depth)
     return y.view(*x.shape[:-1], weights.w_out.shape[2])
+
+
+def _add_leaf_bias(y: Tensor, leaf: Tensor, b_out: Tensor | None, depth: int) -> Tensor:
+    if b_out is None:
+        return y
+    check_leaf_bias(b_out, leaf.shape[1], depth, y.shape[1])
+    return add_leaf_bias(y, leaf, b_out)
 
 
 def may_be_native(kernel: str | None) -> bool:
@@ -284,7 +315,7 @@ def _forward_quantized(
     leaf_size: int,
     activation: str,
     node_output: bool,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     check_activation(activation)
     weights = Weights(w_in, b_in, w_out, scale_in, scale_out, w_routing)
     _check_quantized(x, weights, depth, leaf_size)
@@ -292,11 +323,15 @@ def _forward_quantized(
     if native.is_available() and native.supports(x.device.type, x.dtype, depth):
         return native.forward_quantized(x.contiguous(), weights, *options)
     w_in, b_in, w_out = dequantize(weights)
-    return gather.forward(x.float(), w_in, b_in, w_out, *options)[0].to(x.dtype)
+    y, leaf, _ = gather.forward(x.float(), w_in, b_in, w_out, *options)
+    return y.to(x.dtype), leaf
 
 
-def _forward_quantized_fake(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, *_) -> Tensor:
-    return x.new_empty(x.shape[0], w_out.shape[2])
+def _forward_quantized_fake(
+    x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, *_
+) -> tuple[Tensor, Tensor]:
+    leaf = x.new_empty(x.shape[0], w_in.shape[0], dtype=torch.int64)
+    return x.new_empty(x.shape[0], w_out.shape[2]), leaf
 
 
 def _forward_fake(

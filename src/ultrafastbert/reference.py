@@ -44,15 +44,21 @@ def fast_feedforward_reference(
     leaf_size: int = 1,
     activation: str = "gelu",
     node_output: bool = True,
+    b_out: Tensor | None = None,
 ) -> Tensor:
     """Return the sum over visited neurons of act(w_in . x + b_in) w_out, by masking.
 
     Shapes: x (T, H), w_in (K, R, H), b_in (K, R), w_out (K, R, O) -> (T, O). Decisions carry no
-    gradient. A row that is not visited has no influence, even if its w_in or b_in is NaN.
+    gradient. A row that is not visited has no influence, even if its w_in or b_in is NaN. The leaf
+    reached in each tree adds its row of b_out (K, 2^D, O), if given (arXiv 2308.14711).
     """
     logits = all_logits(x, w_in, b_in)
-    mask = visited_mask(route(logits, depth), depth, leaf_size, node_output)
+    leaf = route(logits, depth)
+    mask = visited_mask(leaf, depth, leaf_size, node_output)
     # Masked before and after: neither a value nor a gradient passes an unvisited row.
     hidden = ACTIVATIONS[activation].forward(logits.masked_fill(~mask, 0.0))
     hidden = hidden.masked_fill(~mask, 0.0)
-    return torch.einsum("tkr,kro->to", hidden, w_out)
+    y = torch.einsum("tkr,kro->to", hidden, w_out)
+    return (
+        y if b_out is None else y + b_out[torch.arange(len(b_out), device=leaf.device), leaf].sum(1)
+    )

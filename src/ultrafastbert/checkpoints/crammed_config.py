@@ -301,6 +301,7 @@ def check_expressible(fields: Mapping[str, Any]) -> None:
     }
     if fields["ffn_type"] == "fff":
         one_value |= {"leaf_size": (1,), "node_output": (True,), "shared_size": (0,)}
+        one_value["leaf_output_bias"] = (False,)
     if classifier:
         one_value["classifier_pooling"] = tuple(POOLERS.values())
     for name, allowed in one_value.items():

@@ -17,6 +17,7 @@ from torch.jit import is_tracing
 
 from ultrafastbert import tree
 from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.leaf_bias import add_leaf_bias
 from ultrafastbert.quantization import Weights
 
 try:
@@ -71,13 +72,14 @@ def forward_quantized(
     leaf_size: int,
     activation: str,
     node_output: bool,
-) -> Tensor:
-    """Compute the output (T, O) of a layer with quantized weights; x (T, H) is contiguous."""
+) -> tuple[Tensor, Tensor]:
+    """Compute the output (T, O) and the leaf (T, K) with quantized weights; x is contiguous."""
     weights = Weights(*(None if w is None else w.contiguous() for w in weights))  # type: ignore
     y = x.new_empty(x.shape[0], weights.w_out.shape[2])
+    leaf = x.new_empty(x.shape[0], weights.w_in.shape[0], dtype=torch.int64)
     layer = _layer(x.dtype, weights, depth, leaf_size, activation, node_output)
-    layer.forward(x.shape[0], get_num_threads(), *_addresses(x, y))
-    return y
+    layer.forward(x.shape[0], get_num_threads(), *_addresses(x, y, leaf))
+    return y, leaf
 
 
 def forward(
@@ -148,12 +150,17 @@ class Prepared:
     __slots__ = ("call", "dtype", "holds")
 
     def __init__(self, dtype: torch.dtype, holder: Mapping[str, Any], *options: Any):
-        """Prepare for x of a dtype; `holder` is where the weights are found by their names."""
-        weights = Weights.held_by(holder)
-        tensors = [tensor for tensor in weights if tensor is not None]
+        """Prepare for x of a dtype; `holder` is where the weights are found by their names.
+
+        It may hold output biases of leaves, too, as `b_out`.
+        """
+        weights, biased = Weights.held_by(holder), holder.get("b_out") is not None
+        names = [name for name in (*Weights._fields, "b_out") if holder.get(name) is not None]
+        held = itemgetter(*names)
+        tensors = held(holder)
         addresses = _addresses(*tensors)
-        held = itemgetter(*(name for name in Weights._fields if holder.get(name) is not None))
-        hidden_size, output_size = weights.w_in.shape[2], weights.w_out.shape[2]
+        n_trees, _, hidden_size = weights.w_in.shape
+        output_size = weights.w_out.shape[2]
         use_large_pages(*tensors)
         run = _layer(dtype, weights, *options).forward
 
@@ -186,8 +193,13 @@ class Prepared:
                 y = empty_like(x)
             else:
                 y = x.new_empty((*x.shape[:-1], output_size))
-            run(x.numel() // hidden_size, get_num_threads(), data_ptr(x), data_ptr(y))
-            return y
+            n_tokens, n_threads = x.numel() // hidden_size, get_num_threads()
+            if not biased:
+                run(n_tokens, n_threads, data_ptr(x), data_ptr(y))
+                return y
+            leaf = x.new_empty((*x.shape[:-1], n_trees), dtype=torch.int64)
+            run(n_tokens, n_threads, data_ptr(x), data_ptr(y), data_ptr(leaf))
+            return add_leaf_bias(y, leaf, holder["b_out"])
 
         self.call, self.dtype, self.holds = call, dtype, holds
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from ultrafastbert import ops, tree
+from ultrafastbert import ops, soft, tree
 from ultrafastbert.activations import check_activation
 from ultrafastbert.checkpoints.crammed_config import MODEL_TYPE, is_crammed, to_fields
 from ultrafastbert.models.pooling import POOLERS
@@ -27,8 +27,9 @@ class UltraFastBertConfig(PreTrainedConfig):
         num_attention_heads: heads; must divide `hidden_size`.
         ffn_type: `fff` fast feedforward, `ff` dense, `glu` gated dense, `none` no FF layer at all.
         intermediate_size: width of the dense types (of `glu`, both halves together).
-        tree_depth, n_trees, leaf_size, node_output, shared_size: the `fff` type, see
-            `ultrafastbert.FastFeedForward`.
+        tree_depth, n_trees, leaf_size, node_output, shared_size, leaf_output_bias, soft_training,
+            region_leak: the `fff` type, see `ultrafastbert.FastFeedForward`. Soft training may add
+            `ultrafastbert.hardening_loss(model)` to the loss.
         weight_dtype, exact_routing: smaller weights of the `fff` type, for inference, see
             `ultrafastbert.FastFeedForward.quantize_`.
         hidden_act: activation of the FF layer, see `ultrafastbert.activations`.
@@ -69,6 +70,9 @@ class UltraFastBertConfig(PreTrainedConfig):
     leaf_size: int = 1
     node_output: bool = True
     shared_size: int = 0
+    leaf_output_bias: bool = False
+    soft_training: bool = False
+    region_leak: float = 0.0
     weight_dtype: str | None = None
     exact_routing: bool = False
     hidden_act: str = "gelu"
@@ -120,6 +124,7 @@ class UltraFastBertConfig(PreTrainedConfig):
         _check_choice("sentence_pooling", self.sentence_pooling, POOLERS)
         check_activation(self.hidden_act)
         check_activation(self.classifier_act)
+        soft.check_options(self.soft_training, region_leak=self.region_leak)
         check_weight_dtype(self.weight_dtype)
         if self.weight_dtype and self.ffn_type != "fff":
             raise ValueError(

@@ -191,6 +191,9 @@ def build_feed_forward(config: UltraFastBertConfig) -> nn.Module:
             shared_size=config.shared_size,
             weight_dtype=config.weight_dtype,
             exact_routing=config.exact_routing,
+            leaf_output_bias=config.leaf_output_bias,
+            soft_training=config.soft_training,
+            region_leak=config.region_leak,
         )
     sizes = (config.hidden_size, config.intermediate_size)
     bias, activation = config.use_bias, config.hidden_act
@@ -278,6 +281,8 @@ class UltraFastBertPreTrainedModel(CheckedLoading):
             init.normal_(module.w_in, std=self.config.initializer_range)
             init.normal_(module.w_out, std=self.config.initializer_range)
             init.zeros_(module.b_in)
+            if module.b_out is not None:
+                init.zeros_(module.b_out)
         elif isinstance(module, UltraFastBertEmbeddings) and module.position_scale is not None:
             init.constant_(module.position_scale, self.config.hidden_size**-0.5)
             n_positions, hidden_size = module.sinusoids.shape

@@ -1,0 +1,21 @@
+"""Output biases of leaves: an embedding of the leaf that a token reaches (arXiv 2308.14711)."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ultrafastbert import tree
+
+
+def add_leaf_bias(y: Tensor, leaf: Tensor, b_out: Tensor) -> Tensor:
+    """Add the biases of the leaves reached to y: y (..., O), leaf (..., K), b_out (K, 2^D, O)."""
+    # Tree by tree: the rows of all trees at once would be K times the output.
+    for bias, reached in zip(b_out.unbind(), leaf.unbind(-1), strict=True):
+        y.add_(F.embedding(reached, bias))
+    return y
+
+
+def check_leaf_bias(b_out: Tensor, n_trees: int, depth: int, output_size: int) -> None:
+    """Raise ValueError unless there is a bias for each leaf."""
+    shape = (n_trees, tree.n_leaves(depth), output_size)
+    if b_out.shape != shape:
+        raise ValueError(f"b_out has shape {tuple(b_out.shape)}; these sizes need {shape}")
