@@ -388,24 +388,27 @@ def mutate(draw, folder, original):
     (folder / name).write_bytes(data)
 
 
-def test_a_thousand_damaged_checkpoints(tmp_path):
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_thousand_damaged_checkpoints(tmp_path, ours):
     config = make_config(num_transformer_layers=1, intermed_depth=1)
-    tensors = make_tensors(config)
-    folder = save(tmp_path, config, tensors)
+    folder = save(tmp_path / "theirs", config, make_tensors(config))
+    if ours:
+        import_checkpoint(folder, tmp_path / "ours")
+        folder = tmp_path / "ours"
     names = ("config.json", "model.safetensors")
     original = {name: (folder / name).read_bytes() for name in names}
     whole = UltraFastBertForMaskedLM.from_pretrained(folder)
     draw, refused = random.Random(0), 0
-    for _ in range(1000):
+    for _ in range(500):
         mutate(draw, folder, original)
         try:
             model = UltraFastBertForMaskedLM.from_pretrained(folder)
         except (ValueError, OSError):
             refused += 1
-        else:  # something without meaning for the model, such as dropout or a blank
+        else:  # something without meaning for the weights, such as dropout or a blank
             for (name, a), b in zip(whole.named_parameters(), model.parameters(), strict=True):
                 assert torch.equal(a, b), name
-    assert refused > 700
+    assert refused > 350
 
 
 def test_ours_to_theirs_and_back(tmp_path):

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ultrafastbert.checkpoints import crammed
@@ -40,8 +42,8 @@ class CheckedLoading(PreTrainedModel):
 
         Raises:
             OSError: for missing files.
-            ValueError: for options that do not fit, and weights that are missing or not finite.
-            RuntimeError: for weights of other sizes.
+            ValueError: for options that do not fit, and weights that are missing, damaged, of
+                another size or not finite.
         """
         check_weight_dtype(weight_dtype)
         path, wants_info = pretrained_model_name_or_path, options.pop("output_loading_info", False)
@@ -56,13 +58,21 @@ class CheckedLoading(PreTrainedModel):
             saved_as = _use_published(path, stored, hub, options)
             source = None
         else:
-            _check_model_type(stored, path)
+            _check_stored(stored, path)
             weight_dtype, exact_routing = _use_saved(
                 path, hub, options, weight_dtype, exact_routing
             )
             source = path
-        loaded: Any = super().from_pretrained(source, *args, output_loading_info=True, **options)
+        # Sizes are compared here, where the error can name them.
+        any_size = options.pop("ignore_mismatched_sizes", False)
+        options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        try:
+            loaded: Any = super().from_pretrained(source, *args, **options)
+        except SafetensorError as error:
+            raise ValueError(f"the weights in {path} are damaged: {error}") from error
         model, info = loaded
+        if info["mismatched_keys"] and not any_size:
+            raise ValueError(f"weights in {path} have other sizes: {_sizes(info)}")
         _check_complete(model, info["missing_keys"], cls.__name__ in saved_as, path)
         _check_finite(model, path)
         if weight_dtype:
@@ -70,10 +80,14 @@ class CheckedLoading(PreTrainedModel):
         return (model, info) if wants_info else model
 
 
-def _check_model_type(stored: dict[str, Any], path: Any) -> None:
+def _check_stored(stored: dict[str, Any], path: Any) -> None:
+    """Raise ValueError for a config.json of another kind of model, or of no dtype."""
     found, known = stored.get("model_type"), UltraFastBertConfig.model_type
     if found != known:
         raise ValueError(f"{path} has a model of model_type={found!r}; this class reads {known!r}")
+    dtype = stored.get("dtype") or stored.get("torch_dtype") or "float32"
+    if not isinstance(dtype, str) or not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"config.json of {path} has dtype={dtype!r}, which is none of PyTorch's")
 
 
 def _use_published(
@@ -138,6 +152,12 @@ def _use_saved(
         options["config"] = full = copy.deepcopy(config)
         full.weight_dtype, full.exact_routing = None, False
     return weight_dtype, exact_routing
+
+
+def _sizes(info: dict[str, Any]) -> str:
+    """Return some of the names of weights whose sizes differ, with those sizes."""
+    shown = [f"{name} {tuple(a)} instead of {tuple(b)}" for name, a, b in info["mismatched_keys"]]
+    return some_names(shown)
 
 
 def _check_complete(
