@@ -240,6 +240,19 @@ def test_pickles_are_read_on_request_only(tmp_path):
     assert_near(model(ids, mask).logits, Published(config, tensors).logits(ids, mask))
 
 
+def test_import_names_what_it_cannot_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent is not a folder"):
+        import_checkpoint(tmp_path / "absent", tmp_path / "ours")
+    folder = save(tmp_path / "theirs", make_config(), make_tensors(make_config()))
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not empty"):
+        import_checkpoint(folder, tmp_path / "ours")
+    import_checkpoint(folder, tmp_path / "new")
+    with pytest.raises(ValueError, match="model_type='ultrafastbert'; import reads published"):
+        import_checkpoint(tmp_path / "new", tmp_path / "again")
+
+
 class Bomb:
     def __init__(self, path):
         self.path = path

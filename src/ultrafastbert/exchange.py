@@ -33,6 +33,8 @@ def import_checkpoint(
         OSError: for missing files, and FileExistsError if `out_dir` is not empty.
         ValueError: for another format, a damaged one, or one with options that are not supported.
     """
+    if not Path(source).is_dir() and (Path(source).is_absolute() or str(source).startswith(".")):
+        raise FileNotFoundError(f"{source} is not a folder, nor the name of a model on the hub")
     stored, _ = PreTrainedConfig.get_config_dict(source)
     if not is_crammed(stored):
         raise ValueError(

@@ -161,7 +161,8 @@ def to_config(fields: Mapping[str, Any]) -> dict[str, Any]:
             "classifier_dropout": fields["classifier_dropout"],
         },
     }
-    general = {name: fields[name] for name in GENERAL if fields.get(name) is not None}
+    named = GENERAL if kind == CLASSIFIER else ()
+    general = {name: fields[name] for name in named if fields.get(name) is not None}
     return {
         "arch": arch,
         "architectures": [kind],
