@@ -29,6 +29,7 @@ ORDER = [
     "checkpoints",
     "models",
     "exchange",
+    "export",
     "data",
     "pretrain",
     "glue",
@@ -77,7 +78,9 @@ def test_only_a_kernels_own_file_imports_what_it_needs():
     assert users == {"native.py", "blas.py", "machine.py"}
 
 
-@pytest.mark.parametrize("module", ["ultrafastbert", "ultrafastbert.glue", "ultrafastbert.bench"])
+@pytest.mark.parametrize(
+    "module", ["ultrafastbert", *(f"ultrafastbert.{part}" for part in ("export", "glue", "bench"))]
+)
 def test_public_names_are_there(module):
     module = importlib.import_module(module)
     for name in module.__all__:

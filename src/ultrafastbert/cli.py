@@ -31,9 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bench_app = typer.Typer(help="Time layers and models beside their dense twins.")
+export_app = typer.Typer(help="Save a model in another library's format.")
 report_app = typer.Typer(help="Turn result rows into tables and figures.")
 app.add_typer(bench_app, name="bench", no_args_is_help=True)
-export_app = typer.Typer(help="Save a model in another library's format.")
 app.add_typer(report_app, name="report", no_args_is_help=True)
 app.add_typer(export_app, name="export", no_args_is_help=True)
 
@@ -493,6 +493,38 @@ def encode_command(
     with out.open("wb") as file:
         np.save(file, vectors)
     typer.echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
+
+
+@export_app.command("onnx")
+def export_onnx_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+) -> None:
+    """Save a model for ONNX Runtime, OpenVINO and other engines, as OUT/model.onnx."""
+    from ultrafastbert.export import export_onnx
+
+    path, error = export_onnx(model, out)
+    typer.echo(path)
+    if error is None:
+        typer.echo("not compared with the model: pip install onnxruntime to have it done")
+    else:
+        typer.echo(f"ONNX Runtime computes what the model does, within {error:.0e}")
+
+
+@export_app.command("torch")
+def export_torch_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="By AOTInductor, for this kind of processor.")
+    ] = False,
+) -> None:
+    """Save a model as a program of torch.export, OUT/model.pt2; import ultrafastbert to load it."""
+    from ultrafastbert.export import export_torch
+
+    path, error = export_torch(model, out, compiled)
+    typer.echo(path)
+    typer.echo(f"It computes what the model does, within {error:.0e}")
 
 
 @app.command("fill-mask")

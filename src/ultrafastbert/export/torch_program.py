@@ -1,0 +1,56 @@
+"""Whole models as programs of PyTorch (`.pt2`), which need no code of the model to run."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ultrafastbert.export.agreement import prove_equal
+from ultrafastbert.export.engines import Run
+from ultrafastbert.export.folder import add_companions, check_new, new_folder
+from ultrafastbert.export.onnx import Export
+from ultrafastbert.export.program import NamedOutputs, load_as_saved, program_arguments
+
+PROGRAM_FILE = "model.pt2"
+
+
+def export_torch(model_dir: str | Path, out: str | Path, compiled: bool = False) -> Export:
+    """Write a saved model to a new folder as `model.pt2`, with its configuration and tokenizer.
+
+    The program of `torch.export`, or with `compiled` a package of AOTInductor, made for this kind
+    of processor by the system's C++ compiler. Both take `input_ids` and `attention_mask` (batch,
+    sequence), return a dictionary of outputs and call the layer's operator: `import ultrafastbert`
+    before loading them by `torch.export.load(...).module()` or `torch._inductor.aoti_load_package`.
+
+    Raises FileExistsError if `out` exists, OSError and ValueError for a folder that is no model of
+    ours, RuntimeError if the outputs differ or the compiler fails.
+    """
+    out = check_new(out)
+    model = load_as_saved(model_dir)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch about its own parts
+        program = torch.export.export(NamedOutputs(model).eval(), **program_arguments(model))
+        with new_folder(out) as folder:
+            path = folder / PROGRAM_FILE
+            if compiled:
+                torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+            else:
+                torch.export.save(program, path)
+            add_companions(model, model_dir, folder)
+            error = prove_equal(model, _load(path, compiled), "the exported program")
+    return Export(out / PROGRAM_FILE, error)
+
+
+def _load(path: Path, compiled: bool) -> Run:
+    loaded = (
+        torch._inductor.aoti_load_package(str(path))
+        if compiled
+        else torch.export.load(path).module()
+    )
+
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return loaded(**inputs)
+
+    return run
