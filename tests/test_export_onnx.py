@@ -34,7 +34,7 @@ FAMILIES = [
     (8, 3, 1),
     (11, 1, 1),
 ]
-EXPORTED = [(0, 2, 3), (4, 2, 20), (6, 1, 1), (7, 2, 3)]
+EXPORTED = [(0, 2, 3), (2, 2, 20), (6, 1, 1), (6, 2, 3)]
 
 MODELS = {
     "masked LM": (UltraFastBertForMaskedLM, {"hidden_act": "gelu_pytorch_tanh"}),
@@ -110,12 +110,10 @@ class Families(torch.nn.Module):
         return [tensor for layer in self.layers for tensor in layer.walk(x)]
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def engine(request):
-    """An engine that is installed, as a function (file, threads) -> run."""
-    pytest.importorskip("onnxscript")
-    pytest.importorskip(ENGINES[request.param].package)
-    return ENGINES[request.param].open
+def open_file(engine, path):
+    """Return a function that runs an ONNX file; skip the test where the engine is missing."""
+    pytest.importorskip(ENGINES[engine].package)
+    return ENGINES[engine].open(path, 1)
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +127,9 @@ def families_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 def test_engines_take_the_same_paths(engine, families_file):
-    run = engine(families_file, 1)
+    run = open_file(engine, families_file)
     layers = [integer_layer(*family) for family in EXPORTED]
     for n_tokens in (1, 70):
         x = integers(n_tokens)
@@ -157,9 +156,10 @@ def exported(request, tmp_path_factory):
     return model, export.path
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 def test_engines_compute_what_the_model_does(engine, exported):
     model, path = exported
-    assert prove_equal(model, engine(path, 1), "the engine") < 1e-4
+    assert prove_equal(model, open_file(engine, path), engine) < 1e-4
 
 
 def test_export_holds_what_a_user_needs(exported):
@@ -181,12 +181,13 @@ def test_export_holds_what_a_user_needs(exported):
     assert {entry.key: entry.value for entry in file.metadata_props}["max_position_embeddings"]
 
 
-def test_longer_than_the_table_of_positions_is_an_error(engine, exported):
+def test_more_tokens_than_positions_are_an_error(exported):
     model, path = exported
+    run = open_file("ONNX Runtime", path)
     if model.config.position_embedding_type == "rotary":
         pytest.skip("rotary positions have no end")
     with pytest.raises(Exception, match="17"):
-        engine(path, 1)(example_inputs(model, 1, model.config.max_position_embeddings + 1))
+        run(example_inputs(model, 1, model.config.max_position_embeddings + 1))
 
 
 def test_what_cannot_be_exported(tmp_path):

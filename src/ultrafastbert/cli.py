@@ -326,10 +326,14 @@ def bench_model_command(
         str, typer.Option(help="BATCHxTOKENS of training steps; empty for none.")
     ] = "32x128",
     seconds: Annotated[float, typer.Option(help="Time for each case.")] = 10.0,
+    engines: Annotated[
+        bool, typer.Option("--engines", help="ONNX Runtime and OpenVINO beside PyTorch.")
+    ] = False,
     rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
 ) -> None:
     """Time a whole model, inference and training, against its dense twins."""
     from ultrafastbert.bench import ModelBenchConfig, bench_model
+    from ultrafastbert.report.engine_table import engine_table
     from ultrafastbert.report.tables import model_table
 
     if model is not None:
@@ -343,9 +347,11 @@ def bench_model_command(
         _shapes(shapes, "shapes"),
         _shapes(training_shapes, "training-shapes"),
         seconds=seconds,
+        engines=engines,
     )
     measured = _bench(lambda progress: bench_model(config, progress, rows))
     typer.echo(model_table(measured))
+    typer.echo(engine_table(measured))
 
 
 @report_app.command("write")

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -46,9 +46,9 @@ def new_folder(out: Path) -> Iterator[Path]:
         folder.rename(out)
 
 
-def add_companions(model: PreTrainedModel, model_dir: str | Path, folder: Path) -> None:
+def add_companions(config: PreTrainedConfig, model_dir: str | Path, folder: Path) -> None:
     """Put the configuration and the tokenizer beside an exported model."""
-    model.config.save_pretrained(folder)
+    config.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (Path(model_dir) / name).exists():
             shutil.copyfile(Path(model_dir) / name, folder / name)

@@ -31,8 +31,10 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     """Write a saved model to a new folder as `model.onnx`, with its configuration and tokenizer.
 
     Inputs are `input_ids` and `attention_mask` (batch, sequence), int64; outputs are those of the
-    model's class (such as `logits`), float32. Weights beyond 2 GB go to `model.onnx.data`. Where
-    ONNX Runtime is installed, the file is run and compared with the model before it is kept.
+    model's class (such as `logits`), float32. Quantized weights are expanded, weights beyond 2 GB
+    go to `model.onnx.data`. More tokens than `max_position_embeddings` are an error in ONNX
+    Runtime, but OpenVINO does not notice. Where ONNX Runtime is installed, the file is run and
+    compared with the model before it is kept.
 
     Raises ImportError without the extra `onnx`, FileExistsError if `out` exists, OSError and
     ValueError for a folder that is no model of ours, RuntimeError if the outputs differ.
@@ -40,9 +42,10 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     require("onnx", "onnx", "onnxscript")
     out = check_new(out)
     model = load_as_saved(model_dir)
+    unrolled = unroll(model)
     with new_folder(out) as folder:
-        write_onnx(model, folder / MODEL_FILE)
-        add_companions(model, model_dir, folder)
+        write_onnx(unrolled, folder / MODEL_FILE)
+        add_companions(unrolled.config, model_dir, folder)
         error = None
         if (engine := ENGINES[CHECKED_WITH]).is_available():
             run = engine.open(folder / MODEL_FILE, 0)
@@ -51,13 +54,13 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
 
 
 def write_onnx(model: PreTrainedModel, path: Path) -> None:
-    """Write a model, in evaluation mode, as an ONNX file."""
+    """Write an unrolled model, in evaluation mode, as an ONNX file."""
     arguments = program_arguments(model)
     inputs = arguments["kwargs"]
-    outputs = list(model(**inputs, return_dict=True))
-    unrolled = NamedOutputs(unroll(model)).eval()
+    with torch.no_grad():
+        outputs = list(model(**inputs, return_dict=True))
     names = {"input_names": list(inputs), "output_names": outputs}
-    write_program(unrolled, path, _properties(model), **names, **arguments)
+    write_program(NamedOutputs(model).eval(), path, _properties(model), **names, **arguments)
 
 
 def write_program(

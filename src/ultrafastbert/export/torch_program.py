@@ -38,7 +38,7 @@ def export_torch(model_dir: str | Path, out: str | Path, compiled: bool = False)
                 torch._inductor.aoti_compile_and_package(program, package_path=str(path))
             else:
                 torch.export.save(program, path)
-            add_companions(model, model_dir, folder)
+            add_companions(model.config, model_dir, folder)
             error = prove_equal(model, _load(path, compiled), "the exported program")
     return Export(out / PROGRAM_FILE, error)
 

@@ -133,4 +133,5 @@ def unroll(model: PreTrainedModel) -> PreTrainedModel:
         for name, child in list(module.named_children()):
             if isinstance(child, FastFeedForward):
                 setattr(module, name, UnrolledFeedForward(child))
+    model.config.weight_dtype, model.config.exact_routing = None, False
     return model

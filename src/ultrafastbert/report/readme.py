@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ultrafastbert.report import layer_tables, tables
+from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.write import read_result_rows
 
 BEGIN = "<!-- results:begin -->"
@@ -23,6 +24,7 @@ def results_block(rows_dir: str | Path) -> str:
         "The paper's table 2, done right": layer_tables.paper_table(rows),
         "Over the number of neurons": layer_tables.width_table(rows),
         "Speed of the whole model": tables.model_table(rows),
+        "The whole model in other engines": engine_table(rows),
         "Where it was measured": tables.environment_table(rows),
     }
     parts = [f"### {name}\n\n{text.strip()}\n" for name, text in sections.items() if text]

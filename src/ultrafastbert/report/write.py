@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 
 from ultrafastbert.report import layer_tables, tables
 from ultrafastbert.report.answer import answers, caveats
+from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.figures import draw_all
 from ultrafastbert.rows import Row, read_rows
 
@@ -101,6 +102,7 @@ def compose(
         "The paper's table 2, done right": layer_tables.paper_table(rows),
         "Over the number of neurons": _join(layer_tables.width_table(rows), figure("width")),
         "Speed of the whole model": _join(tables.model_table(rows), figure("model_speed")),
+        "The whole model in other engines": engine_table(rows),
         "What to keep in mind": _bullets(caveats(rows)),
         "Use the model": _usage(model_path) if model_path else "",
         "What to do next": NEXT_STEPS.strip(),
