@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from ultrafastbert import (
     FastFeedForward,
@@ -70,7 +71,7 @@ def integers(n_tokens, hidden_size=6):
 @pytest.mark.parametrize("node_output", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unrolled_layer_takes_the_same_paths(family, node_output):
-    layer = integer_layer(*family, node_output=node_output, shared_size=3)
+    layer = integer_layer(*family, node_output=node_output, shared_size=3, leaf_output_bias=True)
     unrolled = UnrolledFeedForward(layer)
     for n_tokens in (0, 1, 70):
         x = integers(n_tokens)
@@ -140,7 +141,7 @@ def test_engines_take_the_same_paths(engine, families_file):
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def exported(request, tmp_path_factory):
+def exported(request, tokenizer, tmp_path_factory):
     """A saved model and the folder of its export."""
     pytest.importorskip("onnxscript")
     folder = tmp_path_factory.mktemp("export")
@@ -150,7 +151,7 @@ def exported(request, tmp_path_factory):
     if request.param == "quantized":
         model.quantize_("int8", exact_routing=True)
     model.save_pretrained(folder / "model")
-    (folder / "model" / "tokenizer.json").write_text("{}")
+    tokenizer.save_pretrained(folder / "model")
     export = export_onnx(folder / "model", folder / "out")
     assert export.error is None or export.error < 1e-4
     return model, export.path
@@ -169,7 +170,9 @@ def test_export_holds_what_a_user_needs(exported):
         "config.json",
         "model.onnx",
         "tokenizer.json",
+        "tokenizer_config.json",
     ]
+    assert AutoTokenizer.from_pretrained(path.parent).model_max_length == 16
     assert json.loads((path.parent / "config.json").read_text())["weight_dtype"] is None
     file = onnx.load(path)
     onnx.checker.check_model(file)

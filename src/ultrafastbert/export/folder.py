@@ -1,5 +1,6 @@
 """The folder that an export writes: whole or not at all, with all that a user of it needs."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +48,17 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def add_companions(config: PreTrainedConfig, model_dir: str | Path, folder: Path) -> None:
-    """Put the configuration and the tokenizer beside an exported model."""
+    """Put the configuration and the tokenizer beside an exported model.
+
+    The tokenizer's `truncation=True` means the longest input of the model.
+    """
     config.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (Path(model_dir) / name).exists():
             shutil.copyfile(Path(model_dir) / name, folder / name)
+    path = folder / "tokenizer_config.json"
+    if path.exists():
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        longest = config.max_position_embeddings
+        settings["model_max_length"] = min(settings.get("model_max_length", longest), longest)
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -36,10 +36,12 @@ class UnrolledFeedForward(nn.Module):
     w_in: Tensor
     b_in: Tensor
     w_out: Tensor
+    b_out: Tensor | None
 
     def __init__(self, layer: FastFeedForward):
         super().__init__()
         w_in, b_in, w_out = (weight.detach() for weight in dequantize(layer.weights()))
+        b_out = None if layer.b_out is None else layer.b_out.detach().float().flatten(0, 1)
         check_finite(w_in, b_in, w_out)
         self.depth, self.n_trees, self.leaf_size = layer.depth, layer.n_trees, layer.leaf_size
         self.node_output, self.shared = layer.node_output, layer.shared
@@ -56,15 +58,19 @@ class UnrolledFeedForward(nn.Module):
         self.register_buffer("w_in", w_in[:, self.n_dense :].flatten(0, 1))
         self.register_buffer("b_in", b_in[:, self.n_dense :].flatten())
         self.register_buffer("w_out", w_out[:, self.n_dense :].flatten(0, 1))
+        self.register_buffer("b_out", b_out)  # (K * 2^D, O)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., H) to (..., O)."""
-        y, _ = self.walk(x.flatten(0, -2))
+        y, leaf = self.walk(x.flatten(0, -2))
+        if self.b_out is not None:
+            first_leaf = torch.arange(self.n_trees) * tree.n_leaves(self.depth)
+            y = y + self.b_out[leaf + first_leaf].sum(1)
         y = y.unflatten(0, x.shape[:-1])
         return y if self.shared is None else y + self.shared(x)
 
     def walk(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output (T, O) of the trees and the leaf (T, K) reached in each: x (T, H)."""
+        """Return what neurons add (T, O) and the leaf (T, K) reached in each tree: x (T, H)."""
         logits = torch.addmm(self.dense_bias, x, self.dense_in)
         logits = logits.unflatten(1, (self.n_trees, self.n_dense))
         node = torch.zeros_like(logits[:, :, :1], dtype=torch.int64)  # (T, K, 1)
