@@ -4,13 +4,14 @@ import json
 
 import pytest
 import torch
+from tiny_models import BIASES, ROTARY, tiny
 from transformers import AutoTokenizer
 
 from ultrafastbert import (
     FastFeedForward,
-    UltraFastBertConfig,
     UltraFastBertForMaskedLM,
-    UltraFastBertForSequenceClassification,
+    UltraFastBertForMultipleChoice,
+    UltraFastBertForSentenceEmbedding,
     UltraFastBertModel,
     reference,
 )
@@ -38,20 +39,10 @@ FAMILIES = [
 EXPORTED = [(0, 2, 3), (2, 2, 20), (6, 1, 1), (6, 2, 3)]
 
 MODELS = {
-    "masked LM": (UltraFastBertForMaskedLM, {"hidden_act": "gelu_pytorch_tanh"}),
-    "classifier": (
-        UltraFastBertForSequenceClassification,
-        {"ffn_type": "glu", "hidden_act": "silu", "position_embedding_type": "rotary"},
-    ),
-    "quantized": (UltraFastBertModel, {"tree_depth": 7, "position_embedding_type": "rotary"}),
+    "masked LM": (UltraFastBertForMaskedLM, {**BIASES, "leaf_output_bias": True, "tree_depth": 6}),
+    "multiple choice": (UltraFastBertForMultipleChoice, {**ROTARY, "ffn_type": "glu"}),
+    "quantized": (UltraFastBertForSentenceEmbedding, {**ROTARY, "tree_depth": 7}),
 }
-
-
-def tiny(**options):
-    sizes = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
-    tree = {"tree_depth": 6, "leaf_size": 2, "n_trees": 2, "shared_size": 3}
-    limits = {"max_position_embeddings": 16, "intermediate_size": 24, "classifier_hidden_size": 16}
-    return UltraFastBertConfig(**{**sizes, **tree, **limits, **options})
 
 
 def integer_layer(depth, n_trees, leaf_size, hidden_size=6, **options):
@@ -147,7 +138,7 @@ def exported(request, tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     model_class, options = MODELS[request.param]
     torch.manual_seed(0)
-    model = model_class(tiny(**options)).eval()
+    model = model_class(tiny(num_hidden_layers=1, **options)).eval()
     if request.param == "quantized":
         model.quantize_("int8", exact_routing=True)
     model.save_pretrained(folder / "model")
@@ -180,7 +171,7 @@ def test_export_holds_what_a_user_needs(exported):
     assert not any(node.domain or node.metadata_props for node in file.graph.node)
     assert [entry.name for entry in file.graph.input] == ["input_ids", "attention_mask"]
     sizes = [size.dim_param for size in file.graph.input[0].type.tensor_type.shape.dim]
-    assert sizes == ["batch", "sequence"]
+    assert sizes in (["batch", "sequence"], ["batch", "choices", "sequence"])
     assert {entry.key: entry.value for entry in file.metadata_props}["max_position_embeddings"]
 
 

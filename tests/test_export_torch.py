@@ -6,12 +6,9 @@ import sys
 
 import pytest
 import torch
+from tiny_models import NO_DROPOUT, tiny
 
-from ultrafastbert import (
-    UltraFastBertConfig,
-    UltraFastBertForMaskedLM,
-    UltraFastBertForSequenceClassification,
-)
+from ultrafastbert import UltraFastBertForMaskedLM, UltraFastBertForSequenceClassification
 from ultrafastbert.export import export_torch
 from ultrafastbert.export.program import example_inputs
 
@@ -25,14 +22,9 @@ for run in (torch.export.load(program).module(), torch._inductor.aoti_load_packa
 """
 
 
-def build(model_class, **options):
+def build(model_class):
     torch.manual_seed(0)
-    sizes = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
-    tree = {"tree_depth": 4, "leaf_size": 2, "n_trees": 2, "shared_size": 3}
-    limits = {"max_position_embeddings": 16, "classifier_hidden_size": 16}
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    sizes |= tree | limits | no_dropout | {"classifier_dropout": 0.0} | options
-    return model_class(UltraFastBertConfig(**sizes)).eval()
+    return model_class(tiny(num_hidden_layers=1, **NO_DROPOUT)).eval()
 
 
 # The graph that inductor gets is the same; its code is compiled in the test below.
