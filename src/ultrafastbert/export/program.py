@@ -73,11 +73,11 @@ def _takes_choices(model: PreTrainedModel) -> bool:
 
 
 def _dynamic_dimensions(model: PreTrainedModel) -> dict[int, Any]:
-    """Return names and limits of the inputs' sizes; one that is always 1 or 2 stays constant."""
+    """Return names and limits of the inputs' sizes; one that is always 1 stays constant."""
     longest = model.config.max_position_embeddings
     dimensions = {0: Dim("batch")}
     if _takes_choices(model):
         dimensions[1] = Dim("choices")
-    if longest > 2:
+    if longest > 1:
         dimensions[len(dimensions)] = Dim("sequence", max=longest)
     return dimensions
