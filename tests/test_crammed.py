@@ -33,7 +33,8 @@ from ultrafastbert import (
     tree,
 )
 from ultrafastbert.checkpoints import crammed_tensors
-from ultrafastbert.exchange import export_crammed, import_checkpoint
+from ultrafastbert.export.crammed import export_crammed
+from ultrafastbert.importing import import_checkpoint
 
 BIASES = {"use_bias": True, "decoder_bias": True, "attention": {"qkv_bias": True}}
 TRANSFORM = {"skip_head_transform": False}

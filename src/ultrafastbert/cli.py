@@ -412,7 +412,7 @@ def import_command(
     tokenizers. Weights are checked one by one; none of the original software
     is needed. `export crammed` is the way back.
     """
-    from ultrafastbert.exchange import import_checkpoint
+    from ultrafastbert.importing import import_checkpoint
 
     model = import_checkpoint(source, out, use_safetensors=not pickle)
     config = model.config
@@ -433,7 +433,7 @@ def export_crammed_command(
     For encoders, masked language models and classifiers whose layers that
     software has: KxD, ff or glu, scaled sinusoidal positions.
     """
-    from ultrafastbert.exchange import export_crammed
+    from ultrafastbert.export.crammed import export_crammed
 
     export_crammed(_folder(model), out)
     typer.echo(out)

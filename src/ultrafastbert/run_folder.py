@@ -60,14 +60,19 @@ def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) 
         )
 
 
+def check_empty(folder: Path) -> None:
+    """Raise FileExistsError unless a folder is new or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not empty; choose another folder")
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder to write to, which becomes `folder` when the block ends without error.
 
     Raises FileExistsError unless `folder` is new or empty. After an error nothing is left behind.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not empty; choose another folder")
+    check_empty(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

@@ -1,5 +1,6 @@
 """WordPiece tokenizers in BERT's manner: training and loading."""
 
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +17,14 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # The models have no token types, so the tokenizer must not return any.
 MODEL_INPUT_NAMES = ["input_ids", "attention_mask"]
+# What a saved tokenizer may consist of.
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+)
 _MAX_ALPHABET = 1000  # characters kept at most, as in the tokenizers library
 _MIN_VOCAB = 64
 
@@ -71,6 +80,13 @@ def load_tokenizer(source: str | Path, lowercase: bool = True) -> PreTrainedToke
         raise ValueError(f"{source} has no fast tokenizer (tokenizer.json), which packing needs")
     tokenizer.model_input_names = list(MODEL_INPUT_NAMES)
     return tokenizer
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copy the files of the tokenizer in a folder, if it has one, as they are."""
+    for name in FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ultrafastbert import run_folder
 from ultrafastbert.export.agreement import prove_equal
 from ultrafastbert.export.engines import ENGINES
-from ultrafastbert.export.folder import add_companions, check_new, new_folder, require
+from ultrafastbert.export.folder import add_companions, require
 from ultrafastbert.export.program import NamedOutputs, load_as_saved, program_arguments
 from ultrafastbert.export.unrolled import unroll
 
@@ -36,14 +37,15 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     Runtime, but OpenVINO does not notice. Where ONNX Runtime is installed, the file is run and
     compared with the model before it is kept.
 
-    Raises ImportError without the extra `onnx`, FileExistsError if `out` exists, OSError and
+    Raises ImportError without the extra `onnx`, FileExistsError if `out` is not empty, OSError and
     ValueError for a folder that is no model of ours, RuntimeError if the outputs differ.
     """
     require("onnx", "onnx", "onnxscript")
-    out = check_new(out)
+    out = Path(out)
+    run_folder.check_empty(out)
     model = load_as_saved(model_dir)
     unrolled = unroll(model)
-    with new_folder(out) as folder:
+    with run_folder.new_folder(out) as folder:
         write_onnx(unrolled, folder / MODEL_FILE)
         add_companions(unrolled.config, model_dir, folder)
         error = None

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ultrafastbert import run_folder
 from ultrafastbert.export.agreement import prove_equal
 from ultrafastbert.export.engines import Run
-from ultrafastbert.export.folder import add_companions, check_new, new_folder
+from ultrafastbert.export.folder import add_companions
 from ultrafastbert.export.onnx import Export
 from ultrafastbert.export.program import NamedOutputs, load_as_saved, program_arguments
 
@@ -24,15 +25,16 @@ def export_torch(model_dir: str | Path, out: str | Path, compiled: bool = False)
     sequence), return a dictionary of outputs and call the layer's operator: `import ultrafastbert`
     before loading them by `torch.export.load(...).module()` or `torch._inductor.aoti_load_package`.
 
-    Raises FileExistsError if `out` exists, OSError and ValueError for a folder that is no model of
-    ours, RuntimeError if the outputs differ or the compiler fails.
+    Raises FileExistsError if `out` is not empty, OSError and ValueError for a folder that is no
+    model of ours, RuntimeError if the outputs differ or the compiler fails.
     """
-    out = check_new(out)
+    out = Path(out)
+    run_folder.check_empty(out)
     model = load_as_saved(model_dir)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch about its own parts
         program = torch.export.export(NamedOutputs(model).eval(), **program_arguments(model))
-        with new_folder(out) as folder:
+        with run_folder.new_folder(out) as folder:
             path = folder / PROGRAM_FILE
             if compiled:
                 torch._inductor.aoti_compile_and_package(program, package_path=str(path))

@@ -1,22 +1,13 @@
-"""Published checkpoints into folders of ours, and ours into the published format."""
+"""Published checkpoints into folders of ours; `export/crammed.py` is the way back."""
 
-import shutil
 from pathlib import Path
 
 from transformers import PreTrainedConfig
 
 from ultrafastbert import models, run_folder
-from ultrafastbert.checkpoints import crammed
 from ultrafastbert.checkpoints.crammed_config import is_crammed, to_fields
+from ultrafastbert.data.tokenizer import FILES, copy_tokenizer
 from ultrafastbert.models.loading import local_folder
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-)
 
 
 def import_checkpoint(
@@ -48,25 +39,5 @@ def import_checkpoint(
         model_class = getattr(models, architectures[0])
         model = model_class.from_pretrained(source, use_safetensors=use_safetensors)
         model.save_pretrained(folder)
-        _copy_tokenizer(local_folder(source, list(TOKENIZER_FILES)), folder)
+        copy_tokenizer(local_folder(source, list(FILES)), folder)
     return model
-
-
-def export_crammed(folder: str | Path, out_dir: str | Path) -> None:
-    """Write a model of ours in the published format, for the software that made it.
-
-    Raises OSError for missing files, FileExistsError if `out_dir` is not empty, ValueError for a
-    model that the format cannot hold.
-    """
-    fields = models.UltraFastBertConfig.from_pretrained(folder).to_dict()
-    crammed.check_expressible(fields)
-    with run_folder.new_folder(Path(out_dir)) as out:
-        model = getattr(models, fields["architectures"][0]).from_pretrained(folder)
-        crammed.write(out, fields, model.state_dict())
-        _copy_tokenizer(local_folder(folder, list(TOKENIZER_FILES)), out)
-
-
-def _copy_tokenizer(source: Path, folder: Path) -> None:
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
