@@ -71,5 +71,6 @@ def test_program_and_package_run_in_a_fresh_process(tmp_path):
 
 
 def test_an_existing_folder_is_kept(tmp_path):
-    with pytest.raises(FileExistsError, match="exists already"):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not empty"):
         export_torch(tmp_path, tmp_path)

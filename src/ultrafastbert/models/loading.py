@@ -72,7 +72,9 @@ class CheckedLoading(PreTrainedModel):
             raise ValueError(f"the weights in {path} are damaged: {error}") from error
         model, info = loaded
         if info["mismatched_keys"] and not any_size:
-            raise ValueError(f"weights in {path} have other sizes: {_sizes(info)}")
+            raise ValueError(
+                f"the weights in {path} do not fit its config.json: {_sizes(info['mismatched_keys'])}"
+            )
         _check_complete(model, info["missing_keys"], cls.__name__ in saved_as, path)
         _check_finite(model, path)
         if weight_dtype:
@@ -154,10 +156,11 @@ def _use_saved(
     return weight_dtype, exact_routing
 
 
-def _sizes(info: dict[str, Any]) -> str:
-    """Return some of the names of weights whose sizes differ, with those sizes."""
-    shown = [f"{name} {tuple(a)} instead of {tuple(b)}" for name, a, b in info["mismatched_keys"]]
-    return some_names(shown)
+def _sizes(mismatched: Iterable[tuple[str, Any, Any]]) -> str:
+    """Return the name of one of the weights whose sizes differ, and those sizes."""
+    (name, found, wanted), *others = sorted(mismatched)
+    rest = f" and {len(others)} more" if others else ""
+    return f"{name} is {tuple(found)} instead of {tuple(wanted)}{rest}"
 
 
 def _check_complete(
