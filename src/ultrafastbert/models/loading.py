@@ -72,9 +72,8 @@ class CheckedLoading(PreTrainedModel):
             raise ValueError(f"the weights in {path} are damaged: {error}") from error
         model, info = loaded
         if info["mismatched_keys"] and not any_size:
-            raise ValueError(
-                f"the weights in {path} do not fit its config.json: {_sizes(info['mismatched_keys'])}"
-            )
+            sizes = _sizes(info["mismatched_keys"])
+            raise ValueError(f"the weights in {path} do not fit its config.json: {sizes}")
         _check_complete(model, info["missing_keys"], cls.__name__ in saved_as, path)
         _check_finite(model, path)
         if weight_dtype:
