@@ -10,15 +10,13 @@ namespace fff {
 
 // A thread is worth waking for this many multiply-adds (some 20 us of work).
 constexpr double work_per_thread = 1 << 19;
-// Tokens that are routed together: their rows of x fit half of a second-level cache (1 MB), and
+// Tokens that are routed together, down the top of the tree and then down a few of its subtrees: their rows of x fit half of a second-level cache (1 MB), and
 // most rows of weights that they visit are shared by several of them.
 constexpr int64_t block_tokens = 128;
 constexpr int64_t least_block_tokens = 16;
 // More tokens than a block are first routed through so many levels, block by block; then those that
 // share a subtree are brought together. This top of the tree and a block fit the second-level cache.
 constexpr int64_t top_levels = 6;
-// Tokens of a few subtrees that finish together.
-constexpr int64_t chunk_tokens = 256;
 // Tokens of one task: enough walks that fetch each other's tokens.
 constexpr int64_t slice_tokens = 1024;
 // Sorted tokens of a chunk that are summed while the rows of the next ones are fetched.

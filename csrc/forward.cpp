@@ -49,15 +49,16 @@ class Pass {
     stream_ = shape_.n_trees == 1 && can_stream(y_, y_type_, n, shape_.output_size);
   }
 
-  // First all trees are walked, then all are summed: what each of the two reads again from tree to
-  // tree, x or y, stays in the second-level cache.
+  // Several trees are first walked, all of them, then summed: what each of the two reads again from
+  // tree to tree, x or y, stays in the second-level cache. A single one is summed block by block, as
+  // tokens reach the leaves.
   void run() {
     for (int64_t k = 0; k < shape_.n_trees; ++k) route(k);
-    for (int64_t k = 0; k < shape_.n_trees; ++k)
+    for (int64_t k = 0; shape_.n_trees > 1 && k < shape_.n_trees; ++k)
       for_each_slice([&](int64_t begin, int64_t end) {
         FetchAhead ahead;
-        for (int64_t i = begin; i < end; i += chunk_tokens)
-          add_output(k, i, std::min(chunk_tokens, end - i), ahead);
+        for (int64_t i = begin; i < end; i += block_tokens)
+          add_output(k, i, std::min(block_tokens, end - i), ahead);
       });
     if (y_type_ == call_.activations) return;
     const int64_t n = n_ * shape_.output_size;
@@ -74,7 +75,7 @@ class Pass {
     });
   }
 
-  // Walks all tokens down tree k; they end up sorted by leaf, chunk by chunk.
+  // Walks all tokens down tree k; they end up sorted by leaf, block by block.
   void route(int64_t k) const {
     const Tree<C> tree(shape_, call_.weights, k);
     int32_t *order = order_ + k * n_, *node = node_ + k * n_;
@@ -83,38 +84,61 @@ class Pass {
     const bool deep = shape_.depth > top_levels || shape_.leaf_size > 1;
     const int64_t top = n_ > block_tokens && deep ? std::min(top_levels, shape_.depth) : 0;
     if (top > 0) {
-      for_each_walk(tree, k, 0, block_tokens, [&](Walk<C>& walk) { walk.descend_to(top); });
+      for_each_block(k, [&](const Block& block) {
+        fetch_next(k, block);
+        walk(tree, k, 0, block, [&](Walk<C>& walk) { walk.descend_to(top); });
+      });
       sort_by(node, top, (int32_t{1} << top) - 1, order, n_);
     }
-    for_each_walk(tree, k, top, top > 0 ? chunk_tokens : block_tokens, [&](Walk<C>& walk) {
-      walk.descend_to(shape_.depth);
-      walk.enter_leaves();
+    const bool alone = shape_.n_trees == 1;
+    for_each_block(k, [&](const Block& block) {
+      // Memory delivers tokens steadily while rows are summed: no other phase asks for less.
+      if (!alone) fetch_next(k, block);
+      walk(tree, k, top, block, [&](Walk<C>& walk) {
+        walk.descend_to(shape_.depth);
+        walk.enter_leaves();
+      });
+      if (!alone) return;
+      fetch_next(k, block);
+      add_output(k, block.begin, block.end - block.begin, block.ahead);
     });
   }
 
-  // Calls function(walk) for walks of at most `most` tokens in their order. Those that follow each
-  // other on a thread fetch each other's tokens.
+  // Tokens of a slice that are walked together.
+  struct Block {
+    int64_t begin, end, slice_end;
+    FetchAhead& ahead;
+  };
+
+  // Blocks that follow each other on a thread fetch each other's tokens.
   template <class Function>
-  void for_each_walk(const Tree<C>& tree, int64_t k, int64_t level, int64_t most,
-                     Function function) const {
-    const int64_t token_bytes = shape_.hidden_size * size_of(call_.activations);
-    int32_t* order = order_ + k * n_;
+  void for_each_block(int64_t k, Function function) const {
+    const int64_t bytes = shape_.hidden_size * size_of(call_.activations);
     for_each_slice([&](int64_t first, int64_t end) {
       FetchAhead ahead;
-      for (int64_t begin = first; begin < end; begin += most) {
-        const int64_t n = std::min(most, end - begin);
-        if (begin == first)
-          for (int64_t t = begin; t < begin + n; ++t)
-            ahead.push(x_ + order[t] * token_bytes, token_bytes);
-        for (int64_t t = begin + n; t < std::min(begin + n + most, end); ++t)
-          ahead.push_for_later(x_ + order[t] * token_bytes, token_bytes);
-        Scratch scratch;
-        Walk<C> walk(tree, call_.activations, call_.weights, x_, level, order + begin,
-                     static_cast<int32_t>(n), node_ + k * n_, z_ + k * n_ * shape_.n_slots(),
-                     scratch, ahead);
-        function(walk);
-      }
+      for (int64_t i = first; i < std::min(first + block_tokens, end); ++i)
+        ahead.push(x_ + order_[k * n_ + i] * bytes, bytes);
+      for (int64_t begin = first; begin < end; begin += block_tokens)
+        function(Block{begin, std::min(begin + block_tokens, end), end, ahead});
     });
+  }
+
+  void fetch_next(int64_t k, const Block& block) const {
+    const int64_t bytes = shape_.hidden_size * size_of(call_.activations);
+    const int64_t end = std::min(block.end + block_tokens, block.slice_end);
+    for (int64_t i = block.end; i < end; ++i)
+      block.ahead.push_for_later(x_ + order_[k * n_ + i] * bytes, bytes);
+  }
+
+  // Moves a block of tokens, which are on a level, down a tree: function(walk).
+  template <class Function>
+  void walk(const Tree<C>& tree, int64_t k, int64_t level, const Block& block,
+            Function function) const {
+    Scratch scratch;
+    Walk<C> walk(tree, call_.activations, call_.weights, x_, level, order_ + k * n_ + block.begin,
+                 static_cast<int32_t>(block.end - block.begin), node_ + k * n_,
+                 z_ + k * n_ * shape_.n_slots(), scratch, block.ahead);
+    function(walk);
   }
 
   // Sums the rows on the paths of n tokens in their order from `begin` on.
