@@ -16,7 +16,6 @@ struct Simd<float> {
   using Vector = __m256;
   static constexpr int64_t width = 8;
   static constexpr int tile_tokens = 2;
-  static constexpr int n_accumulators = 8;
 
   static Vector zero() { return _mm256_setzero_ps(); }
   static Vector broadcast(float s) { return _mm256_set1_ps(s); }
@@ -64,7 +63,6 @@ struct Simd<double> {
   using Vector = __m256d;
   static constexpr int64_t width = 4;
   static constexpr int tile_tokens = 2;
-  static constexpr int n_accumulators = 8;
 
   static Vector zero() { return _mm256_setzero_pd(); }
   static Vector broadcast(double s) { return _mm256_set1_pd(s); }

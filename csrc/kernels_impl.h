@@ -7,7 +7,7 @@
 //     stream(p, v): a store around the cache to an aligned address; fence(): makes those visible to
 //     other threads
 //     keep(v): v in a register
-//     tile_tokens (4 or 2): tokens multiplied at once; n_accumulators: vectors summed at once
+//     tile_tokens: tokens multiplied at once, 4 where there are 32 registers, 2 where there are 16
 //
 // No template of the standard library may be used here: the linker keeps one copy of it, and that
 // copy might use instructions which the processor lacks.
@@ -34,6 +34,13 @@ namespace FFF_NAMESPACE {
 constexpr int n_chains = 2;
 // Rows multiplied at once: a node and its two children.
 constexpr int tile_rows = 3;
+// Vectors of a row that are summed at once, for one or two tokens or into three rows: sums and
+// operands fit the registers.
+template <class C>
+constexpr int vectors_at_once = 2 * Simd<C>::tile_tokens;
+// And for four tokens: with fewer, sums wait for loads; rounding to bfloat16 needs registers, too.
+template <class C, class Y>
+constexpr int vectors_of_four = sizeof(Y) == sizeof(C) ? 6 : 4;
 // Tokens that row_sums adds together: the columns of them that it adds at a time fit the first-level
 // cache.
 constexpr int64_t tokens_per_chunk = 32;
@@ -44,8 +51,8 @@ inline N smaller(N a, N b) {
   return a < b ? a : b;
 }
 
-// Lines of rows needed later that are fetched at a time.
-constexpr int lines_for_later = 4;
+// Lines that are fetched at a time while memory is busy.
+constexpr int lines_at_once = 4;
 
 // Fetches up to n lines of the next row.
 inline void fetch_lines(FetchAhead& ahead, int n) {
@@ -54,7 +61,7 @@ inline void fetch_lines(FetchAhead& ahead, int n) {
   if (!soon) {
     row = ahead.later();
     if (row.at == nullptr) return;
-    n = smaller(n, lines_for_later);
+    n = smaller(n, lines_at_once);
   }
   const char* until = row.last - row.at > n * line_bytes ? row.at + n * line_bytes : row.last;
   for (; row.at < until; row.at += line_bytes) FFF_PREFETCH(row.at);
@@ -240,7 +247,7 @@ inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t column, int
     return partial ? load_part<C>(row + column, n_last) : S::load(row + column + v * w);
   };
   for (int64_t r = 0; r < sums.n_rows; ++r) {
-    fetch_lines(ahead, n_vectors);
+    fetch_lines(ahead, lines_at_once);
     const W* first_row = rows[r];
     bool same = true;
     FFF_UNROLL
@@ -287,7 +294,7 @@ inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t column, int
 
 template <class C, class W, class Y, int n_tokens>
 inline void sum_columns(const PathSums<C>& sums, int64_t first, FetchAhead& ahead) {
-  constexpr int n_vectors = Simd<C>::n_accumulators / (n_tokens == 1 ? 2 : n_tokens);
+  constexpr int n_vectors = n_tokens == 4 ? vectors_of_four<C, Y> : vectors_at_once<C>;
   constexpr int64_t w = Simd<C>::width;
   const int64_t n = sums.n_columns;
   int64_t c = 0;
@@ -370,7 +377,7 @@ inline void sum_run_columns(const Chunk<C, X>& chunk, int64_t begin, int64_t end
                             int64_t n_columns, const Write* how, C* const* rows) {
   constexpr int64_t w = Simd<C>::width;
   // Several rows share each load, but no more than their sums fit the registers.
-  constexpr int n_vectors = n_rows == 1 ? Chunk<C, X>::n_vectors : Simd<C>::n_accumulators / 2;
+  constexpr int n_vectors = n_rows == 1 ? Chunk<C, X>::n_vectors : vectors_at_once<C>;
   int64_t c = 0;
   for (; c + n_vectors * w <= n_columns; c += n_vectors * w)
     sum_run<C, X, n_rows, n_vectors, false>(chunk, begin, end, slot, c, w, how, rows);

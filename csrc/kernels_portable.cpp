@@ -12,7 +12,6 @@ template <class C>
 struct Simd {
   static constexpr int64_t width = 16 / sizeof(C);
   static constexpr int tile_tokens = 2;
-  static constexpr int n_accumulators = 8;
 
   struct Vector {
     C v[width];
