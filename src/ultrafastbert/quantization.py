@@ -30,11 +30,11 @@ class Weights(NamedTuple):
         return cls(*(holder.get(name) for name in cls._fields))  # type: ignore[arg-type]
 
 
-def check_weight_dtype(name: str | None, argument: str = "weight_dtype") -> None:
+def check_weight_dtype(name: str | None) -> None:
     """Raise ValueError unless `name` is None, bfloat16 or int8."""
     if name is not None and name not in WEIGHT_DTYPES:
         choices = ", ".join(WEIGHT_DTYPES)
-        raise ValueError(f"{argument}={name!r} is unknown; choose one of {choices}, or None")
+        raise ValueError(f"weight_dtype={name!r} is unknown; choose one of {choices}, or None")
 
 
 def check_finite(w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
