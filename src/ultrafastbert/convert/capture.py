@@ -1,0 +1,163 @@
+"""What FF blocks read and write on real text, kept on disk: the data of layer-wise distillation."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ultrafastbert.layers import bf16_supported
+from ultrafastbert.models.architectures import block_of, layers_of
+
+# Texts of one forward pass, and how many such passes are sorted by length together.
+BATCH_TEXTS = 32
+SORTED_BATCHES = 16
+# Free space that is left on the disk.
+RESERVE_BYTES = 2**30
+DONE = "done.json"
+
+OnTokens = Callable[[int], None]  # how many were captured so far
+
+
+class Captured(NamedTuple):
+    """Inputs and outputs of one FF block: bfloat16 (tokens, H) each, read from disk as needed."""
+
+    x: Tensor
+    y: Tensor
+
+
+def disk_bytes(n_tokens: int, hidden_size: int, n_layers: int) -> int:
+    """Return how much disk the inputs and outputs of so many blocks take."""
+    return 2 * n_layers * n_tokens * hidden_size * torch.bfloat16.itemsize
+
+
+def capture(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[str],
+    n_tokens: int,
+    folder: Path,
+    max_length: int = 128,
+    on_tokens: OnTokens = lambda n: None,
+) -> list[Captured]:
+    """Run a model over texts until so many tokens passed; return each layer's inputs and outputs.
+
+    Padding is left out. A folder that holds the result already is read.
+
+    Raises:
+        ValueError: if the texts have fewer tokens, or the disk is too small.
+    """
+    layers = layers_of(model, block_of(model.config.model_type))
+    size = model.config.hidden_size
+    if not (folder / DONE).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_disk(folder, disk_bytes(n_tokens, size, len(layers)))
+        captured = [_open(folder, layer, n_tokens, size) for layer in range(len(layers))]
+        _fill(model, _batches(tokenizer, texts, max_length), captured, on_tokens)
+        (folder / DONE).write_text(json.dumps({"n_tokens": n_tokens}))
+    return [_open(folder, layer, n_tokens, size) for layer in range(len(layers))]
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free - RESERVE_BYTES
+    if needed > free:
+        raise ValueError(
+            f"{folder} needs {needed / 2**30:,.1f} GiB for what the blocks read and write, but "
+            f"{max(0, free) / 2**30:,.1f} GiB are free; capture fewer tokens"
+        )
+
+
+def _open(folder: Path, layer: int, n_tokens: int, size: int) -> Captured:
+    def tensor(name: str) -> Tensor:
+        path = str(folder / f"layer{layer}.{name}.bfloat16")
+        n_elements = n_tokens * size
+        flat = torch.from_file(path, shared=True, size=n_elements, dtype=torch.bfloat16)
+        return flat.view(n_tokens, size)
+
+    return Captured(tensor("x"), tensor("y"))
+
+
+def _precision() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=bf16_supported("cpu"))
+
+
+@contextmanager
+def _tapped(model: PreTrainedModel) -> Iterator[list[list[Tensor]]]:
+    """Let the FF blocks of a model leave their last input and output in lists."""
+    block = block_of(model.config.model_type)
+    taps: list[list[Tensor]] = []
+    hooks = []
+    for layer in layers_of(model, block):
+        tap: list[Tensor] = [torch.empty(0), torch.empty(0)]
+        first, last = layer.get_submodule(block.first), layer.get_submodule(block.last)
+        hooks.append(first.register_forward_pre_hook(partial(_keep_input, tap)))
+        hooks.append(last.register_forward_hook(partial(_keep_output, tap)))
+        taps.append(tap)
+    try:
+        yield taps
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _keep_input(tap: list[Tensor], module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    tap[0] = args[0]
+
+
+def _keep_output(
+    tap: list[Tensor], module: nn.Module, args: tuple[Tensor, ...], output: Tensor
+) -> None:
+    tap[1] = output
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_length: int
+) -> Iterator[dict[str, Tensor]]:
+    """Yield batches of texts of similar length: little padding, little waste."""
+    for chunk in _grouped(texts, BATCH_TEXTS * SORTED_BATCHES):
+        for batch in _grouped(sorted(chunk, key=len), BATCH_TEXTS):
+            yield tokenizer(
+                batch,
+                truncation=True,
+                max_length=max_length,
+                padding=True,
+                return_tensors="pt",
+            )
+
+
+def _grouped(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, size)):
+        yield group
+
+
+def _fill(
+    model: PreTrainedModel,
+    batches: Iterable[dict[str, Tensor]],
+    captured: list[Captured],
+    on_tokens: OnTokens,
+) -> None:
+    """Write the inputs and outputs of all blocks until the files are full."""
+    n_tokens, at = len(captured[0].x), 0
+    with _tapped(model) as taps, torch.no_grad(), _precision():
+        for batch in batches:
+            model.base_model(**batch)
+            keep = batch["attention_mask"].bool()  # (B, S)
+            for (x, y), layer in zip(taps, captured, strict=True):
+                part = slice(at, min(n_tokens, at + int(keep.sum())))
+                layer.x[part] = x[keep][: part.stop - at]
+                layer.y[part] = y[keep][: part.stop - at]
+            at = part.stop
+            on_tokens(at)
+            if at == n_tokens:
+                return
+    raise ValueError(
+        f"the text has {at:,} tokens, but {n_tokens:,} are wanted; give more text or fewer tokens"
+    )

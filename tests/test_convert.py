@@ -1,0 +1,207 @@
+"""Converting dense encoders: what is saved loads, is trained right, and is measured."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+import transformers
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BertForMaskedLM,
+)
+
+from ultrafastbert import FastFeedForward
+from ultrafastbert.convert import ConvertConfig, RegressionConfig, convert, regress, unexplained
+from ultrafastbert.convert.capture import Captured, capture
+from ultrafastbert.convert.partition import decision_loss, leaf_errors
+from ultrafastbert.convert.routing import set_hyperplanes
+from ultrafastbert.convert.scaling import Scaling
+from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of
+from ultrafastbert.models.converted import converted_copy
+from ultrafastbert.models.converted_block import ConvertedBlock
+
+SIZES = {
+    "hidden_size": 16,
+    "embedding_size": 16,
+    "dim": 16,
+    "num_hidden_layers": 2,
+    "n_layers": 2,
+    "num_attention_heads": 2,
+    "n_heads": 2,
+    "intermediate_size": 32,
+    "hidden_dim": 32,
+    "vocab_size": 250,
+}
+TOKENS = {f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "cls", "sep")}
+
+
+def tiny_model(model_type="bert", auto_class=AutoModel):
+    torch.manual_seed(0)
+    original = transformers.CONFIG_MAPPING[model_type]
+    known = {name: value for name, value in SIZES.items() if hasattr(original(), name)}
+    config = original(**known | TOKENS)
+    return auto_class.from_config(config).eval()
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return torch.randint(5, 250, (2, 7), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("model_type", BLOCKS)
+def test_converted_model_is_saved_and_loaded(model_type, ids, tmp_path):
+    model = tiny_model(model_type)
+    converted = converted_copy(model, ["2x2x3", None])
+    assert isinstance(converted, type(model))
+    expected = converted(ids).last_hidden_state
+    assert not torch.equal(expected, model(ids).last_hidden_state)
+    converted.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert type(loaded) is type(converted)
+    assert torch.equal(loaded(ids).last_hidden_state, expected)
+
+
+def test_headed_models_convert_and_load_from_encoders(ids, tmp_path):
+    model = tiny_model(auto_class=AutoModelForMaskedLM)
+    converted = converted_copy(model, ["1x2x3", "ff:4"])
+    assert isinstance(converted, BertForMaskedLM)
+    converted.save_pretrained(tmp_path)
+    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert torch.equal(loaded(ids).logits, converted(ids).logits)
+    classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=3)
+    assert classifier(ids).logits.shape == (2, 3)
+    encoder = converted.base_model(ids).last_hidden_state
+    assert torch.equal(classifier.base_model(ids).last_hidden_state, encoder)
+
+
+def test_a_model_without_changes_is_the_original(ids):
+    model = tiny_model()
+    expected = model(ids).last_hidden_state
+    assert torch.equal(converted_copy(model, [None, None])(ids).last_hidden_state, expected)
+
+
+def test_what_cannot_be_converted_is_named():
+    with pytest.raises(ValueError, match="'gpt2'.*known are.*bert"):
+        converted_copy(tiny_model("gpt2"), [None, None])
+    with pytest.raises(ValueError, match="names 1 layers, but the model has 2"):
+        converted_copy(tiny_model(), ["1x2"])
+    with pytest.raises(ValueError, match="gated"):
+        ConvertedBlock(8, "glu:4")
+
+
+@pytest.fixture
+def texts(documents):
+    return [line for document in documents for line in document.split(". ")]
+
+
+def test_capture_holds_what_blocks_read_and_wrote(texts, tokenizer, tmp_path):
+    model = tiny_model()
+    captured = capture(model, tokenizer, texts, 500, tmp_path, max_length=20)
+    layer = layers_of(model, block_of("bert"))[1]
+    x = captured[1].x.float()
+    y = layer.output.dense(layer.intermediate(x))
+    assert x.shape == (500, 16)
+    torch.testing.assert_close(captured[1].y.float(), y, atol=0.02, rtol=0.02)
+    again = capture(None or model, tokenizer, [], 500, tmp_path)
+    assert torch.equal(again[0].x, captured[0].x)
+
+
+def test_capture_says_what_is_missing(texts, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="the text has .* tokens, but 50,000 are wanted"):
+        capture(tiny_model(), tokenizer, texts[:3], 50_000, tmp_path)
+    with pytest.raises(ValueError, match="GiB are free; capture fewer tokens"):
+        capture(tiny_model(), tokenizer, texts, 10**13, tmp_path)
+
+
+def regression_problem(layer, n_tokens=20_000):
+    """Inputs, and what a layer makes of them."""
+    x = torch.randn(n_tokens, layer.hidden_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return Captured(x, layer(x))
+
+
+def test_scaling_is_folded_into_the_weights():
+    for ffn in ("2x2x3", "ff:5", "none"):
+        block = ConvertedBlock(4, ffn)
+        torch.nn.init.normal_(block.bias)
+        scaling = Scaling(torch.randn(4), torch.tensor(2.5), torch.randn(4), torch.tensor(0.3))
+        x = torch.randn(50, 4)
+        scaled, _ = scaling.apply(x, x)
+        expected = block(scaled) * scaling.y_scale + scaling.y_mean
+        scaling.fold_(block)
+        torch.testing.assert_close(block(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_hyperplanes_halve_the_tokens():
+    layer = FastFeedForward(6, depth=3, n_trees=2)
+    x = torch.randn(8000, 6) * torch.tensor([1.0, 2, 3, 4, 5, 6]) + 3
+    for split in ("principal", "random"):
+        set_hyperplanes(layer, x, split, seed=0)
+        for leaves in layer.visited_leaves(x).T:
+            assert (leaves.bincount(minlength=8) - 1000).abs().max() < 50
+    few = torch.randn(3, 6)
+    set_hyperplanes(layer, few, "principal", seed=0)
+    assert layer.w_in.isfinite().all()
+    with pytest.raises(ValueError, match="split='other'"):
+        set_hyperplanes(layer, x, "other", seed=0)
+
+
+def test_leaf_errors_are_those_of_other_leaves():
+    layer = FastFeedForward(5, depth=2, n_trees=2, leaf_size=3)
+    x, y = torch.randn(20, 5), torch.randn(20, 5)
+    residual = y - layer(x)
+    leaf = layer.visited_leaves(x)[:, 1]
+    errors = leaf_errors(layer, 1, x, residual, leaf)  # up to a constant for each token
+    blocks = layer.w_in[1, 3:].view(4, 3, 5), layer.b_in[1, 3:].view(4, 3)
+    hidden = torch.nn.functional.gelu(torch.einsum("th,nlh->tnl", x, blocks[0]) + blocks[1])
+    outputs = torch.einsum("tnl,nlo->tno", hidden, layer.w_out[1, 3:].view(4, 3, 5))
+    own = outputs[torch.arange(20), leaf]
+    exact = (residual[:, None] + own[:, None] - outputs).square().mean(-1)
+    difference = exact - errors
+    torch.testing.assert_close(difference, difference[:, :1].expand_as(difference))
+
+
+def test_decision_loss_pulls_to_the_better_child():
+    logits = torch.tensor([[0.5, -1.0, 2.0]], requires_grad=True)
+    errors = torch.tensor([[3.0, 1.0, 5.0, 2.0]])
+    visited = torch.tensor([[1.0, 0.0, 1.0]])
+    decision_loss(logits, errors, visited).backward()
+    # Below, the left child leads to its left leaf (3), the right one to its right leaf (2).
+    expected = [
+        -1 * (1 - torch.sigmoid(torch.tensor(0.5))),
+        0.0,
+        -3 * torch.sigmoid(torch.tensor(-2.0)),
+    ]
+    torch.testing.assert_close(logits.grad[0], torch.tensor(expected))
+
+
+def test_learned_hyperplanes_beat_those_from_the_inputs():
+    torch.manual_seed(0)
+    target = FastFeedForward(8, depth=2, leaf_size=4)
+    data = regression_problem(target)
+    config = RegressionConfig(steps=300, batch_tokens=512)
+    errors = {}
+    for name, rate in (("held", 0.0), ("learned", config.routing_learning_rate)):
+        block = ConvertedBlock(8, "1x2x4")
+        regress(block, data, dataclasses.replace(config, routing_learning_rate=rate))
+        errors[name] = unexplained(block, data)
+    assert errors["learned"] < errors["held"] < 0.9
+
+
+def test_regression_is_reproducible_and_ends_near_a_layer_that_fits():
+    torch.manual_seed(0)
+    target = FastFeedForward(8, depth=0, leaf_size=2)
+    data = regression_problem(target)
+    results = []
+    for _ in range(2):
+        block = ConvertedBlock(8, "ff:8")
+        regress(block, data, RegressionConfig(steps=200, batch_tokens=512, learning_rate=2e-2))
+        results.append(block)
+    assert unexplained(results[0], data) < 0.02
+    assert torch.equal(results[0].inner.dense_in.weight, results[1].inner.dense_in.weight)
+    mean = ConvertedBlock(8, "none")
+    regress(mean, data, RegressionConfig())
+    assert unexplained(mean, data) == pytest.approx(1.0, abs=0.01)
