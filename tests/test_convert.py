@@ -205,3 +205,112 @@ def test_regression_is_reproducible_and_ends_near_a_layer_that_fits():
     mean = ConvertedBlock(8, "none")
     regress(mean, data, RegressionConfig())
     assert unexplained(mean, data) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.fixture
+def dense_folder(tokenizer, tmp_path):
+    folder = tmp_path / "dense"
+    model = tiny_model()
+    with torch.no_grad():  # blocks that matter: weights of random models are tiny
+        for layer in model.encoder.layer:
+            layer.intermediate.dense.weight.mul_(20)
+            layer.output.dense.weight.mul_(20)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (folder / "pytorch_model.bin").write_bytes(b"weights of the original")
+    return folder
+
+
+@pytest.fixture
+def text_file(documents, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
+    return path
+
+
+@pytest.fixture
+def stsb(documents, tmp_path):
+    sentences = [line for document in documents for line in document.split(". ")]
+    folder = tmp_path / "glue" / "stsb"
+    folder.mkdir(parents=True)
+    for split in ("train", "validation"):
+        pairs = zip(sentences[:20], sentences[20:40], strict=True)
+        rows = [
+            {"sentence1": a, "sentence2": b, "label": i % 5.0} for i, (a, b) in enumerate(pairs)
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(lines)
+    return folder.parent
+
+
+SMALL = ConvertConfig("1x2x3", tokens=2000, validation_tokens=200, steps=20, batch_tokens=64)
+
+
+def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, ids, tmp_path):
+    out = tmp_path / "out"
+    said = []
+    rows = convert(dense_folder, out, text_file, SMALL, stsb, on_status=said.append)
+    layers = [row for row in rows if row["kind"] == "convert_layer"]
+    assert [(row["layer"], row["model"]) for row in layers[:4]] == [
+        (0, name) for name in ("fff", "random", "ff_active", "none")
+    ]
+    assert [row["ffn"] for row in layers[4:]] == ["1x2x3", "1x2x3", "ff:5", "none"]
+    models = {row["model"]: row for row in rows if row["kind"] == "convert"}
+    assert set(models) == {"fff", "random", "ff_active", "none", "teacher"}
+    assert models["fff"]["unexplained"] < models["none"]["unexplained"]
+    assert models["none"]["stsb_validation_gap_recovered"] == 0
+    assert models["teacher"]["stsb_validation_gap_recovered"] == 1
+    for folder in (out, out / "controls" / "ff_active"):
+        assert AutoModel.from_pretrained(folder)(ids).last_hidden_state.isfinite().all()
+        assert (folder / "1_Pooling" / "config.json").exists()
+        assert not (folder / "pytorch_model.bin").exists()
+    assert not (out / "work").exists()
+    assert convert(dense_folder, out, text_file, SMALL, stsb, resume=True) == rows
+    with pytest.raises(FileExistsError, match="--resume"):
+        convert(dense_folder, out, text_file, SMALL, stsb)
+    with pytest.raises(ValueError, match="differs in seed"):
+        other = dataclasses.replace(SMALL, seed=1)
+        convert(dense_folder, out, text_file, other, stsb, resume=True)
+
+
+def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path):
+    config = dataclasses.replace(SMALL, controls=False)
+
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(what):
+        if what.startswith("layer 1"):
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        convert(dense_folder, tmp_path / "a", text_file, config, on_status=interrupt)
+    resumed = convert(dense_folder, tmp_path / "a", text_file, config, resume=True)
+    straight = convert(dense_folder, tmp_path / "b", text_file, config)
+    assert [row.get("unexplained") for row in resumed] == [
+        row.get("unexplained") for row in straight
+    ]
+    models = [AutoModel.from_pretrained(tmp_path / name).state_dict() for name in "ab"]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_some_layers_convert_alone(dense_folder, text_file, tmp_path):
+    config = dataclasses.replace(SMALL, controls=False, layers=(1,))
+    convert(dense_folder, tmp_path / "out", text_file, config)
+    assert AutoModel.from_pretrained(tmp_path / "out").config.ffn == [None, "1x2x3"]
+    with pytest.raises(ValueError, match="layer 2 is not there: the model has layers 0 to 1"):
+        config = dataclasses.replace(config, layers=(2,))
+        convert(dense_folder, tmp_path / "other", text_file, config)
+
+
+def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, tmp_path):
+    st = pytest.importorskip("sentence_transformers")
+    dense = tmp_path / "sentences"
+    st.SentenceTransformer(str(dense_folder), device="cpu").save(str(dense))
+    convert(dense, tmp_path / "out", text_file, dataclasses.replace(SMALL, controls=False))
+    model = st.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert type(model[0].auto_model).__name__ == "ConvertedBertModel"
+    assert [type(module).__name__ for module in model] == ["Transformer", "Pooling"]
+    assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)

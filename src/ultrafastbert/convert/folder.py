@@ -12,7 +12,7 @@ from ultrafastbert.models.loading import load_saved
 NOT_COPIED = (
     "*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt", "*.pth",
     "*.ckpt", "*.ckpt.*", "*.h5", "*.msgpack", "*.onnx", "*.xml", "*.gguf", "*.pkl", "*.py",
-    "config.json", "onnx", "openvino", ".*",
+    "onnx", "openvino", ".*",
 )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from ultrafastbert.layers import FastFeedForward
 # Fewer tokens than this have no directions of their own: their node splits along a random one.
 FEWEST_TOKENS = 16
 POWER_ITERATIONS = 20
+# Tokens that are all the same have no spread to divide by.
+SMALLEST_SPREAD = 1e-6
 
 
 def set_hyperplanes(layer: FastFeedForward, x: Tensor, split: str, seed: int) -> None:
@@ -45,8 +47,11 @@ def _split_tree(
     for node in range(tree.n_nodes(depth)):
         here = (at == node).nonzero().squeeze(1)
         tokens = x[here]
-        along = (direction if len(here) >= FEWEST_TOKENS else _random)(tokens, generator)
-        along = along / (tokens @ along).std().nan_to_num(1.0).clamp(min=1e-6)
+        if len(here) >= FEWEST_TOKENS:
+            along = direction(tokens, generator)
+            along = along / (tokens @ along).std().clamp(min=SMALLEST_SPREAD)
+        else:
+            along = _random(tokens, generator)
         w_in[node] = along
         b_in[node] = -(tokens @ along).median() if len(here) else 0.0
         at[here] = 2 * node + 1 + (tokens @ along + b_in[node] > 0).long()
