@@ -84,7 +84,7 @@ def test_a_model_without_changes_is_the_original(ids):
 
 
 def test_what_cannot_be_converted_is_named():
-    with pytest.raises(ValueError, match="'gpt2'.*known are.*bert"):
+    with pytest.raises(ValueError, match=r"'gpt2'.*known are.*bert"):
         converted_copy(tiny_model("gpt2"), [None, None])
     with pytest.raises(ValueError, match="names 1 layers, but the model has 2"):
         converted_copy(tiny_model(), ["1x2"])
@@ -110,7 +110,7 @@ def test_capture_holds_what_blocks_read_and_wrote(texts, tokenizer, tmp_path):
 
 
 def test_capture_says_what_is_missing(texts, tokenizer, tmp_path):
-    with pytest.raises(ValueError, match="the text has .* tokens, but 50,000 are wanted"):
+    with pytest.raises(ValueError, match=r"the text has .* tokens, but 50,000 are wanted"):
         capture(tiny_model(), tokenizer, texts[:3], 50_000, tmp_path)
     with pytest.raises(ValueError, match="GiB are free; capture fewer tokens"):
         capture(tiny_model(), tokenizer, texts, 10**13, tmp_path)
@@ -251,7 +251,10 @@ SMALL = ConvertConfig("1x2x3", tokens=2000, validation_tokens=200, steps=20, bat
 def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, ids, tmp_path):
     out = tmp_path / "out"
     said = []
-    rows = convert(dense_folder, out, text_file, SMALL, stsb, on_status=said.append)
+    rows = convert(
+        dense_folder, out, text_file, SMALL, stsb, on_status=lambda *said_: said.append(said_)
+    )
+    assert ("layer 0: 1x2x3 (fff)", 20, 20) in said
     layers = [row for row in rows if row["kind"] == "convert_layer"]
     assert [(row["layer"], row["model"]) for row in layers[:4]] == [
         (0, name) for name in ("fff", "random", "ff_active", "none")
@@ -270,22 +273,19 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     assert convert(dense_folder, out, text_file, SMALL, stsb, resume=True) == rows
     with pytest.raises(FileExistsError, match="--resume"):
         convert(dense_folder, out, text_file, SMALL, stsb)
+    other = dataclasses.replace(SMALL, seed=1)
     with pytest.raises(ValueError, match="differs in seed"):
-        other = dataclasses.replace(SMALL, seed=1)
         convert(dense_folder, out, text_file, other, stsb, resume=True)
 
 
 def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path):
     config = dataclasses.replace(SMALL, controls=False)
 
-    class Interrupt(Exception):
-        pass
-
-    def interrupt(what):
+    def interrupt(what, done, total):
         if what.startswith("layer 1"):
-            raise Interrupt
+            raise KeyboardInterrupt
 
-    with pytest.raises(Interrupt):
+    with pytest.raises(KeyboardInterrupt):
         convert(dense_folder, tmp_path / "a", text_file, config, on_status=interrupt)
     resumed = convert(dense_folder, tmp_path / "a", text_file, config, resume=True)
     straight = convert(dense_folder, tmp_path / "b", text_file, config)
@@ -300,8 +300,8 @@ def test_some_layers_convert_alone(dense_folder, text_file, tmp_path):
     config = dataclasses.replace(SMALL, controls=False, layers=(1,))
     convert(dense_folder, tmp_path / "out", text_file, config)
     assert AutoModel.from_pretrained(tmp_path / "out").config.ffn == [None, "1x2x3"]
+    config = dataclasses.replace(config, layers=(2,))
     with pytest.raises(ValueError, match="layer 2 is not there: the model has layers 0 to 1"):
-        config = dataclasses.replace(config, layers=(2,))
         convert(dense_folder, tmp_path / "other", text_file, config)
 
 

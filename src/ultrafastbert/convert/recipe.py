@@ -28,7 +28,7 @@ VALIDATION_EVERY = 20
 # Official rows of STS-B; the test split is scored where a folder has its labels.
 STSB_ROWS = {"train": 5749, "validation": 1500, "test": 1379}
 
-Status = Callable[[str], None]
+Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ConvertConfig:
 
 
 class Contestant(NamedTuple):
-    """What replaces FF blocks, where the hyperplanes of its trees come from, how fast they learn."""
+    """What replaces FF blocks, and where the hyperplanes of its trees come from."""
 
     ffn: str
     split: str = RegressionConfig.split
@@ -85,7 +85,7 @@ def convert(
     config: ConvertConfig | None = None,
     glue_dir: str | Path | None = None,
     resume: bool = False,
-    on_status: Status = lambda what: None,
+    on_status: Status = lambda what, done, total: None,
 ) -> list[rows.Row]:
     """Convert the dense encoder of a folder into one of another folder; return the result rows.
 
@@ -143,8 +143,6 @@ class _Run:
         train = self._captured(text, validation=False)
         validation = self._captured(text, validation=True)
         for layer, name in left:
-            what = f"layer {layer} with {self.contestants[name].ffn} ({name})"
-            self.on_status(f"{what}, {len(cases) - len(left)} of {len(cases)} done")
             self._train(layer, name, train[layer], validation[layer])
 
     def _captured(self, text: Source, validation: bool) -> list[Captured]:
@@ -158,7 +156,7 @@ class _Run:
             n_tokens,
             self.work / part,
             self.config.max_length,
-            lambda n: self.on_status(f"reading text ({part}): {n:,} of {n_tokens:,} tokens"),
+            lambda n: self.on_status(f"reading text ({part})", n, n_tokens),
         )
 
     def _train(self, layer: int, name: str, train: Captured, validation: Captured) -> None:
@@ -172,7 +170,8 @@ class _Run:
             contestant.routing_learning_rate,
             config.seed,
         )
-        regress(block, train, options)
+        what = f"layer {layer}: {contestant.ffn} ({name})"
+        regress(block, train, options, lambda step: self.on_status(what, step, config.steps))
         save_file(block.state_dict(), self._weights(layer, name))
         row = {
             "kind": "convert_layer",
@@ -203,7 +202,6 @@ class _Run:
     def save(self, model_dir: Path) -> None:
         """Save the converted model and its controls, each with all files of the original."""
         for name in self.contestants:
-            self.on_status(f"saving {name}")
             save_converted(self._model(name), model_dir, self._folder(name))
 
     def _folder(self, name: str) -> Path:
@@ -226,10 +224,13 @@ class _Run:
         The share of the gap is 0 for the control without FF layers and 1 for the teacher: what a
         model keeps of the teacher's score says little where no FF layer at all keeps most of it.
         """
-        scores = {name: self._correlations(self._model(name), pairs) for name in self.contestants}
-        scores["teacher"] = self._correlations(self.teacher, pairs)
-        new = [self._row(name, scores) for name in scores]
-        rows.append_rows(self.rows_path, new)
+        names = [*self.contestants, "teacher"]
+        scores = {}
+        for done, name in enumerate(names):
+            self.on_status(f"scoring {name}", done, len(names))
+            model = self.teacher if name == "teacher" else self._model(name)
+            scores[name] = self._correlations(model, pairs)
+        rows.append_rows(self.rows_path, [self._row(name, scores) for name in names])
 
     def _correlations(self, model: PreTrainedModel, pairs: dict[str, Dataset]) -> dict[str, float]:
         return {

@@ -25,7 +25,7 @@ EVALUATION_TOKENS = 8192
 FIRST_ROUTING = 0.1
 ROUTING_TOKENS = 384
 
-OnStep = Callable[[int, float], None]  # step, loss
+OnStep = Callable[[int], None]  # steps done
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def regress(
     block: ConvertedBlock,
     train: Captured,
     config: RegressionConfig,
-    on_step: OnStep = lambda step, loss: None,
+    on_step: OnStep = lambda step: None,
 ) -> None:
     """Train a block, in place, to map the inputs of an FF block to its outputs.
 
@@ -81,7 +81,7 @@ def regress(
         if hyperplanes and step >= config.steps * FIRST_ROUTING:
             part = slice(ROUTING_TOKENS)
             hyperplanes.step(x[part], residual[part].detach(), rate)
-        on_step(step + 1, loss.item())
+        on_step(step + 1)
     scaling.fold_(block)
 
 
