@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -90,6 +91,15 @@ def test_what_cannot_be_converted_is_named():
         converted_copy(tiny_model(), ["1x2"])
     with pytest.raises(ValueError, match="gated"):
         ConvertedBlock(8, "glu:4")
+
+
+def test_missing_weights_of_a_block_are_an_error(tmp_path):
+    converted_copy(tiny_model(), ["1x2x3", None]).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["encoder.layer.0.intermediate.inner.w_in"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks weights of the model: .*inner\.w_in"):
+        AutoModel.from_pretrained(tmp_path)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ PREFIX = "ultrafastbert-"
 AUTO_CLASSES = (
     "AutoModel",
     "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
     "AutoModelForQuestionAnswering",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
@@ -53,10 +54,30 @@ class Converted(PreTrainedModel):
             if ffn is not None:
                 replace_block(layer, block, ConvertedBlock(config.hidden_size, ffn))
 
+    @classmethod
+    def from_pretrained(cls, path: Any, *args: Any, **options: Any) -> Any:
+        """Load a converted model from safetensors; ValueError where weights of blocks are missing.
+
+        The other options are those of Hugging Face.
+        """
+        wants_info = options.pop("output_loading_info", False)
+        options.setdefault("use_safetensors", True)
+        model, info = super().from_pretrained(path, *args, output_loading_info=True, **options)
+        new = _new_blocks(model)
+        if missing := sorted(name for name in info["missing_keys"] if name.startswith(new)):
+            raise ValueError(f"{path} lacks weights of the model: {', '.join(missing[:3])} ...")
+        return (model, info) if wants_info else model
+
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, FastFeedForward):
             module.reset_parameters()
         super()._init_weights(module)
+
+
+def _new_blocks(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return the beginnings of the names of weights in blocks that were replaced."""
+    names = (name for name, module in model.named_modules() if isinstance(module, ConvertedBlock))
+    return tuple(f"{name}." for name in names)
 
 
 def original_type(config: PreTrainedConfig) -> str:
@@ -100,9 +121,7 @@ def converted_copy(model: PreTrainedModel, ffn: list[str | None]) -> PreTrainedM
         raise ValueError(f"ffn names {len(ffn)} layers, but the model has {n_layers}")
     class_: Any = converted_class(type(model))  # type: ignore[arg-type]
     copy = class_(converted_config(model.config, ffn))
-    left = copy.load_state_dict(model.state_dict(), strict=False).missing_keys
-    new = tuple(f"{n}." for n, m in copy.named_modules() if isinstance(m, ConvertedBlock))
-    assert all(key.startswith(new) for key in left)
+    copy.load_state_dict(model.state_dict(), strict=False)  # new blocks keep their own weights
     copy.to(model.dtype)
     return copy.eval()
 
