@@ -1,6 +1,5 @@
 """What FF blocks read and write on real text, kept on disk: the data of layer-wise distillation."""
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +12,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.layers import bf16_supported
+from ultrafastbert.convert.batches import batches_of
+from ultrafastbert.convert.precision import autocast
 from ultrafastbert.models.architectures import block_of, layers_of
 
-# Texts of one forward pass, and how many such passes are sorted by length together.
-BATCH_TEXTS = 32
-SORTED_BATCHES = 16
 # Free space that is left on the disk.
 RESERVE_BYTES = 2**30
 DONE = "done.json"
@@ -60,7 +57,7 @@ def capture(
         folder.mkdir(parents=True, exist_ok=True)
         _check_disk(folder, disk_bytes(n_tokens, size, len(layers)))
         captured = [_open(folder, layer, n_tokens, size) for layer in range(len(layers))]
-        _fill(model, _batches(tokenizer, texts, max_length), captured, on_tokens)
+        _fill(model, batches_of(tokenizer, texts, max_length), captured, on_tokens)
         (folder / DONE).write_text(json.dumps({"n_tokens": n_tokens}))
     return [_open(folder, layer, n_tokens, size) for layer in range(len(layers))]
 
@@ -82,10 +79,6 @@ def _open(folder: Path, layer: int, n_tokens: int, size: int) -> Captured:
         return flat.view(n_tokens, size)
 
     return Captured(tensor("x"), tensor("y"))
-
-
-def _precision() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=bf16_supported("cpu"))
 
 
 @contextmanager
@@ -117,27 +110,6 @@ def _keep_output(
     tap[1] = output
 
 
-def _batches(
-    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_length: int
-) -> Iterator[dict[str, Tensor]]:
-    """Yield batches of texts of similar length: little padding, little waste."""
-    for chunk in _grouped(texts, BATCH_TEXTS * SORTED_BATCHES):
-        for batch in _grouped(sorted(chunk, key=len), BATCH_TEXTS):
-            yield tokenizer(
-                batch,
-                truncation=True,
-                max_length=max_length,
-                padding=True,
-                return_tensors="pt",
-            )
-
-
-def _grouped(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    iterator = iter(items)
-    while group := list(itertools.islice(iterator, size)):
-        yield group
-
-
 def _fill(
     model: PreTrainedModel,
     batches: Iterable[dict[str, Tensor]],
@@ -146,7 +118,7 @@ def _fill(
 ) -> None:
     """Write the inputs and outputs of all blocks until the files are full."""
     n_tokens, at = len(captured[0].x), 0
-    with _tapped(model) as taps, torch.no_grad(), _precision():
+    with _tapped(model) as taps, torch.no_grad(), autocast():
         for batch in batches:
             model.base_model(**batch)
             keep = batch["attention_mask"].bool()  # (B, S)

@@ -1,24 +1,20 @@
 """Layer-wise distillation: a block learns what the FF block it replaces made of the same inputs."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ultrafastbert import tree
 from ultrafastbert.convert.capture import Captured
 from ultrafastbert.convert.partition import HyperplaneTraining
+from ultrafastbert.convert.precision import autocast
 from ultrafastbert.convert.routing import set_hyperplanes
 from ultrafastbert.convert.scaling import measure, sample
-from ultrafastbert.layers import FastFeedForward, bf16_supported
+from ultrafastbert.convert.schedule import learning_rate_share
+from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 
-WARM_UP_STEPS = 50
-# The learning rate ends at this share of its peak.
-FINAL_SHARE = 0.02
 EVALUATION_TOKENS = 8192
 # Hyperplanes learn after this share of the steps: leaves that are all alike say nothing of where a
 # token should go. So many tokens of a batch are enough, which halves the cost.
@@ -70,13 +66,13 @@ def regress(
     )
     hyperplanes = _hyperplanes(block, config)
     for step in range(config.steps if block.inner else 0):  # the mean, alone, is there already
-        rate = _rate(step, config.steps)
+        rate = learning_rate_share(step, config.steps)
         index = torch.randint(len(train.x), (config.batch_tokens,), generator=generator)
         x, y = scaling.apply(train.x[index], train.y[index])
         residual = y - _predict(block, x)
         loss = residual.square().mean()
         loss.backward()
-        _hold_hyperplanes(block)
+        block.hold_hyperplanes()
         _update(optimizer, config.learning_rate * rate)
         if hyperplanes and step >= config.steps * FIRST_ROUTING:
             part = slice(ROUTING_TOKENS)
@@ -107,11 +103,6 @@ def unexplained(block: ConvertedBlock, data: Captured) -> float:
     return error / variance if variance else 0.0
 
 
-def _rate(step: int, steps: int) -> float:
-    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
-    return warm_up * (FINAL_SHARE + (1 - FINAL_SHARE) * (1 + math.cos(math.pi * step / steps)) / 2)
-
-
 def _update(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     optimizer.param_groups[0]["lr"] = learning_rate
     optimizer.step()
@@ -121,7 +112,7 @@ def _update(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
 def _predict(block: ConvertedBlock, x: Tensor) -> Tensor:
     """Return a block's output in float32; dense layers compute in bfloat16 where it is fast."""
     dense = not isinstance(block.inner, FastFeedForward)
-    with torch.autocast("cpu", torch.bfloat16, enabled=dense and bf16_supported("cpu")):
+    with autocast(dense):
         return block(x).float()
 
 
@@ -141,10 +132,3 @@ def _initialize(block: ConvertedBlock, x: Tensor, config: RegressionConfig) -> N
         nn.init.normal_(inner.dense_in.weight, std=x.shape[1] ** -0.5)
         nn.init.zeros_(inner.dense_in.bias)
         nn.init.zeros_(inner.dense_out.weight)
-
-
-def _hold_hyperplanes(block: ConvertedBlock) -> None:
-    if isinstance(block.inner, FastFeedForward):
-        nodes = slice(tree.n_nodes(block.inner.depth))
-        for parameter in (block.inner.w_in, block.inner.b_in):
-            cast(Tensor, parameter.grad)[:, nodes] = 0.0

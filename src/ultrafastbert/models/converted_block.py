@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultrafastbert import tree
 from ultrafastbert.layers import FastFeedForward, FeedForward
 from ultrafastbert.models.configuration import parse_ffn
 
@@ -31,6 +32,17 @@ class ConvertedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., H) to (..., H)."""
         return self.bias.expand_as(x) if self.inner is None else self.inner(x) + self.bias
+
+    def hold_hyperplanes(self) -> None:
+        """Take the gradient of a tree's hyperplanes away, ahead of a step of the optimizer.
+
+        It comes from what nodes add to the output, with no regard to the tokens that change sides.
+        """
+        if isinstance(self.inner, FastFeedForward):
+            nodes = slice(tree.n_nodes(self.inner.depth))
+            for parameter in (self.inner.w_in, self.inner.b_in):
+                if parameter.grad is not None:
+                    parameter.grad[:, nodes] = 0.0
 
     @property
     def n_active(self) -> int:

@@ -37,18 +37,31 @@ def convert_table(rows: Iterable[Row]) -> str:
     splits = [split for split in SPLITS if any(f"stsb_{split}_spearman" in row for row in rows)]
     if not splits:
         return ""
+    scores = {row["model"]: row for row in rows}
     header = ["model"]
     for split in splits:
         header += [f"STS-B {split} (Spearman, %)", "share of the gap recovered, %"]
-    return markdown_table(header, [_model_line(row, splits) for row in rows])
+    return markdown_table(header, [_model_line(row, scores, splits) for row in rows])
 
 
-def _model_line(row: Row, splits: list[str]) -> list[str]:
+def _model_line(row: Row, scores: dict[str, Row], splits: list[str]) -> list[str]:
     line = [_title(row["model"], row)]
     for split in splits:
-        line.append(f"{row[f'stsb_{split}_spearman']:.1f}")
-        line.append(_percent(row.get(f"stsb_{split}_gap_recovered")))
+        field = f"stsb_{split}_spearman"
+        line.append(f"{row[field]:.1f}")
+        line.append(_percent(_gap_recovered(row, scores, field)))
     return line
+
+
+def _gap_recovered(row: Row, scores: dict[str, Row], field: str) -> float | None:
+    """Return 0 for a score without FF layers and 1 for the teacher's.
+
+    What a model keeps of the teacher's score says little where no FF layer at all keeps most of it.
+    """
+    if not {"none", "teacher"} <= scores.keys():
+        return None
+    floor, ceiling = scores["none"][field], scores["teacher"][field]
+    return None if floor == ceiling else (row[field] - floor) / (ceiling - floor)
 
 
 def _title(name: str, row: Row) -> str:

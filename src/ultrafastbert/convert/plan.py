@@ -1,0 +1,57 @@
+"""What a conversion trains: the layer that is wanted, and the controls it is measured against."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ultrafastbert.convert.end_to_end import EndToEndConfig
+from ultrafastbert.convert.regression import RegressionConfig
+from ultrafastbert.models.converted_block import ConvertedBlock
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """What a dense encoder becomes, and how.
+
+    Attributes:
+        ffn: what replaces FF blocks: KxD or KxDxL.
+        layers: numbers of the layers to convert, from 0; all by default.
+        tokens, validation_tokens: how much of the text is run through the model.
+        max_length: tokens of a paragraph that are read.
+        steps, batch_tokens, learning_rate: of each layer's training, see `RegressionConfig`.
+        end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
+        controls: whether the controls are made as well.
+        seed: of everything drawn.
+    """
+
+    ffn: str = "1x7x8"
+    layers: tuple[int, ...] | None = None
+    tokens: int = 500_000
+    validation_tokens: int = 20_000
+    max_length: int = 128
+    steps: int = 3000
+    batch_tokens: int = 2048
+    learning_rate: float = 4e-3
+    end_to_end_steps: int = EndToEndConfig.steps
+    controls: bool = True
+    seed: int = 0
+
+
+class Contestant(NamedTuple):
+    """What replaces FF blocks, and where the hyperplanes of its trees come from."""
+
+    ffn: str
+    split: str = RegressionConfig.split
+    routing_learning_rate: float = RegressionConfig.routing_learning_rate
+
+
+def contestants(config: ConvertConfig, hidden_size: int) -> dict[str, Contestant]:
+    """Return what is trained, by name: the layer wanted, and its controls."""
+    wanted = {"fff": Contestant(config.ffn)}
+    if not config.controls:
+        return wanted
+    n_active = ConvertedBlock(hidden_size, config.ffn).n_active
+    return wanted | {
+        "random": Contestant(config.ffn, "random", 0.0),
+        "ff_active": Contestant(f"ff:{n_active}"),
+        "none": Contestant("none"),
+    }
