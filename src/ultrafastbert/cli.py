@@ -246,7 +246,11 @@ def convert_command(
         str | None, typer.Option(help="Comma-separated numbers from 0; default: all.")
     ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 500_000,
+    max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
+    end_to_end_steps: Annotated[
+        int, typer.Option(help="Updates of the whole model afterwards.")
+    ] = 1000,
     controls: Annotated[
         bool, typer.Option(help="Make the same with dense, random and no layers.")
     ] = True,
@@ -266,7 +270,16 @@ def convert_command(
     from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
 
     numbers = None if layers is None else _numbers(layers, "layers")
-    config = ConvertConfig(ffn, numbers, tokens, steps=steps, controls=controls, seed=seed)
+    config = ConvertConfig(
+        ffn,
+        numbers,
+        tokens,
+        max_length=max_length,
+        steps=steps,
+        end_to_end_steps=end_to_end_steps,
+        controls=controls,
+        seed=seed,
+    )
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None, note="")
         rows = convert(

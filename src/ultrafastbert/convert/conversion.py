@@ -15,7 +15,7 @@ from ultrafastbert.convert.capture import Captured, capture
 from ultrafastbert.convert.end_to_end import EndToEndConfig, distill_end_to_end
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.plan import ConvertConfig, contestants
-from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.regression import regress, unexplained
 from ultrafastbert.convert.similarity import sts_spearman
 from ultrafastbert.data.text import Source, read_documents, split_documents
 from ultrafastbert.models.architectures import block_of, layers_of
@@ -78,27 +78,19 @@ class Conversion:
             yield from document.splitlines()
 
     def _train(self, layer: int, name: str, train: Captured, validation: Captured) -> None:
-        contestant, config = self.contestants[name], self.config
-        block = ConvertedBlock(self.teacher.config.hidden_size, contestant.ffn)
-        options = RegressionConfig(
-            config.steps,
-            config.batch_tokens,
-            config.learning_rate,
-            contestant.split,
-            contestant.routing_learning_rate,
-            config.seed,
-        )
-        what = f"layer {layer}: {contestant.ffn} ({name})"
-        regress(block, train, options, lambda step: self.on_status(what, step, config.steps))
+        ffn, training = self.contestants[name]
+        block = ConvertedBlock(self.teacher.config.hidden_size, ffn)
+        what = f"layer {layer}: {ffn} ({name})"
+        regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
         save_file(block.state_dict(), self._weights(layer, name))
         row = {
             "kind": "convert_layer",
             "model": name,
             "layer": layer,
-            "ffn": contestant.ffn,
+            "ffn": ffn,
             "n_active": block.n_active,
             "unexplained": unexplained(block, validation),
-            **asdict(options),
+            **asdict(training),
         }
         rows.append_row(self.rows_path, row)
 

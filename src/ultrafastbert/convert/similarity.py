@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.glue import get_task, score
+from ultrafastbert.models.pooling import pool
 
 BATCH_SENTENCES = 64
 
@@ -24,14 +25,8 @@ def sentence_vectors(
         )
         with torch.no_grad():
             hidden = model.base_model(**batch).last_hidden_state  # (B, S, H)
-        vectors[part] = mean_pooled(hidden, batch["attention_mask"])
+        vectors[part] = pool(hidden, batch["attention_mask"], "mean")
     return vectors
-
-
-def mean_pooled(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Return the mean over tokens that are not padding: (B, S, H), (B, S) -> (B, H)."""
-    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * mask).sum(1) / mask.sum(1)
 
 
 def sts_spearman(
