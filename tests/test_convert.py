@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import (
     BertForMaskedLM,
 )
 
-from ultrafastbert import FastFeedForward
+from ultrafastbert import FastFeedForward, cli
 from ultrafastbert.convert import ConvertConfig, RegressionConfig, convert, regress, unexplained
 from ultrafastbert.convert.capture import Captured, capture
 from ultrafastbert.convert.partition import decision_loss, leaf_errors
@@ -255,9 +256,7 @@ def stsb(documents, tmp_path):
     return folder.parent
 
 
-SMALL = ConvertConfig(
-    "1x2x3", tokens=2000, validation_tokens=200, steps=20, batch_tokens=64, end_to_end_steps=3
-)
+SMALL = ConvertConfig("1x2x3", tokens=2000, steps=20, batch_tokens=64, end_to_end_steps=3)
 
 
 def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, ids, tmp_path):
@@ -325,3 +324,19 @@ def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, t
     assert type(model[0].auto_model).__name__ == "ConvertedBertModel"
     assert [type(module).__name__ for module in model] == ["Transformer", "Pooling"]
     assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)
+
+
+def test_the_command_converts_and_prints_tables(
+    dense_folder, text_file, stsb, tmp_path, monkeypatch, capsys
+):
+    sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
+    command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
+    monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, command), *sizes])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    captured = capsys.readouterr()
+    assert not ended.value.code, captured.err
+    lines = captured.out.splitlines()
+    assert lines[0].startswith("| variance left unexplained, %, by | neurons used | layer 0 |")
+    assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
+    assert any(line.startswith("| the original | ") and "| 100.0" in line for line in lines)

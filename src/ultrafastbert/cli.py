@@ -293,7 +293,6 @@ def convert_command(
                 bar, description=escape(what), completed=done, total=total
             ),
         )
-    typer.echo("Variance of each layer's output that is left unexplained, %\n")
     typer.echo(convert_layer_table(rows))
     if scores := convert_table(rows):
         typer.echo(f"\n{scores}")

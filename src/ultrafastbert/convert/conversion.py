@@ -24,6 +24,8 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 
 # One document in this many is held out, to measure on.
 VALIDATION_EVERY = 20
+# Tokens to train on, over those to measure on: more than documents, as those differ in length.
+VALIDATION_SHARE = 25
 
 Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
@@ -61,7 +63,7 @@ class Conversion:
 
     def _captured(self, part: str) -> list[Captured]:
         config = self.config
-        n_tokens = config.tokens if part == "train" else config.validation_tokens
+        n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
         return capture(
             self.teacher,
             self.tokenizer,

@@ -19,7 +19,8 @@ class ConvertConfig:
     Attributes:
         ffn: what replaces FF blocks: KxD or KxDxL.
         layers: numbers of the layers to convert, from 0; all by default.
-        tokens, validation_tokens: how much of the text is run through the model.
+        tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
+            more is held out, to measure on.
         max_length: tokens of a paragraph that are read.
         steps, batch_tokens: of each layer's training, see `RegressionConfig`.
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
@@ -30,7 +31,6 @@ class ConvertConfig:
     ffn: str = "1x7x8"
     layers: tuple[int, ...] | None = None
     tokens: int = 500_000
-    validation_tokens: int = 20_000
     max_length: int = 128
     steps: int = 3000
     batch_tokens: int = 2048

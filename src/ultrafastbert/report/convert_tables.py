@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ultrafastbert.report.tables import NONE, markdown_table
+from ultrafastbert.report.tables import NONE, group, markdown_table
 from ultrafastbert.rows import Row
 
 TITLES = {
@@ -16,16 +16,27 @@ SPLITS = ("validation", "test")
 
 
 def convert_layer_table(rows: Iterable[Row]) -> str:
-    """Return the share of each layer's output variance that is left unexplained, in percent."""
-    rows = [row for row in rows if row["kind"] == "convert_layer"]
-    layers = sorted({row["layer"] for row in rows})
-    header = ["in place of the layer", "neurons used", *(f"layer {layer}" for layer in layers)]
-    body = []
-    for name in (name for name in TITLES if any(row["model"] == name for row in rows)):
-        found = {row["layer"]: row for row in rows if row["model"] == name}
-        errors = [_percent(found.get(layer, {}).get("unexplained")) for layer in layers]
-        body.append([_title(name, found[layers[0]]), str(found[layers[0]]["n_active"]), *errors])
-    return markdown_table(header, body)
+    """Return the share of each layer's output variance that is left unexplained, in percent.
+
+    Empty without rows of converted layers.
+    """
+    found = [row for row in rows if row["kind"] == "convert_layer"]
+    if not found:
+        return ""
+    layers = sorted({row["layer"] for row in found})
+    header = [
+        "variance left unexplained, %, by",
+        "neurons used",
+        *(f"layer {layer}" for layer in layers),
+    ]
+    models = group(found, "model")
+    return markdown_table(header, [_layer_line(models[name,], layers) for (name,) in models])
+
+
+def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
+    errors = {row["layer"]: row["unexplained"] for row in rows}
+    line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
+    return [*line, *(_percent(errors.get(layer)) for layer in layers)]
 
 
 def convert_table(rows: Iterable[Row]) -> str:
