@@ -1,8 +1,7 @@
 """What FF blocks read and write on real text, kept on disk: the data of layer-wise distillation."""
 
-import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from ultrafastbert.models.architectures import block_of, layers_of
 
 # Free space that is left on the disk.
 RESERVE_BYTES = 2**30
-DONE = "done.json"
+DONE = "done"
 
 OnTokens = Callable[[int], None]  # how many were captured so far
 
@@ -40,26 +39,27 @@ def capture(
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[str],
     n_tokens: int,
+    numbers: Sequence[int],
     folder: Path,
     max_length: int = 128,
     on_tokens: OnTokens = lambda n: None,
-) -> list[Captured]:
-    """Run a model over texts until so many tokens passed; return each layer's inputs and outputs.
+) -> dict[int, Captured]:
+    """Run a model over texts until so many tokens passed; return what blocks read and wrote.
 
-    Padding is left out. A folder that holds the result already is read.
+    The result is by numbers of layers. Padding is left out. A folder that holds the result already
+    is read.
 
     Raises:
         ValueError: if the texts have fewer tokens, or the disk is too small.
     """
-    layers = layers_of(model, block_of(model.config.model_type))
     size = model.config.hidden_size
     if not (folder / DONE).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _check_disk(folder, disk_bytes(n_tokens, size, len(layers)))
-        captured = [_open(folder, layer, n_tokens, size) for layer in range(len(layers))]
-        _fill(model, batches_of(tokenizer, texts, max_length), captured, on_tokens)
-        (folder / DONE).write_text(json.dumps({"n_tokens": n_tokens}))
-    return [_open(folder, layer, n_tokens, size) for layer in range(len(layers))]
+        _check_disk(folder, disk_bytes(n_tokens, size, len(numbers)))
+        captured = {number: _open(folder, number, n_tokens, size) for number in numbers}
+        _fill(model, batches_of(tokenizer, texts, max_length), captured, n_tokens, on_tokens)
+        (folder / DONE).touch()
+    return {number: _open(folder, number, n_tokens, size) for number in numbers}
 
 
 def _check_disk(folder: Path, needed: int) -> None:
@@ -82,17 +82,16 @@ def _open(folder: Path, layer: int, n_tokens: int, size: int) -> Captured:
 
 
 @contextmanager
-def _tapped(model: PreTrainedModel) -> Iterator[list[list[Tensor]]]:
-    """Let the FF blocks of a model leave their last input and output in lists."""
+def _tapped(model: PreTrainedModel, numbers: Iterable[int]) -> Iterator[dict[int, list[Tensor]]]:
+    """Let the FF blocks of some layers leave their last input and output in lists."""
     block = block_of(model.config.model_type)
-    taps: list[list[Tensor]] = []
+    layers = layers_of(model, block)
+    taps = {number: [torch.empty(0), torch.empty(0)] for number in numbers}
     hooks = []
-    for layer in layers_of(model, block):
-        tap: list[Tensor] = [torch.empty(0), torch.empty(0)]
-        first, last = layer.get_submodule(block.first), layer.get_submodule(block.last)
+    for number, tap in taps.items():
+        first, last = (layers[number].get_submodule(name) for name in (block.first, block.last))
         hooks.append(first.register_forward_pre_hook(partial(_keep_input, tap)))
         hooks.append(last.register_forward_hook(partial(_keep_output, tap)))
-        taps.append(tap)
     try:
         yield taps
     finally:
@@ -113,19 +112,20 @@ def _keep_output(
 def _fill(
     model: PreTrainedModel,
     batches: Iterable[dict[str, Tensor]],
-    captured: list[Captured],
+    captured: dict[int, Captured],
+    n_tokens: int,
     on_tokens: OnTokens,
 ) -> None:
-    """Write the inputs and outputs of all blocks until the files are full."""
-    n_tokens, at = len(captured[0].x), 0
-    with _tapped(model) as taps, torch.no_grad(), autocast():
+    """Write what blocks read and write until the files are full."""
+    at = 0
+    with _tapped(model, captured) as taps, torch.no_grad(), autocast():
         for batch in batches:
             model.base_model(**batch)
             keep = batch["attention_mask"].bool()  # (B, S)
-            for (x, y), layer in zip(taps, captured, strict=True):
-                part = slice(at, min(n_tokens, at + int(keep.sum())))
-                layer.x[part] = x[keep][: part.stop - at]
-                layer.y[part] = y[keep][: part.stop - at]
+            part = slice(at, min(n_tokens, at + int(keep.sum())))
+            for number, (x, y) in taps.items():
+                captured[number].x[part] = x[keep][: part.stop - at]
+                captured[number].y[part] = y[keep][: part.stop - at]
             at = part.stop
             on_tokens(at)
             if at == n_tokens:

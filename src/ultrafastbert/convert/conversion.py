@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from ultrafastbert import rows
 from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import Captured, capture
+from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.end_to_end import EndToEndConfig, distill_end_to_end
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.plan import ConvertConfig, contestants
@@ -61,17 +61,20 @@ class Conversion:
         for layer, name in left:
             self._train(layer, name, train[layer], validation[layer])
 
-    def _captured(self, part: str) -> list[Captured]:
+    def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
         n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
+        size = disk_bytes(n_tokens, self.teacher.config.hidden_size, len(self.numbers))
+        what = f"reading text ({part}, {size / 2**30:.2f} GiB on disk)"
         return capture(
             self.teacher,
             self.tokenizer,
             self._paragraphs(part),
             n_tokens,
+            self.numbers,
             self.work / part,
             config.max_length,
-            lambda n: self.on_status(f"reading text ({part})", n, n_tokens),
+            lambda n: self.on_status(what, n, n_tokens),
         )
 
     def _paragraphs(self, part: str) -> Iterator[str]:

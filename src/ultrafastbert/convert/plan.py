@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ultrafastbert.convert.end_to_end import EndToEndConfig
 from ultrafastbert.convert.regression import RegressionConfig
+from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.models.converted_block import ConvertedBlock
 
 # Dense layers as narrow as a path learn best at this one, trees at theirs: the best of 4e-3, 8e-3,
@@ -26,6 +27,9 @@ class ConvertConfig:
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
         controls: whether the controls are made as well.
         seed: of everything drawn.
+
+    Raises:
+        ValueError: for values that do not fit; the message names them.
     """
 
     ffn: str = "1x7x8"
@@ -37,6 +41,15 @@ class ConvertConfig:
     end_to_end_steps: int = EndToEndConfig.steps
     controls: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if parse_ffn(self.ffn)["ffn_type"] != "fff":
+            raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x7x8")
+        for name in ("tokens", "max_length", "steps", "batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.end_to_end_steps < 0:
+            raise ValueError(f"end_to_end_steps={self.end_to_end_steps} must be at least 0")
 
 
 class Contestant(NamedTuple):

@@ -55,18 +55,19 @@ class Converted(PreTrainedModel):
                 replace_block(layer, block, ConvertedBlock(config.hidden_size, ffn))
 
     @classmethod
-    def from_pretrained(cls, path: Any, *args: Any, **options: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
         """Load a converted model from safetensors; ValueError where weights of blocks are missing.
 
         The other options are those of Hugging Face.
         """
-        wants_info = options.pop("output_loading_info", False)
+        path, wants_info = pretrained_model_name_or_path, options.pop("output_loading_info", False)
         options.setdefault("use_safetensors", True)
-        model, info = super().from_pretrained(path, *args, output_loading_info=True, **options)
-        new = _new_blocks(model)
-        if missing := sorted(name for name in info["missing_keys"] if name.startswith(new)):
+        loaded: Any = super().from_pretrained(path, *args, output_loading_info=True, **options)
+        new = _new_blocks(loaded[0])
+        missing = sorted(name for name in loaded[1]["missing_keys"] if name.startswith(new))
+        if missing:
             raise ValueError(f"{path} lacks weights of the model: {', '.join(missing[:3])} ...")
-        return (model, info) if wants_info else model
+        return loaded if wants_info else loaded[0]
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, FastFeedForward):
