@@ -25,7 +25,7 @@ class EndToEndConfig:
     """
 
     steps: int = 1000
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
 
 
 def distill_end_to_end(
