@@ -18,9 +18,9 @@ from transformers import (
 from ultrafastbert import FastFeedForward, cli
 from ultrafastbert.convert import ConvertConfig, RegressionConfig, convert, regress, unexplained
 from ultrafastbert.convert.capture import Captured, capture
-from ultrafastbert.convert.partition import decision_loss, leaf_errors
-from ultrafastbert.convert.routing import set_hyperplanes
+from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
+from ultrafastbert.convert.splits import set_hyperplanes
 from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock

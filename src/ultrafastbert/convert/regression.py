@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ultrafastbert.convert.capture import Captured
-from ultrafastbert.convert.partition import HyperplaneTraining
 from ultrafastbert.convert.precision import autocast
-from ultrafastbert.convert.routing import set_hyperplanes
+from ultrafastbert.convert.routing import HyperplaneTraining
 from ultrafastbert.convert.scaling import measure, sample
 from ultrafastbert.convert.schedule import learning_rate_share
+from ultrafastbert.convert.splits import set_hyperplanes
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 
@@ -31,8 +31,8 @@ class RegressionConfig:
     Attributes:
         steps, batch_tokens: updates, and tokens drawn for each.
         learning_rate: at the peak; it rises for 50 steps and falls along a cosine.
-        split: where hyperplanes of trees come from, see `routing.set_hyperplanes`.
-        routing_learning_rate: of the hyperplanes, see `partition.HyperplaneTraining`; at 0 they
+        split: where hyperplanes of trees come from, see `splits.set_hyperplanes`.
+        routing_learning_rate: of the hyperplanes, see `routing.HyperplaneTraining`; at 0 they
             stay what they are at the start.
         seed: of weights and of the tokens drawn.
     """
