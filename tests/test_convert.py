@@ -24,6 +24,7 @@ from ultrafastbert.convert.splits import set_hyperplanes
 from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
+from ultrafastbert.report.convert_tables import equal_width
 
 SIZES = {
     "hidden_size": 16,
@@ -334,6 +335,7 @@ def test_the_command_converts_and_prints_tables(
     dense_folder, text_file, stsb, tmp_path, monkeypatch, capsys
 ):
     sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
+    sizes += ["--dense-widths", "8,16"]
     command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
     monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, command), *sizes])
     with pytest.raises(SystemExit) as ended:
@@ -343,4 +345,14 @@ def test_the_command_converts_and_prints_tables(
     lines = captured.out.splitlines()
     assert lines[0].startswith("| variance left unexplained, %, by | neurons used | layer 0 |")
     assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
+    assert any(line.startswith("| dense (ff:8) | 8 | ") for line in lines)
+    assert any(line.startswith("| that width over the neurons used |") for line in lines)
     assert any(line.startswith("| the original | ") and "| 100.0" in line for line in lines)
+
+
+def test_equal_width_is_between_those_of_known_errors():
+    errors = {8: 0.4, 16: 0.3, 64: 0.1}
+    assert equal_width(0.3, errors) == (pytest.approx(16), False)
+    assert equal_width(0.2, errors) == (pytest.approx(32), False)
+    assert equal_width(0.05, errors) == (64, True)
+    assert equal_width(0.5, errors) == (8, False)

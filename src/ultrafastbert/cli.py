@@ -254,6 +254,10 @@ def convert_command(
     controls: Annotated[
         bool, typer.Option(help="Make the same with dense, random and no layers.")
     ] = True,
+    dense_widths: Annotated[
+        str | None,
+        typer.Option(help="Dense layers to train as well, comma-separated: which equals the tree?"),
+    ] = None,
     glue_dir: Annotated[
         Path | None, typer.Option(help="Score on the STS-B of local GLUE files.")
     ] = None,
@@ -278,6 +282,7 @@ def convert_command(
         steps=steps,
         end_to_end_steps=end_to_end_steps,
         controls=controls,
+        dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
         seed=seed,
     )
     with progress_bar() as progress:

@@ -83,7 +83,7 @@ class Conversion:
             yield from document.splitlines()
 
     def _train(self, layer: int, name: str, train: Captured, validation: Captured) -> None:
-        ffn, training = self.contestants[name]
+        ffn, training, _ = self.contestants[name]
         block = ConvertedBlock(self.teacher.config.hidden_size, ffn)
         what = f"layer {layer}: {ffn} ({name})"
         regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
@@ -108,7 +108,8 @@ class Conversion:
     def finish_models(self, pairs: dict[str, Dataset]) -> None:
         """Train whole models end to end, save and score them, each with a row; the teacher last."""
         done = {row["model"] for row in self._rows("convert")}
-        for name in (name for name in self.contestants if name not in done):
+        models = [name for name, contestant in self.contestants.items() if contestant.is_model]
+        for name in (name for name in models if name not in done):
             model = self._model(name)
             self._train_end_to_end(name, model)
             folder = self.out_dir if name == "fff" else self.out_dir / "controls" / name

@@ -26,6 +26,8 @@ class ConvertConfig:
         steps, batch_tokens: of each layer's training, see `RegressionConfig`.
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
         controls: whether the controls are made as well.
+        dense_widths: of further dense layers, trained layer by layer only: they tell how wide a
+            dense layer has the error of the tree.
         seed: of everything drawn.
 
     Raises:
@@ -40,6 +42,7 @@ class ConvertConfig:
     batch_tokens: int = 2048
     end_to_end_steps: int = EndToEndConfig.steps
     controls: bool = True
+    dense_widths: tuple[int, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class ConvertConfig:
         for name in ("tokens", "max_length", "steps", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if any(width < 1 for width in self.dense_widths):
+            raise ValueError(f"dense_widths={self.dense_widths} must be at least 1")
         if self.end_to_end_steps < 0:
             raise ValueError(f"end_to_end_steps={self.end_to_end_steps} must be at least 0")
 
@@ -57,19 +62,20 @@ class Contestant(NamedTuple):
 
     ffn: str
     training: RegressionConfig
+    is_model: bool = True  # or single layers only
 
 
 def contestants(config: ConvertConfig, hidden_size: int) -> dict[str, Contestant]:
     """Return what is trained, by name: the layer wanted, and its controls."""
     training = RegressionConfig(config.steps, config.batch_tokens, seed=config.seed)
-    wanted = {"fff": Contestant(config.ffn, training)}
-    if not config.controls:
-        return wanted
-    n_active = ConvertedBlock(hidden_size, config.ffn).n_active
-    fixed = replace(training, split="random", routing_learning_rate=0.0)
     dense = replace(training, learning_rate=DENSE_LEARNING_RATE)
-    return wanted | {
-        "random": Contestant(config.ffn, fixed),
-        "ff_active": Contestant(f"ff:{n_active}", dense),
-        "none": Contestant("none", training),
-    }
+    found = {"fff": Contestant(config.ffn, training)}
+    if config.controls:
+        n_active = ConvertedBlock(hidden_size, config.ffn).n_active
+        fixed = replace(training, split="random", routing_learning_rate=0.0)
+        found["random"] = Contestant(config.ffn, fixed)
+        found["ff_active"] = Contestant(f"ff:{n_active}", dense)
+        found["none"] = Contestant("none", training)
+    for width in config.dense_widths:
+        found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)
+    return found

@@ -1,5 +1,6 @@
 """Rows of converted models -> tables: error of every layer, and scores, beside the controls."""
 
+import itertools
 from collections.abc import Iterable
 
 from ultrafastbert.report.tables import NONE, group, markdown_table
@@ -18,6 +19,7 @@ SPLITS = ("validation", "test")
 def convert_layer_table(rows: Iterable[Row]) -> str:
     """Return the share of each layer's output variance that is left unexplained, in percent.
 
+    With dense layers of several widths, also how wide one would have to be for the tree's error.
     Empty without rows of converted layers.
     """
     found = [row for row in rows if row["kind"] == "convert_layer"]
@@ -29,14 +31,49 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
         "neurons used",
         *(f"layer {layer}" for layer in layers),
     ]
-    models = group(found, "model")
-    return markdown_table(header, [_layer_line(models[name,], layers) for (name,) in models])
+    body = [_layer_line(same, layers) for same in group(found, "model").values()]
+    return markdown_table(header, [*body, *_equal_width_lines(found, layers)])
 
 
 def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
     errors = {row["layer"]: row["unexplained"] for row in rows}
     line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
     return [*line, *(_percent(errors.get(layer)) for layer in layers)]
+
+
+def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
+    trees = {row["layer"]: row for row in rows if row["model"] == "fff"}
+    widths, multipliers = [], []
+    for layer in layers:
+        dense = [row for row in rows if row["layer"] == layer and row["ffn"].startswith("ff:")]
+        errors = {row["n_active"]: row["unexplained"] for row in dense}
+        if len(errors) < 2 or layer not in trees:
+            return []
+        width, is_bound = equal_width(trees[layer]["unexplained"], errors)
+        bound = "> " if is_bound else ""
+        widths.append(f"{bound}{width:.0f}")
+        multipliers.append(f"{bound}{width / trees[layer]['n_active']:.1f}")
+    return [
+        ["dense width of the tree's error", "", *widths],
+        ["that width over the neurons used", "", *multipliers],
+    ]
+
+
+def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
+    """Return the width of a dense layer with an error, between those of known widths.
+
+    Interpolated in the logarithm of the width. An error below all known ones is that of a layer
+    wider than the widest, one above all that of the narrowest at most; the flag says which results
+    are such a lower bound.
+    """
+    widths = sorted(errors)
+    for narrow, wide in itertools.pairwise(widths):
+        if errors[narrow] >= error >= errors[wide] and errors[narrow] > errors[wide]:
+            share = (errors[narrow] - error) / (errors[narrow] - errors[wide])
+            return narrow ** (1 - share) * wide**share, False
+    if error < errors[widths[-1]]:
+        return widths[-1], True
+    return widths[0], False
 
 
 def convert_table(rows: Iterable[Row]) -> str:
@@ -76,7 +113,8 @@ def _gap_recovered(row: Row, scores: dict[str, Row], field: str) -> float | None
 
 
 def _title(name: str, row: Row) -> str:
-    return f"{TITLES[name]} ({row['ffn']})" if row.get("n_active") else TITLES[name]
+    title = TITLES.get(name, "dense")
+    return f"{title} ({row['ffn']})" if row.get("n_active") else title
 
 
 def _percent(share: float | None) -> str:
