@@ -81,7 +81,10 @@ def test_only_a_kernels_own_file_imports_what_it_needs():
 
 @pytest.mark.parametrize(
     "module",
-    ["ultrafastbert", *(f"ultrafastbert.{part}" for part in ("export", "glue", "bench", "convert"))],
+    [
+        "ultrafastbert",
+        *(f"ultrafastbert.{part}" for part in ("export", "glue", "bench", "convert")),
+    ],
 )
 def test_public_names_are_there(module):
     module = importlib.import_module(module)
