@@ -34,6 +34,7 @@ ORDER = [
     "pretrain",
     "glue",
     "bench",
+    "convert",
     "report",
     "fill_mask",
     "encode",
@@ -79,7 +80,11 @@ def test_only_a_kernels_own_file_imports_what_it_needs():
 
 
 @pytest.mark.parametrize(
-    "module", ["ultrafastbert", *(f"ultrafastbert.{part}" for part in ("export", "glue", "bench"))]
+    "module",
+    [
+        "ultrafastbert",
+        *(f"ultrafastbert.{part}" for part in ("export", "glue", "bench", "convert")),
+    ],
 )
 def test_public_names_are_there(module):
     module = importlib.import_module(module)

@@ -234,6 +234,76 @@ def glue_command(
     typer.echo(glue_table(results))
 
 
+@app.command("convert")
+def convert_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a dense encoder.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the converted model.")],
+    text: Annotated[
+        list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")
+    ],
+    ffn: Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")] = "1x7x8",
+    layers: Annotated[
+        str | None, typer.Option(help="Comma-separated numbers from 0; default: all.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 500_000,
+    max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
+    steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
+    end_to_end_steps: Annotated[
+        int, typer.Option(help="Updates of the whole model afterwards.")
+    ] = 1000,
+    controls: Annotated[
+        bool, typer.Option(help="Make the same with dense, random and no layers.")
+    ] = True,
+    dense_widths: Annotated[
+        str | None,
+        typer.Option(help="Dense layers to train as well, comma-separated: which equals the tree?"),
+    ] = None,
+    glue_dir: Annotated[
+        Path | None, typer.Option(help="Score on the STS-B of local GLUE files.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    resume: Resume = False,
+) -> None:
+    """Replace the FF layers of a trained encoder (BERT, RoBERTa, MPNet ...) by fast ones.
+
+    Each new layer learns from plain text what the old one made of its inputs. The
+    result loads where the original did, and is reported beside controls. While it
+    works, OUT holds two bfloat16 vectors for each token and layer.
+    """
+    from ultrafastbert.convert import ConvertConfig, convert
+    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+
+    numbers = None if layers is None else _numbers(layers, "layers")
+    config = ConvertConfig(
+        ffn,
+        numbers,
+        tokens,
+        max_length=max_length,
+        steps=steps,
+        end_to_end_steps=end_to_end_steps,
+        controls=controls,
+        dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
+        seed=seed,
+    )
+    with progress_bar() as progress:
+        bar = progress.add_task("starting", total=None, note="")
+        rows = convert(
+            _folder(model),
+            out,
+            text,
+            config,
+            glue_dir,
+            resume,
+            lambda what, done, total: progress.update(
+                bar, description=escape(what), completed=done, total=total
+            ),
+        )
+    typer.echo(convert_layer_table(rows))
+    if scores := convert_table(rows):
+        typer.echo(f"\n{scores}")
+    typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
+
+
 @bench_app.command("layer")
 def bench_layer_command(
     ffn: Annotated[str, typer.Option(help="Family, KxD or KxDxL.")] = "1x11",
@@ -596,8 +666,8 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer ends so on Ctrl-C
             typer.echo(
-                "interrupted; quickstart and pretrain go on with --resume, glue with the same "
-                "command",
+                "interrupted; quickstart, pretrain and convert go on with --resume, glue with the "
+                "same command",
                 err=True,
             )
         raise

@@ -11,6 +11,7 @@ from transformers import (
 )
 
 from ultrafastbert.models.configuration import CrammedBertConfig, UltraFastBertConfig
+from ultrafastbert.models.converted import register as _register_converted
 from ultrafastbert.models.heads import (
     UltraFastBertForMaskedLM,
     UltraFastBertForSequenceClassification,
@@ -33,6 +34,7 @@ AutoModelForSequenceClassification.register(
 AutoModelForTokenClassification.register(UltraFastBertConfig, UltraFastBertForTokenClassification)
 AutoModelForQuestionAnswering.register(UltraFastBertConfig, UltraFastBertForQuestionAnswering)
 AutoModelForMultipleChoice.register(UltraFastBertConfig, UltraFastBertForMultipleChoice)
+_register_converted()
 
 __all__ = [
     "UltraFastBertConfig",

@@ -1,0 +1,81 @@
+"""What a conversion trains: the layer that is wanted, and the controls it is measured against."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ultrafastbert.convert.end_to_end import EndToEndConfig
+from ultrafastbert.convert.regression import RegressionConfig
+from ultrafastbert.models.configuration import parse_ffn
+from ultrafastbert.models.converted_block import ConvertedBlock
+
+# Dense layers as narrow as a path learn best at this one, trees at theirs: the best of 4e-3, 8e-3,
+# 16e-3 and 32e-3 for each.
+DENSE_LEARNING_RATE = 1.6e-2
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """What a dense encoder becomes, and how.
+
+    Attributes:
+        ffn: what replaces FF blocks: KxD or KxDxL.
+        layers: numbers of the layers to convert, from 0; all by default.
+        tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
+            more is held out, to measure on.
+        max_length: tokens of a paragraph that are read.
+        steps, batch_tokens: of each layer's training, see `RegressionConfig`.
+        end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
+        controls: whether the controls are made as well.
+        dense_widths: of further dense layers, trained layer by layer only: they tell how wide a
+            dense layer has the error of the tree.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: for values that do not fit; the message names them.
+    """
+
+    ffn: str = "1x7x8"
+    layers: tuple[int, ...] | None = None
+    tokens: int = 500_000
+    max_length: int = 128
+    steps: int = 3000
+    batch_tokens: int = 2048
+    end_to_end_steps: int = EndToEndConfig.steps
+    controls: bool = True
+    dense_widths: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if parse_ffn(self.ffn)["ffn_type"] != "fff":
+            raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x7x8")
+        for name in ("tokens", "max_length", "steps", "batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if any(width < 1 for width in self.dense_widths):
+            raise ValueError(f"dense_widths={self.dense_widths} must be at least 1")
+        if self.end_to_end_steps < 0:
+            raise ValueError(f"end_to_end_steps={self.end_to_end_steps} must be at least 0")
+
+
+class Contestant(NamedTuple):
+    """What replaces FF blocks, and how it is trained."""
+
+    ffn: str
+    training: RegressionConfig
+    is_model: bool = True  # or single layers only
+
+
+def contestants(config: ConvertConfig, hidden_size: int) -> dict[str, Contestant]:
+    """Return what is trained, by name: the layer wanted, and its controls."""
+    training = RegressionConfig(config.steps, config.batch_tokens, seed=config.seed)
+    dense = replace(training, learning_rate=DENSE_LEARNING_RATE)
+    found = {"fff": Contestant(config.ffn, training)}
+    if config.controls:
+        n_active = ConvertedBlock(hidden_size, config.ffn).n_active
+        fixed = replace(training, split="random", routing_learning_rate=0.0)
+        found["random"] = Contestant(config.ffn, fixed)
+        found["ff_active"] = Contestant(f"ff:{n_active}", dense)
+        found["none"] = Contestant("none", training)
+    for width in config.dense_widths:
+        found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)
+    return found

@@ -1,0 +1,59 @@
+"""Converting a dense encoder into one whose FF layers are fast, beside controls."""
+
+import dataclasses
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from datasets import Dataset
+
+from ultrafastbert import glue, rows, run_folder
+from ultrafastbert.convert.conversion import Conversion, Status
+from ultrafastbert.convert.plan import ConvertConfig
+from ultrafastbert.data.text import Source, source_key
+
+SETTINGS = "convert.json"
+# Official rows of STS-B; the test split is scored where a folder has its labels.
+STSB_ROWS = {"train": 5749, "validation": 1500, "test": 1379}
+
+
+def convert(
+    model_dir: str | Path,
+    out_dir: str | Path,
+    text: Source,
+    config: ConvertConfig | None = None,
+    glue_dir: str | Path | None = None,
+    resume: bool = False,
+    on_status: Status = lambda what, done, total: None,
+) -> list[rows.Row]:
+    """Convert the dense encoder of a folder into one of another folder; return the result rows.
+
+    Each FF block is replaced by a layer of the family that learns, on plain text, what the block
+    makes of its inputs. The folder gets the model with the original's tokenizer and pooling,
+    `controls/NAME/` with the same model with other layers, and `rows.jsonl`: a row of kind
+    `convert_layer` for each layer and contestant, and one of kind `convert` for each model. With
+    `glue_dir`, a folder with `stsb/`, models are scored on STS-B, beside the teacher.
+
+    Raises:
+        FileExistsError: if the folder holds a run and `resume` is not set.
+        FileNotFoundError, OSError: for a model or text that is not there.
+        ValueError: for an unknown architecture or layer, too little text, or too little disk.
+    """
+    config, out_dir, model_dir = config or ConvertConfig(), Path(out_dir), Path(model_dir)
+    run_folder.check(out_dir, SETTINGS, resume)
+    pairs = _similar_pairs(glue_dir)
+    run = Conversion(config, model_dir, text, out_dir, on_status)
+    settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
+    run_folder.claim(out_dir, SETTINGS, settings, resume)
+    run.distill_layers()
+    run.finish_models(pairs)
+    shutil.rmtree(run.work, ignore_errors=True)
+    return rows.read_rows(run.rows_path)
+
+
+def _similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
+    """Return the labelled splits of STS-B, or none at all without a folder."""
+    if glue_dir is None:
+        return {}
+    splits = glue.load_task(dataclasses.replace(glue.get_task("stsb"), n_rows=STSB_ROWS), glue_dir)
+    return {split: splits[split] for split in ("validation", "test") if split in splits}

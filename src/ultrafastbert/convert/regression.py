@@ -1,0 +1,134 @@
+"""Layer-wise distillation: a block learns what the FF block it replaces made of the same inputs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ultrafastbert.convert.capture import Captured
+from ultrafastbert.convert.precision import autocast
+from ultrafastbert.convert.routing import HyperplaneTraining
+from ultrafastbert.convert.scaling import measure, sample
+from ultrafastbert.convert.schedule import learning_rate_share
+from ultrafastbert.convert.splits import set_hyperplanes
+from ultrafastbert.layers import FastFeedForward
+from ultrafastbert.models.converted_block import ConvertedBlock
+
+EVALUATION_TOKENS = 8192
+# Hyperplanes learn after this share of the steps: leaves that are all alike say nothing of where a
+# token should go. So many tokens of a batch are enough, which halves the cost.
+FIRST_ROUTING = 0.1
+ROUTING_TOKENS = 384
+
+OnStep = Callable[[int], None]  # steps done
+
+
+@dataclass(frozen=True)
+class RegressionConfig:
+    """How a block is trained.
+
+    Attributes:
+        steps, batch_tokens: updates, and tokens drawn for each.
+        learning_rate: at the peak; it rises for 50 steps and falls along a cosine.
+        split: where hyperplanes of trees come from, see `splits.set_hyperplanes`.
+        routing_learning_rate: of the hyperplanes, see `routing.HyperplaneTraining`; at 0 they
+            stay what they are at the start.
+        seed: of weights and of the tokens drawn.
+    """
+
+    steps: int = 3000
+    batch_tokens: int = 2048
+    learning_rate: float = 4e-3
+    split: str = "principal"
+    routing_learning_rate: float = 1.2e-3
+    seed: int = 0
+
+
+def regress(
+    block: ConvertedBlock,
+    train: Captured,
+    config: RegressionConfig,
+    on_step: OnStep = lambda step: None,
+) -> None:
+    """Train a block, in place, to map the inputs of an FF block to its outputs.
+
+    Neurons learn by the exact sparse gradient, nodes what they add to the output. The hyperplanes
+    do not: the gradient of the output moves them with no regard to the tokens that change sides.
+    They learn by themselves, from what other decisions would have cost, once leaves differ.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    x, y = sample(train, generator)
+    scaling = measure(x, y)
+    _initialize(block, scaling.apply(x, y)[0], config)
+    optimizer = torch.optim.AdamW(
+        block.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
+    )
+    hyperplanes = _hyperplanes(block, config)
+    for step in range(config.steps if block.inner else 0):  # the mean, alone, is there already
+        rate = learning_rate_share(step, config.steps)
+        index = torch.randint(len(train.x), (config.batch_tokens,), generator=generator)
+        x, y = scaling.apply(train.x[index], train.y[index])
+        residual = y - _predict(block, x)
+        loss = residual.square().mean()
+        loss.backward()
+        block.hold_hyperplanes()
+        _update(optimizer, config.learning_rate * rate)
+        if hyperplanes and step >= config.steps * FIRST_ROUTING:
+            part = slice(ROUTING_TOKENS)
+            hyperplanes.step(x[part], residual[part].detach(), rate)
+        on_step(step + 1)
+    scaling.fold_(block)
+
+
+def _hyperplanes(block: ConvertedBlock, config: RegressionConfig) -> HyperplaneTraining | None:
+    inner = block.inner
+    if not isinstance(inner, FastFeedForward) or not inner.depth:
+        return None
+    if not config.routing_learning_rate:
+        return None
+    return HyperplaneTraining(inner, config.routing_learning_rate)
+
+
+def unexplained(block: ConvertedBlock, data: Captured) -> float:
+    """Return the share of the outputs' variance that a block leaves unexplained: 0 is perfect."""
+    mean = torch.zeros(data.y.shape[1])
+    for y in data.y.split(EVALUATION_TOKENS):
+        mean += y.float().sum(0) / len(data.y)
+    error = variance = 0.0
+    with torch.no_grad():
+        for x, y in zip(*(part.split(EVALUATION_TOKENS) for part in data), strict=True):
+            error += (_predict(block, x.float()) - y).square().sum().item()
+            variance += (y - mean).square().sum().item()
+    return error / variance if variance else 0.0
+
+
+def _update(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    optimizer.param_groups[0]["lr"] = learning_rate
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _predict(block: ConvertedBlock, x: Tensor) -> Tensor:
+    """Return a block's output in float32; dense layers compute in bfloat16 where it is fast."""
+    dense = not isinstance(block.inner, FastFeedForward)
+    with autocast(dense):
+        return block(x).float()
+
+
+def _initialize(block: ConvertedBlock, x: Tensor, config: RegressionConfig) -> None:
+    """Draw the weights of a block for scaled inputs, of which x (T, H) is a sample.
+
+    It starts from the mean output: zero output weights end at a smaller error than random ones.
+    """
+    torch.manual_seed(config.seed)
+    nn.init.zeros_(block.bias)
+    inner = block.inner
+    if isinstance(inner, FastFeedForward):
+        inner.reset_parameters()
+        nn.init.zeros_(inner.w_out)
+        set_hyperplanes(inner, x, config.split, config.seed)
+    elif inner is not None:
+        nn.init.normal_(inner.dense_in.weight, std=x.shape[1] ** -0.5)
+        nn.init.zeros_(inner.dense_in.bias)
+        nn.init.zeros_(inner.dense_out.weight)

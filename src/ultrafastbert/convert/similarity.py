@@ -1,0 +1,41 @@
+"""How well sentence vectors rank pairs by similarity: Spearman's correlation on STS-B."""
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ultrafastbert.glue import get_task, score
+from ultrafastbert.models.pooling import pool
+
+BATCH_SENTENCES = 64
+
+
+def sentence_vectors(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
+) -> Tensor:
+    """Return the mean of the last hidden states of each sentence: (sentences, H)."""
+    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
+    vectors = torch.empty(len(sentences), model.config.hidden_size)
+    for start in range(0, len(order), BATCH_SENTENCES):
+        part = order[start : start + BATCH_SENTENCES]
+        batch = tokenizer(
+            [sentences[i] for i in part], padding=True, truncation=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            hidden = model.base_model(**batch).last_hidden_state  # (B, S, H)
+        vectors[part] = pool(hidden, batch["attention_mask"], "mean")
+    return vectors
+
+
+def sts_spearman(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Dataset
+) -> float:
+    """Return Spearman's correlation, in percent, of cosines with the scores of rows of STS-B."""
+    spec = get_task("stsb")
+    first, second = (
+        sentence_vectors(model, tokenizer, pairs[column][:]) for column in spec.text_columns
+    )
+    cosine = torch.nn.functional.cosine_similarity(first, second)
+    return score(spec, cosine.numpy(), np.array(pairs["label"]))["spearman"]

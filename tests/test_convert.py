@@ -1,0 +1,358 @@
+"""Converting dense encoders: what is saved loads, is trained right, and is measured."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BertForMaskedLM,
+)
+
+from ultrafastbert import FastFeedForward, cli
+from ultrafastbert.convert import ConvertConfig, RegressionConfig, convert, regress, unexplained
+from ultrafastbert.convert.capture import Captured, capture
+from ultrafastbert.convert.routing import decision_loss, leaf_errors
+from ultrafastbert.convert.scaling import Scaling
+from ultrafastbert.convert.splits import set_hyperplanes
+from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of
+from ultrafastbert.models.converted import converted_copy
+from ultrafastbert.models.converted_block import ConvertedBlock
+from ultrafastbert.report.convert_tables import equal_width
+
+SIZES = {
+    "hidden_size": 16,
+    "embedding_size": 16,
+    "dim": 16,
+    "num_hidden_layers": 2,
+    "n_layers": 2,
+    "num_attention_heads": 2,
+    "n_heads": 2,
+    "intermediate_size": 32,
+    "hidden_dim": 32,
+    "vocab_size": 250,
+}
+TOKENS = {f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "cls", "sep")}
+
+
+def tiny_model(model_type="bert", auto_class=AutoModel):
+    torch.manual_seed(0)
+    original = transformers.CONFIG_MAPPING[model_type]
+    known = {name: value for name, value in SIZES.items() if hasattr(original(), name)}
+    config = original(**known | TOKENS)
+    return auto_class.from_config(config).eval()
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return torch.randint(5, 250, (2, 7), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("model_type", BLOCKS)
+def test_converted_model_is_saved_and_loaded(model_type, ids, tmp_path):
+    model = tiny_model(model_type)
+    converted = converted_copy(model, ["2x2x3", None])
+    assert isinstance(converted, type(model))
+    expected = converted(ids).last_hidden_state
+    assert not torch.equal(expected, model(ids).last_hidden_state)
+    converted.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert type(loaded) is type(converted)
+    assert torch.equal(loaded(ids).last_hidden_state, expected)
+
+
+def test_headed_models_convert_and_load_from_encoders(ids, tmp_path):
+    model = tiny_model(auto_class=AutoModelForMaskedLM)
+    converted = converted_copy(model, ["1x2x3", "ff:4"])
+    assert isinstance(converted, BertForMaskedLM)
+    converted.save_pretrained(tmp_path)
+    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert torch.equal(loaded(ids).logits, converted(ids).logits)
+    classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=3)
+    assert classifier(ids).logits.shape == (2, 3)
+    encoder = converted.base_model(ids).last_hidden_state
+    assert torch.equal(classifier.base_model(ids).last_hidden_state, encoder)
+
+
+def test_a_model_without_changes_is_the_original(ids):
+    model = tiny_model()
+    expected = model(ids).last_hidden_state
+    assert torch.equal(converted_copy(model, [None, None])(ids).last_hidden_state, expected)
+
+
+def test_what_cannot_be_converted_is_named():
+    with pytest.raises(ValueError, match=r"'gpt2'.*known are.*bert"):
+        converted_copy(tiny_model("gpt2"), [None, None])
+    with pytest.raises(ValueError, match="names 1 layers, but the model has 2"):
+        converted_copy(tiny_model(), ["1x2"])
+    with pytest.raises(ValueError, match="ffn='ff:4' must be a fast feedforward layer"):
+        ConvertConfig("ff:4")
+    with pytest.raises(ValueError, match="steps=0 must be at least 1"):
+        ConvertConfig(steps=0)
+    with pytest.raises(ValueError, match="gated"):
+        ConvertedBlock(8, "glu:4")
+
+
+def test_missing_weights_of_a_block_are_an_error(tmp_path):
+    converted_copy(tiny_model(), ["1x2x3", None]).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["encoder.layer.0.intermediate.inner.w_in"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks weights of the model: .*inner\.w_in"):
+        AutoModel.from_pretrained(tmp_path)
+
+
+@pytest.fixture
+def texts(documents):
+    return [line for document in documents for line in document.split(". ")]
+
+
+def test_capture_holds_what_blocks_read_and_wrote(texts, tokenizer, tmp_path):
+    model = tiny_model()
+    captured = capture(model, tokenizer, texts, 500, [1], tmp_path, max_length=20)
+    layer = layers_of(model, block_of("bert"))[1]
+    x = captured[1].x.float()
+    y = layer.output.dense(layer.intermediate(x))
+    assert x.shape == (500, 16)
+    torch.testing.assert_close(captured[1].y.float(), y, atol=0.02, rtol=0.02)
+    again = capture(model, tokenizer, [], 500, [1], tmp_path)
+    assert torch.equal(again[1].x, captured[1].x)
+
+
+def test_capture_says_what_is_missing(texts, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match=r"the text has .* tokens, but 50,000 are wanted"):
+        capture(tiny_model(), tokenizer, texts[:3], 50_000, [0], tmp_path)
+    with pytest.raises(ValueError, match="GiB are free; capture fewer tokens"):
+        capture(tiny_model(), tokenizer, texts, 10**13, [0], tmp_path)
+
+
+def regression_problem(layer, n_tokens=20_000):
+    """Inputs, and what a layer makes of them."""
+    x = torch.randn(n_tokens, layer.hidden_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return Captured(x, layer(x))
+
+
+def test_scaling_is_folded_into_the_weights():
+    for ffn in ("2x2x3", "ff:5", "none"):
+        block = ConvertedBlock(4, ffn)
+        torch.nn.init.normal_(block.bias)
+        scaling = Scaling(torch.randn(4), torch.tensor(2.5), torch.randn(4), torch.tensor(0.3))
+        x = torch.randn(50, 4)
+        scaled, _ = scaling.apply(x, x)
+        expected = block(scaled) * scaling.y_scale + scaling.y_mean
+        scaling.fold_(block)
+        torch.testing.assert_close(block(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_hyperplanes_halve_the_tokens():
+    layer = FastFeedForward(6, depth=3, n_trees=2)
+    x = torch.randn(8000, 6) * torch.tensor([1.0, 2, 3, 4, 5, 6]) + 3
+    for split in ("principal", "random"):
+        set_hyperplanes(layer, x, split, seed=0)
+        for leaves in layer.visited_leaves(x).T:
+            assert (leaves.bincount(minlength=8) - 1000).abs().max() < 50
+    few = torch.randn(3, 6)
+    set_hyperplanes(layer, few, "principal", seed=0)
+    assert layer.w_in.isfinite().all()
+    with pytest.raises(ValueError, match="split='other'"):
+        set_hyperplanes(layer, x, "other", seed=0)
+
+
+def test_leaf_errors_are_those_of_other_leaves():
+    layer = FastFeedForward(5, depth=2, n_trees=2, leaf_size=3)
+    x, y = torch.randn(20, 5), torch.randn(20, 5)
+    residual = y - layer(x)
+    leaf = layer.visited_leaves(x)[:, 1]
+    errors = leaf_errors(layer, 1, x, residual, leaf)  # up to a constant for each token
+    blocks = layer.w_in[1, 3:].view(4, 3, 5), layer.b_in[1, 3:].view(4, 3)
+    hidden = torch.nn.functional.gelu(torch.einsum("th,nlh->tnl", x, blocks[0]) + blocks[1])
+    outputs = torch.einsum("tnl,nlo->tno", hidden, layer.w_out[1, 3:].view(4, 3, 5))
+    own = outputs[torch.arange(20), leaf]
+    exact = (residual[:, None] + own[:, None] - outputs).square().mean(-1)
+    difference = exact - errors
+    torch.testing.assert_close(difference, difference[:, :1].expand_as(difference))
+
+
+def test_decision_loss_pulls_to_the_better_child():
+    logits = torch.tensor([[0.5, -1.0, 2.0]], requires_grad=True)
+    errors = torch.tensor([[3.0, 1.0, 5.0, 2.0]])
+    visited = torch.tensor([[1.0, 0.0, 1.0]])
+    decision_loss(logits, errors, visited).backward()
+    # Below, the left child leads to its left leaf (3), the right one to its right leaf (2).
+    expected = [
+        -1 * (1 - torch.sigmoid(torch.tensor(0.5))),
+        0.0,
+        -3 * torch.sigmoid(torch.tensor(-2.0)),
+    ]
+    torch.testing.assert_close(logits.grad[0], torch.tensor(expected))
+
+
+def test_learned_hyperplanes_beat_those_from_the_inputs():
+    torch.manual_seed(0)
+    target = FastFeedForward(8, depth=2, leaf_size=4)
+    data = regression_problem(target)
+    config = RegressionConfig(steps=300, batch_tokens=512)
+    errors = {}
+    for name, rate in (("held", 0.0), ("learned", config.routing_learning_rate)):
+        block = ConvertedBlock(8, "1x2x4")
+        regress(block, data, dataclasses.replace(config, routing_learning_rate=rate))
+        errors[name] = unexplained(block, data)
+    assert errors["learned"] < errors["held"] < 0.9
+
+
+def test_regression_is_reproducible_and_ends_near_a_layer_that_fits():
+    torch.manual_seed(0)
+    target = FastFeedForward(8, depth=0, leaf_size=2)
+    data = regression_problem(target)
+    results = []
+    for _ in range(2):
+        block = ConvertedBlock(8, "ff:8")
+        regress(block, data, RegressionConfig(steps=200, batch_tokens=512, learning_rate=2e-2))
+        results.append(block)
+    assert unexplained(results[0], data) < 0.02
+    assert torch.equal(results[0].inner.dense_in.weight, results[1].inner.dense_in.weight)
+    mean = ConvertedBlock(8, "none")
+    regress(mean, data, RegressionConfig())
+    assert unexplained(mean, data) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.fixture
+def dense_folder(tokenizer, tmp_path):
+    folder = tmp_path / "dense"
+    model = tiny_model()
+    with torch.no_grad():  # blocks that matter: weights of random models are tiny
+        for layer in model.encoder.layer:
+            layer.intermediate.dense.weight.mul_(20)
+            layer.output.dense.weight.mul_(20)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (folder / "pytorch_model.bin").write_bytes(b"weights of the original")
+    return folder
+
+
+@pytest.fixture
+def text_file(documents, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
+    return path
+
+
+@pytest.fixture
+def stsb(documents, tmp_path):
+    sentences = [line for document in documents for line in document.split(". ")]
+    folder = tmp_path / "glue" / "stsb"
+    folder.mkdir(parents=True)
+    for split in ("train", "validation"):
+        pairs = zip(sentences[:20], sentences[20:40], strict=True)
+        rows = [
+            {"sentence1": a, "sentence2": b, "label": i % 5.0} for i, (a, b) in enumerate(pairs)
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(lines)
+    return folder.parent
+
+
+SMALL = ConvertConfig("1x2x3", tokens=2000, steps=20, batch_tokens=64, end_to_end_steps=3)
+
+
+def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, ids, tmp_path):
+    out = tmp_path / "out"
+    said = []
+    rows = convert(
+        dense_folder, out, text_file, SMALL, stsb, on_status=lambda *said_: said.append(said_)
+    )
+    assert ("layer 0: 1x2x3 (fff)", 20, 20) in said
+    layers = [row for row in rows if row["kind"] == "convert_layer"]
+    assert [(row["layer"], row["model"]) for row in layers[:4]] == [
+        (0, name) for name in ("fff", "random", "ff_active", "none")
+    ]
+    assert [row["ffn"] for row in layers[4:]] == ["1x2x3", "1x2x3", "ff:5", "none"]
+    models = {row["model"]: row for row in rows if row["kind"] == "convert"}
+    assert set(models) == {"fff", "random", "ff_active", "none", "teacher"}
+    assert layers[0]["unexplained"] < layers[3]["unexplained"]
+    assert all(-100 <= row["stsb_validation_spearman"] <= 100 for row in models.values())
+    for folder in (out, out / "controls" / "ff_active"):
+        assert AutoModel.from_pretrained(folder)(ids).last_hidden_state.isfinite().all()
+        assert (folder / "1_Pooling" / "config.json").exists()
+        assert not (folder / "pytorch_model.bin").exists()
+    assert not (out / "work").exists()
+    assert convert(dense_folder, out, text_file, SMALL, stsb, resume=True) == rows
+    with pytest.raises(FileExistsError, match="--resume"):
+        convert(dense_folder, out, text_file, SMALL, stsb)
+    other = dataclasses.replace(SMALL, seed=1)
+    with pytest.raises(ValueError, match="differs in seed"):
+        convert(dense_folder, out, text_file, other, stsb, resume=True)
+
+
+def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path):
+    config = dataclasses.replace(SMALL, controls=False)
+
+    def interrupt(what, done, total):
+        if what.startswith("layer 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(dense_folder, tmp_path / "a", text_file, config, on_status=interrupt)
+    resumed = convert(dense_folder, tmp_path / "a", text_file, config, resume=True)
+    straight = convert(dense_folder, tmp_path / "b", text_file, config)
+    assert [row.get("unexplained") for row in resumed] == [
+        row.get("unexplained") for row in straight
+    ]
+    models = [AutoModel.from_pretrained(tmp_path / name).state_dict() for name in "ab"]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_some_layers_convert_alone(dense_folder, text_file, tmp_path):
+    config = dataclasses.replace(SMALL, controls=False, layers=(1,))
+    convert(dense_folder, tmp_path / "out", text_file, config)
+    assert AutoModel.from_pretrained(tmp_path / "out").config.ffn == [None, "1x2x3"]
+    config = dataclasses.replace(config, layers=(2,))
+    with pytest.raises(ValueError, match="layer 2 is not there: the model has layers 0 to 1"):
+        convert(dense_folder, tmp_path / "other", text_file, config)
+
+
+def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, tmp_path):
+    st = pytest.importorskip("sentence_transformers")
+    dense = tmp_path / "sentences"
+    st.SentenceTransformer(str(dense_folder), device="cpu").save(str(dense))
+    convert(dense, tmp_path / "out", text_file, dataclasses.replace(SMALL, controls=False))
+    model = st.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert type(model[0].auto_model).__name__ == "ConvertedBertModel"
+    assert [type(module).__name__ for module in model] == ["Transformer", "Pooling"]
+    assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)
+
+
+def test_the_command_converts_and_prints_tables(
+    dense_folder, text_file, stsb, tmp_path, monkeypatch, capsys
+):
+    sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
+    sizes += ["--dense-widths", "8,16"]
+    command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
+    monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, command), *sizes])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    captured = capsys.readouterr()
+    assert not ended.value.code, captured.err
+    lines = captured.out.splitlines()
+    assert lines[0].startswith("| variance left unexplained, %, by | neurons used | layer 0 |")
+    assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
+    assert any(line.startswith("| dense (ff:8) | 8 | ") for line in lines)
+    assert any(line.startswith("| that width over the neurons used |") for line in lines)
+    assert any(line.startswith("| the original | ") and "| 100.0" in line for line in lines)
+
+
+def test_equal_width_is_between_those_of_known_errors():
+    errors = {8: 0.4, 16: 0.3, 64: 0.1}
+    assert equal_width(0.3, errors) == (pytest.approx(16), False)
+    assert equal_width(0.2, errors) == (pytest.approx(32), False)
+    assert equal_width(0.05, errors) == (64, True)
+    assert equal_width(0.5, errors) == (8, False)
