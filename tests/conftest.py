@@ -22,6 +22,11 @@ def sentence(generator):
     )
 
 
+def pytest_collection_modifyitems(items):
+    """Run last what runs OpenVINO: a process that did may crash when it forks afterwards."""
+    items.sort(key=lambda item: item.path.name in ("test_bench_engines.py", "test_export_onnx.py"))
+
+
 @pytest.fixture(scope="session")
 def documents():
     generator = random.Random(0)
