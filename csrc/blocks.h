@@ -1,4 +1,5 @@
-// How the work of a call is cut into pieces: constants with their reasons.
+// How the work of a call is cut into pieces: constants with their reasons. `sweep.py` times them
+// beside other values.
 #pragma once
 
 #include <algorithm>
@@ -29,10 +30,10 @@ constexpr int64_t segment_tokens = 1024;
 constexpr int64_t gradient_tokens = 64;
 // Several trees: tokens that go through all of them together. More share more of a tree's rows, fewer
 // keep x, then y, nearer from tree to tree; large trees tip the balance.
-constexpr int64_t small_tree_bytes = int64_t{512} << 10;
+constexpr int64_t small_tree_bytes = 512 << 10;
 constexpr int64_t tokens_per_small_tree = 512, tokens_per_large_tree = 2048;
 // Results of more bytes than this are written around the cache, which they would not fit.
-constexpr int64_t streamed_bytes = int64_t{4} << 20;
+constexpr int64_t streamed_bytes = 4 << 20;
 
 inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

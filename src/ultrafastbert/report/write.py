@@ -12,6 +12,7 @@ from ultrafastbert.report import convert_tables, layer_tables, tables
 from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.figures import draw_all
+from ultrafastbert.report.threshold_table import threshold_table
 from ultrafastbert.rows import Row, read_rows
 
 CSS = """
@@ -110,6 +111,7 @@ def compose(
         "Use the model": _usage(model_path) if model_path else "",
         "What to do next": NEXT_STEPS.strip(),
         "Every contestant, µs per token": layer_tables.layer_details(rows),
+        "Thresholds of the native core": threshold_table(rows),
         "Where it was measured": _join(
             tables.environment_table(rows), layer_tables.machine_table(rows)
         ),
