@@ -11,8 +11,9 @@ namespace fff {
 
 // A thread is worth waking for this many multiply-adds (some 20 us of work).
 constexpr double work_per_thread = 1 << 19;
-// Tokens that are routed together, down the top of the tree and then down a few of its subtrees: their rows of x fit half of a second-level cache (1 MB), and
-// most rows of weights that they visit are shared by several of them.
+// Tokens that are routed together, down the top of the tree and then down a few of its subtrees:
+// their rows of x fit half of a second-level cache (1 MB), and most rows of weights that they visit
+// are shared by several of them.
 constexpr int64_t block_tokens = 128;
 constexpr int64_t least_block_tokens = 16;
 // More tokens than a block are first routed through so many levels, block by block; then those that

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from transformers import AutoConfig, AutoModel
 
+from ultrafastbert import run_folder
 from ultrafastbert.models.card import write_card
 from ultrafastbert.models.loading import load_saved
 
@@ -83,8 +84,7 @@ def save_sentence_transformer(
     Arguments and errors as in `sentence_transformer`; FileExistsError if `out_dir` is not empty.
     """
     out_dir = Path(out_dir)
-    if out_dir.exists() and any(out_dir.iterdir()):
-        raise FileExistsError(f"{out_dir} is not empty; choose another folder")
+    run_folder.check_empty(out_dir)
     model = sentence_transformer(folder, pooling, normalize, device="cpu")
     model.save_pretrained(str(out_dir), create_model_card=False)
     write_card(out_dir)

@@ -14,10 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ultrafastbert.checkpoints import crammed_config, crammed_tensors
-from ultrafastbert.checkpoints.crammed_config import CLASSIFIER, MASKED_LM, check_expressible
+from ultrafastbert.checkpoints.crammed_config import CLASSIFIER, MASKED_LM
 from ultrafastbert.checkpoints.tensor_files import NAMES, read_tensors
-
-__all__ = ["Checkpoint", "check_expressible", "read", "write"]
 
 
 class Checkpoint(NamedTuple):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ultrafastbert import models, run_folder
 from ultrafastbert.checkpoints import crammed
+from ultrafastbert.checkpoints.crammed_config import check_expressible
 from ultrafastbert.data.tokenizer import copy_tokenizer
 
 
@@ -14,7 +15,7 @@ def export_crammed(folder: str | Path, out_dir: str | Path) -> None:
     model that the format cannot hold.
     """
     fields = models.UltraFastBertConfig.from_pretrained(folder).to_dict()
-    crammed.check_expressible(fields)
+    check_expressible(fields)
     with run_folder.new_folder(Path(out_dir)) as out:
         model = getattr(models, fields["architectures"][0]).from_pretrained(folder)
         crammed.write(out, fields, model.state_dict())
