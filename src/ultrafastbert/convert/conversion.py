@@ -17,6 +17,7 @@ from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.plan import ConvertConfig, contestants
 from ultrafastbert.convert.regression import regress, unexplained
 from ultrafastbert.convert.similarity import sts_spearman
+from ultrafastbert.convert.usage import usage_rows
 from ultrafastbert.data.text import Source, read_documents, split_documents
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
@@ -114,6 +115,8 @@ class Conversion:
             self._train_end_to_end(name, model)
             folder = self.out_dir if name == "fff" else self.out_dir / "controls" / name
             save_converted(model, self.model_dir, folder)
+            if name == "fff":
+                self._record_usage(model)
             self._score(name, model, pairs)
         if "teacher" not in done:
             self._score("teacher", self.teacher, pairs)
@@ -141,6 +144,18 @@ class Conversion:
             config,
             lambda step: self.on_status(what, step, config.steps),
         )
+
+    def _record_usage(self, model: PreTrainedModel) -> None:
+        n_tokens = self.config.tokens // VALIDATION_SHARE
+        found = usage_rows(
+            model,
+            self.tokenizer,
+            self._paragraphs("validation"),
+            n_tokens,
+            self.config.max_length,
+            lambda n: self.on_status("leaf usage", n, n_tokens),
+        )
+        rows.append_rows(self.rows_path, [{**row, "model": "fff"} for row in found])
 
     def _score(self, name: str, model: PreTrainedModel, pairs: dict[str, Dataset]) -> None:
         row: rows.Row = {"kind": "convert", "model": name, **asdict(self.config)}
