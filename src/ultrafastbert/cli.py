@@ -264,6 +264,9 @@ def convert_command(
     glue_dir: Annotated[
         Path | None, typer.Option(help="Score on the STS-B of local GLUE files.")
     ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="GLUE task to fine-tune on as well. Repeatable.")
+    ] = None,
     seeds: Annotated[
         str, typer.Option(help="Comma-separated seeds: all is done once for each.")
     ] = "0",
@@ -276,7 +279,7 @@ def convert_command(
     works, OUT holds two bfloat16 vectors for each token and layer.
     """
     from ultrafastbert.convert import ConvertConfig, convert
-    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+    from ultrafastbert.report import convert_tables
 
     numbers = None if layers is None else _numbers(layers, "layers")
     config = ConvertConfig(
@@ -289,6 +292,7 @@ def convert_command(
         end_to_end_tokens=end_to_end_tokens,
         controls=controls,
         dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
+        tasks=tuple(task or ()),
         seeds=_numbers(seeds, "seeds"),
     )
     with progress_bar() as progress:
@@ -304,9 +308,10 @@ def convert_command(
                 bar, description=escape(what), completed=done, total=total
             ),
         )
-    typer.echo(convert_layer_table(rows))
-    if scores := convert_table(rows):
-        typer.echo(f"\n{scores}")
+    typer.echo(convert_tables.convert_layer_table(rows))
+    for table in (convert_tables.convert_table, convert_tables.convert_task_table):
+        if scores := table(rows):
+            typer.echo(f"\n{scores}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedModel
 
-from ultrafastbert import rows
+from ultrafastbert import glue, rows
 from ultrafastbert.convert import targets
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.end_to_end import (
@@ -30,6 +30,9 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 
 # Tokens to train on, over those to measure on: more than documents, as those differ in length.
 VALIDATION_SHARE = 25
+
+# A pretrained encoder needs no more, whatever its blocks.
+FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4)
 
 Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
@@ -144,15 +147,44 @@ class Conversion:
         for seed, name in models:
             model = self._model(seed, name)
             self._train_end_to_end(seed, name, model, train)
-            if seed == self.config.seeds[0]:
+            if seed == self.first_seed:
                 save_converted(model, self.model_dir, self.folder(name))
             self._score(seed, name, model, pairs, validation)
         if (None, "teacher") not in done:
             self._score(None, "teacher", self.teacher, pairs, self._targets("validation"))
 
     def folder(self, name: str) -> Path:
-        """Return where the model of a contestant is saved."""
+        """Return where the model of a contestant, or the teacher, is."""
+        if name == "teacher":
+            return self.model_dir
         return self.out_dir if name == "fff" else self.out_dir / "controls" / name
+
+    def fine_tune(self, glue_dir: Path) -> None:
+        """Fine-tune the models that were saved, and the teacher, on the tasks; a row for each."""
+        done = {(row["model"], row["task"], row["seed"]) for row in self._rows("convert_task")}
+        models = [row for row in self._rows("convert") if row["seed"] in (None, self.first_seed)]
+        cases = itertools.product(models, self.config.tasks, self.config.seeds)
+        for model, task, seed in cases:
+            name = model["model"]
+            if (name, task, seed) in done:
+                continue
+            found = glue.fine_tune(
+                self.folder(name), task, seed, FINE_TUNING, glue_dir, self._on_fine_tuning(name)
+            )
+            row = found | {field: model[field] for field in ("model", "ffn", "n_active")}
+            rows.append_row(self.rows_path, row | {"kind": "convert_task"})
+
+    def _on_fine_tuning(self, name: str) -> Callable[[glue.Progress], None]:
+        def report(progress: glue.Progress) -> None:
+            what = f"fine-tuning {name} on {progress.task} (seed {progress.seed})"
+            self.on_status(what, progress.step, progress.n_steps)
+
+        return report
+
+    @property
+    def first_seed(self) -> int:
+        """The seed whose models are saved."""
+        return self.config.seeds[0]
 
     def _contestant(self, seed: int | None, name: str) -> Contestant | None:
         return None if seed is None else self.contestants[seed][name]

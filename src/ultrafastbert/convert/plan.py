@@ -29,6 +29,7 @@ class ConvertConfig:
         controls: whether the controls are made as well.
         dense_widths: of further dense layers, trained layer by layer only: they tell how wide a
             dense layer has the error of the tree.
+        tasks: of GLUE, to fine-tune models on afterwards.
         seeds: of everything drawn; all is done once for each, and models of the first are saved.
 
     Raises:
@@ -45,6 +46,7 @@ class ConvertConfig:
     end_to_end_tokens: int = 3_000_000
     controls: bool = True
     dense_widths: tuple[int, ...] = ()
+    tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
