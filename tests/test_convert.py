@@ -29,8 +29,8 @@ from ultrafastbert.convert.capture import Captured, capture
 from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
 from ultrafastbert.convert.splits import set_hyperplanes
-from ultrafastbert.convert.targets import capture_targets
-from ultrafastbert.convert.texts import sample
+from ultrafastbert.convert.targets import capture_targets, layers_learned
+from ultrafastbert.convert.texts import pieces, sample
 from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
@@ -344,13 +344,23 @@ def test_targets_are_what_the_model_makes_of_texts(texts, tokenizer, tmp_path):
         batch = made.batch(texts_of_batch, pad_token_id=0)
         assert batch["input_ids"].numel() <= 64
         keep = batch["attention_mask"].bool()
-        states = model(batch["input_ids"], batch["attention_mask"]).last_hidden_state
-        torch.testing.assert_close(batch["targets"][keep], states[keep], atol=0.05, rtol=0.05)
+        hidden = model(
+            batch["input_ids"], batch["attention_mask"], output_hidden_states=True
+        ).hidden_states
+        expected = torch.stack([hidden[layer] for layer in made.layers], 2)[keep]
+        torch.testing.assert_close(batch["targets"][keep], expected, atol=0.05, rtol=0.05)
     with pytest.raises(ValueError, match="no text has 2 tokens or fewer"):
         capture_targets(model, tokenizer, texts, 2, tmp_path / "few")
 
 
-def test_paragraphs_are_a_shuffled_sample():
+def test_layers_learned_end_with_the_last():
+    assert [layers_learned(n) for n in (1, 2, 6, 12)] == [[1], [1, 2], [2, 4, 6], [4, 8, 12]]
+
+
+def test_texts_are_a_shuffled_sample_of_pieces():
+    cut = list(pieces(["One. Two! Three? Four.", "Five"]))
+    assert " ".join(cut) == "One. Two! Three? Four. Five"
+    assert len(cut) > 2
     items = [str(i) for i in range(100)]
     drawn = sample(items, 50)
     assert len(set(drawn)) == 50

@@ -22,7 +22,7 @@ from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.plan import Contestant, ConvertConfig, contestants
 from ultrafastbert.convert.regression import regress, unexplained
 from ultrafastbert.convert.similarity import sts_spearman
-from ultrafastbert.convert.texts import paragraphs
+from ultrafastbert.convert.texts import texts_of
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
@@ -81,7 +81,7 @@ class Conversion:
         return capture(
             self.teacher,
             self.tokenizer,
-            paragraphs(self.text, part == "validation"),
+            texts_of(self.text, part == "validation"),
             n_tokens,
             self.numbers,
             self.work / part,
@@ -93,12 +93,12 @@ class Conversion:
         config = self.config
         n_tokens = config.end_to_end_tokens
         n_tokens = n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
-        size = targets.disk_bytes(n_tokens, self.teacher.config.hidden_size)
+        size = targets.disk_bytes(n_tokens, self.teacher.config.hidden_size, self.n_layers)
         what = f"running the original on text ({part}, {size / 2**30:.2f} GiB on disk)"
         return targets.capture_targets(
             self.teacher,
             self.tokenizer,
-            paragraphs(self.text, part == "validation"),
+            texts_of(self.text, part == "validation"),
             n_tokens,
             self.work / "end_to_end" / part,
             config.max_length,
