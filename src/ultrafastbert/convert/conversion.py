@@ -4,6 +4,7 @@ import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 from datasets import Dataset
@@ -18,6 +19,7 @@ from ultrafastbert.convert.end_to_end import (
     distill_end_to_end,
     unexplained_states,
 )
+from ultrafastbert.convert.equal_time import time_equal_width
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.plan import Contestant, ConvertConfig, contestants
 from ultrafastbert.convert.regression import regress, unexplained
@@ -56,8 +58,26 @@ class Conversion:
         self.block = block_of(self.teacher.config.model_type)
         self.n_layers = len(layers_of(self.teacher, self.block))
         self.numbers = _layer_numbers(config.layers, self.n_layers)
-        size = self.teacher.config.hidden_size
-        self.contestants = {seed: contestants(config, size, seed) for seed in config.seeds}
+
+    @cached_property
+    def contestants(self) -> dict[int, dict[str, Contestant]]:
+        """What is trained, by seed and name."""
+        size, width = self.teacher.config.hidden_size, self._equal_time_width()
+        return {seed: contestants(self.config, size, seed, width) for seed in self.config.seeds}
+
+    def _equal_time_width(self) -> int | None:
+        """Return how wide a dense layer takes the tree's time: timed once in a run's life."""
+        if not self.config.controls:
+            return None
+        if not (found := self._rows("convert_time")):
+            row = time_equal_width(
+                self.teacher.config.hidden_size,
+                self.config.ffn,
+                self.first_seed,
+                on_width=lambda what: self.on_status(what, 0, 1),
+            )
+            found = [rows.append_row(self.rows_path, row)]
+        return found[0]["width"]
 
     def distill_layers(self) -> None:
         """Train the blocks that are not trained yet, layer by layer."""

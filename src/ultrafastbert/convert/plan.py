@@ -71,8 +71,13 @@ class Contestant(NamedTuple):
     is_model: bool = True  # or single layers only
 
 
-def contestants(config: ConvertConfig, hidden_size: int, seed: int) -> dict[str, Contestant]:
-    """Return what is trained with a seed, by name: the layer wanted, and its controls."""
+def contestants(
+    config: ConvertConfig, hidden_size: int, seed: int, equal_time_width: int | None
+) -> dict[str, Contestant]:
+    """Return what is trained with a seed, by name: the layer wanted, and its controls.
+
+    `equal_time_width` is how wide a dense layer takes the time of the layer wanted.
+    """
     training = RegressionConfig(config.steps, config.batch_tokens, seed=seed)
     dense = replace(training, learning_rate=DENSE_LEARNING_RATE)
     found = {"fff": Contestant(config.ffn, training)}
@@ -81,6 +86,7 @@ def contestants(config: ConvertConfig, hidden_size: int, seed: int) -> dict[str,
         fixed = replace(training, split="random", routing_learning_rate=0.0)
         found["random"] = Contestant(config.ffn, fixed)
         found["ff_active"] = Contestant(f"ff:{n_active}", dense)
+        found["ff_time"] = Contestant(f"ff:{equal_time_width}", dense)
         found["none"] = Contestant("none", training)
     for width in config.dense_widths:
         found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)
