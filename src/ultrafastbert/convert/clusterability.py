@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ultrafastbert import tree
 from ultrafastbert.convert.capture import Captured
 from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
@@ -57,7 +58,7 @@ def clusterability(
             f"{FEWEST_TOKENS * n_regions:,} or more"
         )
     fitted, held_out = _regions(train, validation, family, seed)
-    n_active = family.n_trees * (family.depth + family.leaf_size)
+    n_active = tree.n_active(family.depth, family.leaf_size, family.n_trees)
     block = ConvertedBlock(train.x.shape[1], f"ff:{n_active}")
     regress(block, train, RegressionConfig(DENSE_STEPS, 2048, DENSE_LEARNING_RATE, seed=seed))
     variance = held_out.y.var(0, correction=0)

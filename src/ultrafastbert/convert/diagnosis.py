@@ -1,7 +1,6 @@
 """Diagnosing a saved model: leaf usage of a fast one, clusterability of a dense one."""
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,18 +15,17 @@ from ultrafastbert.convert.clusterability import clusterability
 from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.folder import load_dense
 from ultrafastbert.convert.plan import ConvertConfig
+from ultrafastbert.convert.texts import pieces, sample, texts_of
 from ultrafastbert.convert.usage import usage_rows
-from ultrafastbert.data.text import Source, read_documents, split_documents
+from ultrafastbert.data.text import Source, read_documents
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted import PREFIX, converted_class
 from ultrafastbert.models.loading import load_saved
 from ultrafastbert.tree import parse_family
 
-# One document in this many is held out.
-HELD_OUT_EVERY = 5
-# Tokens to fit on, over those to measure on: more than documents, as those differ in length.
-HELD_OUT_SHARE = 8
+# Tokens to fit on, over those that are held out, from documents of their own.
+HELD_OUT_SHARE = 5
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class DiagnoseConfig:
     Attributes:
         ffn: for a dense model, the layer that would replace its FF blocks, KxD or KxDxL; by default
             that of `convert`. Fast models have their own.
-        tokens: of the text that are read; for a dense model an eighth of it more is held out.
+        tokens: of the text that are read; for a dense model a fifth of it more is held out.
         max_length: tokens of a paragraph that are read.
         seed: of everything drawn.
 
@@ -97,7 +95,7 @@ def _usage(
     found = usage_rows(
         load_saved(class_, folder).eval(),
         AutoTokenizer.from_pretrained(folder),
-        (line for document in read_documents(text) for line in document.splitlines()),
+        sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
         config.max_length,
         lambda n: on_status("following tokens", n, config.tokens),
@@ -120,7 +118,7 @@ def _clusterability(
             capture(
                 model,
                 tokenizer,
-                _paragraphs(text, part == "held out"),
+                texts_of(text, validation=part == "held out"),
                 n_tokens,
                 numbers,
                 Path(scratch) / part,
@@ -136,11 +134,6 @@ def _clusterability(
             row = {"kind": "clusterability", "layer": number, "ffn": str(family)}
             found.append({**row, "n_tokens": config.tokens, "seed": config.seed, **measured})
     return found
-
-
-def _paragraphs(text: Source, held_out: bool) -> Iterator[str]:
-    for document in split_documents(read_documents(text), HELD_OUT_EVERY, held_out):
-        yield from document.splitlines()
 
 
 def _say(on_status: Status, what: str, total: int, done: int) -> None:

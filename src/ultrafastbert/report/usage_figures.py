@@ -91,7 +91,8 @@ def clusterability(rows: list[Row]) -> Figure:
     axis.set(yscale="log", xlabel="layer", ylabel="variance left unexplained")
     axis.set_title(f"{rows[0]['ffn']} in place of the FF blocks of {rows[0]['model']}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.yaxis.set_minor_formatter(PercentFormatter(1))
     axis.grid(axis="y", alpha=0.3)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
