@@ -48,15 +48,7 @@ def clusterability(
     a map of rank K L in each region. `dense_unexplained`: by that dense layer, briefly trained.
     `largest_output_share` is that of a single output in the variance: near 1, errors say nothing of
     the other outputs.
-
-    Raises ValueError for fewer than 16 tokens a region.
     """
-    n_regions = 2**family.depth
-    if len(train.x) < FEWEST_TOKENS * n_regions:
-        raise ValueError(
-            f"{len(train.x):,} tokens are too few for {n_regions:,} regions; read "
-            f"{FEWEST_TOKENS * n_regions:,} or more"
-        )
     fitted, held_out = _regions(train, validation, family, seed)
     n_active = tree.n_active(family.depth, family.leaf_size, family.n_trees)
     block = ConvertedBlock(train.x.shape[1], f"ff:{n_active}")
@@ -69,6 +61,16 @@ def clusterability(
         "dense_unexplained": unexplained(block, validation),
         "largest_output_share": (variance.max() / variance.sum()).item(),
     }
+
+
+def check_tokens(n_tokens: int, family: Family) -> None:
+    """Raise ValueError where a tree of the family would have too few tokens a leaf to split."""
+    fewest = FEWEST_TOKENS * tree.n_leaves(family.depth)
+    if n_tokens < fewest:
+        raise ValueError(
+            f"tokens={n_tokens:,} are too few for the leaves of {family}: give {fewest:,} or more, "
+            "or a smaller depth"
+        )
 
 
 def _regions(

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ultrafastbert import rows
 from ultrafastbert.convert.capture import capture
-from ultrafastbert.convert.clusterability import clusterability
+from ultrafastbert.convert.clusterability import check_tokens, clusterability
 from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.folder import load_dense
 from ultrafastbert.convert.plan import ConvertConfig
@@ -109,6 +109,7 @@ def _clusterability(
     folder: Path, saved: Any, text: Source, config: DiagnoseConfig, on_status: Status
 ) -> list[rows.Row]:
     block, family = block_of(saved.model_type), parse_family(config.ffn or ConvertConfig.ffn)
+    check_tokens(config.tokens, family)
     model, tokenizer = load_dense(folder), AutoTokenizer.from_pretrained(folder)
     numbers = range(len(layers_of(model, block)))
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}

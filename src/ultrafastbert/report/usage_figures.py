@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ultrafastbert.convert.usage import OVERFULL
 from ultrafastbert.report.figures import save
@@ -91,8 +91,9 @@ def clusterability(rows: list[Row]) -> Figure:
     axis.set(yscale="log", xlabel="layer", ylabel="variance left unexplained")
     axis.set_title(f"{rows[0]['ffn']} in place of the FF blocks of {rows[0]['model']}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.yaxis.set_major_formatter(PercentFormatter(1))
-    axis.yaxis.set_minor_formatter(PercentFormatter(1))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.grid(axis="y", alpha=0.3)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
