@@ -34,8 +34,8 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 # Tokens to train on, over those to measure on: more than documents, as those differ in length.
 VALIDATION_SHARE = 25
 
-# A pretrained encoder needs no more, whatever its blocks.
-FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4)
+# A trained encoder needs no more, whatever its blocks.
+FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
 
 Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
