@@ -26,7 +26,8 @@ from ultrafastbert.tree import Family
 # Added to the mean squares of inputs, which are one, where linear maps are fitted: regions have few
 # tokens. From 0.03 to 0.1 nothing changes with 700 tokens a region of 384 inputs or more.
 RIDGE = 0.1
-# After fewer steps the dense layer's order over the layers of a model is another.
+# The least that ranks layers as long training does: rank correlation of the ratio 0.94 after 200
+# steps, 0.77 after 100 (layers of MiniLM).
 DENSE_STEPS = 200
 
 

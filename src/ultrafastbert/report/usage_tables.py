@@ -11,6 +11,7 @@ BATCH_TOKENS = 2048
 # So many regions of a layer, and tokens of a region, are listed.
 REGIONS = 3
 TOKENS = 6
+SMALLEST_SHARE = 0.01
 
 
 def usage_table(rows: Iterable[Row]) -> str:
@@ -45,8 +46,8 @@ def _usage_line(trees: list[Row]) -> list[str]:
         f"{mean('n_visited'):,.4g} of {first['n_leaves']:,}",
         f"{mean('entropy_bits'):.2f} (of {most_bits})",
         number(mean("effective_leaves")),
-        number(mean("n_dead")),
-        f"{number(mean('n_overfull'))} ({100 * mean('overfull_share'):.1f})",
+        f"{mean('n_dead'):,.4g}",
+        f"{mean('n_overfull'):,.4g} ({100 * mean('overfull_share'):.1f})",
         number(median),
         f"{100 * mean('token_purity'):.0f}",
         f"{100 * mean('position_purity'):.0f}",
@@ -80,7 +81,9 @@ def _leaf_name(row: Row, region: Row, n_trees: int) -> str:
 
 def _region_line(region: Row) -> list[str]:
     tokens = ", ".join(
-        f"{text} {100 * share:.0f}".replace("|", "\\|") for text, share in region["tokens"][:TOKENS]
+        f"{text} {100 * share:.0f}".replace("|", "\\|")
+        for text, share in region["tokens"][:TOKENS]
+        if share >= SMALLEST_SHARE
     )
     return [region["name"], f"{100 * region['share']:.1f}", tokens]
 
