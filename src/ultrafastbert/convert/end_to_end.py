@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ultrafastbert.convert.precision import autocast
+from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.schedule import learning_rate_share
 from ultrafastbert.models.converted_block import ConvertedBlock
 
@@ -43,7 +43,7 @@ def distill_end_to_end(
     parameters = _trained(student)
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     for step, batch in enumerate(itertools.islice(batches, config.steps)):
-        with autocast():
+        with autocast_of(student):
             with torch.no_grad():
                 target = teacher.base_model(**batch).last_hidden_state.float()
             hidden = student.base_model(**batch).last_hidden_state.float()
