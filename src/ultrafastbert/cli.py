@@ -258,7 +258,10 @@ def convert_command(
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
     end_to_end_steps: Annotated[
         int, typer.Option(help="Updates of the whole model afterwards.")
-    ] = 1000,
+    ] = 2000,
+    end_to_end_tokens: Annotated[
+        int, typer.Option(help="Tokens of the text that it learns from then.")
+    ] = 3_000_000,
     controls: Annotated[
         bool, typer.Option(help="Make the same with dense, random and no layers.")
     ] = True,
@@ -269,7 +272,12 @@ def convert_command(
     glue_dir: Annotated[
         Path | None, typer.Option(help="Score on the STS-B of local GLUE files.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    task: Annotated[
+        list[str] | None, typer.Option(help="GLUE task to fine-tune on as well. Repeatable.")
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Comma-separated seeds: all is done once for each.")
+    ] = "0",
     resume: Resume = False,
 ) -> None:
     """Replace the FF layers of a trained encoder (BERT, RoBERTa, ModernBERT ...) by fast ones.
@@ -279,7 +287,7 @@ def convert_command(
     works, OUT holds two bfloat16 vectors for each token and layer.
     """
     from ultrafastbert.convert import ConvertConfig, convert
-    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+    from ultrafastbert.report import convert_tables
 
     numbers = None if layers is None else _numbers(layers, "layers")
     config = ConvertConfig(
@@ -290,9 +298,11 @@ def convert_command(
         max_length=max_length,
         steps=steps,
         end_to_end_steps=end_to_end_steps,
+        end_to_end_tokens=end_to_end_tokens,
         controls=controls,
         dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
-        seed=seed,
+        tasks=tuple(task or ()),
+        seeds=_numbers(seeds, "seeds"),
     )
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None, note="")
@@ -307,9 +317,10 @@ def convert_command(
                 bar, description=escape(what), completed=done, total=total
             ),
         )
-    typer.echo(convert_layer_table(rows))
-    if scores := convert_table(rows):
-        typer.echo(f"\n{scores}")
+    typer.echo(convert_tables.convert_layer_table(rows))
+    for table in (convert_tables.convert_table, convert_tables.convert_task_table):
+        if scores := table(rows):
+            typer.echo(f"\n{scores}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 

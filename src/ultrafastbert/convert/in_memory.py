@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ultrafastbert.convert.capture import mapped
+from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.taps import Captured, check_block, run_tapped
 from ultrafastbert.models.architectures import Block, block_of, layers_of, replace_block
@@ -24,7 +26,6 @@ from ultrafastbert.rows import Row
 VALIDATION_EVERY = 20
 
 Model = TypeVar("Model", bound=nn.Module)
-Status = Callable[[str, int, int | None], None]  # what is being done, how much, of how much
 
 
 def convert_model(
@@ -120,7 +121,7 @@ def _captured(
 
     def opened(part: str, number: int) -> Captured:
         paths = (folder / f"{part}.{number}.{name}" for name in Captured._fields)
-        return Captured(*(_mapped(path, counts[part], size) for path in paths))
+        return Captured(*(mapped(path, (counts[part], size), torch.bfloat16) for path in paths))
 
     return {number: (opened("train", number), opened("validation", number)) for number in numbers}
 
@@ -128,8 +129,3 @@ def _captured(
 def _append(path: Path, tensor: torch.Tensor) -> None:
     with path.open("ab") as file:
         file.write(tensor.bfloat16().cpu().contiguous().view(torch.uint8).numpy().data)
-
-
-def _mapped(path: Path, n_tokens: int, size: int) -> torch.Tensor:
-    flat = torch.from_file(str(path), True, n_tokens * size, dtype=torch.bfloat16)
-    return flat.view(n_tokens, size)

@@ -95,7 +95,9 @@ def compose(
         ),
         "Tasks": _join(tables.task_table(rows), tables.glue_table(rows)),
         "Converted models": _join(
-            convert_tables.convert_layer_table(rows), convert_tables.convert_table(rows)
+            convert_tables.convert_layer_table(rows),
+            convert_tables.convert_table(rows),
+            convert_tables.convert_task_table(rows),
         ),
         "Speed of the layer": _join(
             layer_tables.layer_table(rows),
