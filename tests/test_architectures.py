@@ -254,6 +254,7 @@ def test_models_that_do_not_convert_say_why():
     refused("'a.*.b' is nowhere in BertModel", tiny_model("bert"), block="a.*.b")
     refused("'encoder.*.b' is nowhere", tiny_model("bert"), block="encoder.*.b")
     refused("layer 2 is not there: .* layers 0 to 1", tiny_model("bert"), layers=[2])
+    refused("layers is empty", tiny_model("bert"), layers=[])
     named = {"block": "blocks.*.mlp"}
     refused(
         "no function of one tensor.*mixtures of experts", Plain(Layer(8, Experts())), x, **named
@@ -299,7 +300,7 @@ def saved(model, tokenizer, folder):
 
 
 FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5"]
-FAST += ["--end-to-end-steps", "1", "--no-controls"]
+FAST += ["--end-to-end-steps", "1", "--end-to-end-tokens", "1000", "--no-controls"]
 
 
 def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_file, tmp_path):

@@ -47,6 +47,8 @@ def check_block(model: nn.Module, block: Block, numbers: Sequence[int], batch: A
         ValueError: where a layer is not there, its block cannot be replaced, or blocks differ in
             size, as a run on one batch shows.
     """
+    if not numbers:
+        raise ValueError("layers is empty; leave it out to convert all")
     check_layers(model, block, numbers)
     captured = run_tapped(model, block, numbers, batch)
     sizes = {number: each.x.shape[1] for number, each in captured.items()}

@@ -104,9 +104,7 @@ def layers_of(model: nn.Module, block: Block) -> Layers:
 
 
 def check_layers(model: nn.Module, block: Block, numbers: Sequence[int]) -> None:
-    """Raise ValueError unless these layers, one at least, are there and have the block."""
-    if not numbers:
-        raise ValueError("layers is empty; name one at least, or none of them to convert all")
+    """Raise ValueError unless these layers are there and have the block."""
     n_layers, found = len(layers_of(model, block)), _numbers_with(model, block)
     for number in numbers:
         if not 0 <= number < n_layers:
