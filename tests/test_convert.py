@@ -463,7 +463,7 @@ def test_the_command_converts_and_prints_tables(
     dense_folder, text_file, stsb, tmp_path, monkeypatch, capsys
 ):
     sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
-    sizes += ["--dense-widths", "8,16"]
+    sizes += ["--dense-widths", "8,16", "--ablations"]
     command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
     monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, command), *sizes])
     with pytest.raises(SystemExit) as ended:
@@ -474,6 +474,7 @@ def test_the_command_converts_and_prints_tables(
     assert lines[0].startswith("| variance left unexplained, %, by | neurons used | layer 0 |")
     assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
     assert any(line.startswith("| dense (ff:8) | 8 | ") for line in lines)
+    assert any(line.startswith("| the same with fixed principal splits (1x2x3)") for line in lines)
     assert any(line.startswith("| that width over the neurons used |") for line in lines)
     assert any(line.startswith("| the original | - | ") for line in lines)
 

@@ -265,6 +265,9 @@ def convert_command(
     controls: Annotated[
         bool, typer.Option(help="Make the same with dense, random and no layers.")
     ] = True,
+    ablations: Annotated[
+        bool, typer.Option(help="Train layers as well with one choice undone.")
+    ] = False,
     dense_widths: Annotated[
         str | None,
         typer.Option(help="Dense layers to train as well, comma-separated: which equals the tree?"),
@@ -300,6 +303,7 @@ def convert_command(
         end_to_end_steps=end_to_end_steps,
         end_to_end_tokens=end_to_end_tokens,
         controls=controls,
+        ablations=ablations,
         dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
         tasks=tuple(task or ()),
         seeds=_numbers(seeds, "seeds"),

@@ -29,6 +29,8 @@ class ConvertConfig:
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
         end_to_end_tokens: of the text that it learns from, again and again; less text is enough.
         controls: whether the controls are made as well.
+        ablations: whether trees are also trained, layer by layer only, with one choice undone: with
+            hyperplanes that stay at the principal splits, and with ones that start at random.
         dense_widths: of further dense layers, trained layer by layer only: they tell how wide a
             dense layer has the error of the tree.
         tasks: of GLUE, to fine-tune models on afterwards.
@@ -48,6 +50,7 @@ class ConvertConfig:
     end_to_end_steps: int = EndToEndConfig.steps
     end_to_end_tokens: int = 3_000_000
     controls: bool = True
+    ablations: bool = False
     dense_widths: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
@@ -91,6 +94,12 @@ def contestants(
         found["ff_active"] = Contestant(f"ff:{n_active}", dense)
         found["ff_time"] = Contestant(f"ff:{equal_time_width}", dense)
         found["none"] = Contestant("none", training)
+    if config.ablations:
+        held = replace(training, routing_learning_rate=0.0)
+        found["fff_held"] = Contestant(config.ffn, held, is_model=False)
+        found["fff_random_start"] = Contestant(
+            config.ffn, replace(training, split="random"), is_model=False
+        )
     for width in config.dense_widths:
         found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)
     return found

@@ -10,6 +10,8 @@ from ultrafastbert.rows import Row
 TITLES = {
     "fff": "fast feedforward",
     "random": "the same with random, fixed routing",
+    "fff_held": "the same with fixed principal splits",
+    "fff_random_start": "the same with routing learned from random splits",
     "ff_active": "dense, as wide as the active neurons",
     "ff_time": "dense, of equal measured time",
     "none": "no feedforward layer (its mean output)",
