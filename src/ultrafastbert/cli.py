@@ -290,7 +290,8 @@ def convert_command(
     works, OUT holds two bfloat16 vectors for each token and layer.
     """
     from ultrafastbert.convert import ConvertConfig, convert
-    from ultrafastbert.report import convert_tables
+    from ultrafastbert.report import convert_tables, usage_tables
+    from ultrafastbert.report.usage_figures import draw_diagnosis
 
     numbers = None if layers is None else _numbers(layers, "layers")
     config = ConvertConfig(
@@ -321,11 +322,65 @@ def convert_command(
                 bar, description=escape(what), completed=done, total=total
             ),
         )
+    draw_diagnosis(rows, out / "figures")
     typer.echo(convert_tables.convert_layer_table(rows))
-    for table in (convert_tables.convert_table, convert_tables.convert_task_table):
+    for table in (
+        convert_tables.convert_table,
+        convert_tables.convert_task_table,
+        usage_tables.usage_table,
+    ):
         if scores := table(rows):
             typer.echo(f"\n{scores}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
+
+
+@app.command("diagnose")
+def diagnose_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model, fast or dense.")],
+    text: Annotated[
+        list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")
+    ],
+    ffn: Annotated[
+        str | None,
+        typer.Option(help="Layer that would replace those of a dense model, KxD or KxDxL."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 50_000,
+    max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    figures: Annotated[Path | None, typer.Option(help="Folder for a figure of each layer.")] = None,
+    rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
+) -> None:
+    """Show how the leaves of a fast model are used, or whether a dense one would convert well.
+
+    For a converted or UltraFastBERT model: leaves visited, entropy, dead and
+    over-full leaves, and the top tokens of regions. For a dense encoder: what
+    regions of its inputs explain of each FF block's outputs, beside a dense
+    layer as wide as a token's path.
+    """
+    from ultrafastbert.convert import DiagnoseConfig, diagnose
+    from ultrafastbert.report import usage_tables
+    from ultrafastbert.report.usage_figures import draw_diagnosis
+
+    config = DiagnoseConfig(ffn, tokens, max_length, seed)
+    with progress_bar() as progress:
+        bar = progress.add_task("starting", total=None, note="")
+        found = diagnose(
+            _folder(model),
+            text,
+            config,
+            rows,
+            lambda what, done, total: progress.update(
+                bar, description=escape(what), completed=done, total=total
+            ),
+        )
+    if figures is not None:
+        draw_diagnosis(found, figures)
+    tables = (
+        usage_tables.usage_table(found),
+        usage_tables.region_table(found),
+        usage_tables.clusterability_table(found),
+    )
+    typer.echo("\n".join(table for table in tables if table))
 
 
 @bench_app.command("layer")

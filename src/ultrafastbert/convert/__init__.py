@@ -1,5 +1,6 @@
 """Converting dense encoders: their FF blocks are replaced and learn what the originals did."""
 
+from ultrafastbert.convert.diagnosis import DiagnoseConfig, diagnose
 from ultrafastbert.convert.in_memory import convert_model
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.recipe import convert
@@ -7,9 +8,11 @@ from ultrafastbert.convert.regression import RegressionConfig, regress, unexplai
 
 __all__ = [
     "ConvertConfig",
+    "DiagnoseConfig",
     "RegressionConfig",
     "convert",
     "convert_model",
+    "diagnose",
     "regress",
     "unexplained",
 ]

@@ -27,6 +27,7 @@ from ultrafastbert.convert.regression import layer_row, regress
 from ultrafastbert.convert.similarity import sts_spearman
 from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import texts_of
+from ultrafastbert.convert.usage import usage_rows
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
@@ -167,6 +168,8 @@ class Conversion:
             self._train_end_to_end(seed, name, model, train)
             if seed == self.first_seed:
                 save_converted(model, self.model_dir, self.folder(name))
+                if name == "fff":
+                    self._record_usage(model)
             self._score(seed, name, model, pairs, validation)
         if (None, "teacher") not in done:
             self._score(None, "teacher", self.teacher, pairs, self._targets("validation"))
@@ -227,6 +230,19 @@ class Conversion:
             model, train, config, folder, lambda step: self.on_status(what, step, config.steps)
         )
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _record_usage(self, model: PreTrainedModel) -> None:
+        n_tokens = self.config.tokens // VALIDATION_SHARE
+        found = usage_rows(
+            model,
+            self.tokenizer,
+            texts_of(self.text, validation=True),
+            n_tokens,
+            self.config.max_length,
+            lambda n: self.on_status("leaf usage", n, n_tokens),
+        )
+        of_model = {"model": "fff", "seed": self.first_seed}
+        rows.append_rows(self.rows_path, [row | of_model for row in found])
 
     def _score(
         self,
