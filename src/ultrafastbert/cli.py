@@ -16,6 +16,7 @@ from ultrafastbert import run_folder
 from ultrafastbert.allocator import keep_freed_memory
 from ultrafastbert.console import TrainingProgress, progress_bar
 from ultrafastbert.models import UltraFastBertConfig
+from ultrafastbert.models.architectures import EXAMPLE
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
 from ultrafastbert.rows import Row, read_rows
 
@@ -245,6 +246,13 @@ def convert_command(
     layers: Annotated[
         str | None, typer.Option(help="Comma-separated numbers from 0; default: all.")
     ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the FF block sits, in a model of unknown kind: modules as print(model) "
+            f"shows them, * for the layer, such as {EXAMPLE}."
+        ),
+    ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 500_000,
     max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
@@ -275,7 +283,7 @@ def convert_command(
     ] = "0",
     resume: Resume = False,
 ) -> None:
-    """Replace the FF layers of a trained encoder (BERT, RoBERTa, MPNet ...) by fast ones.
+    """Replace the FF layers of a trained encoder (BERT, RoBERTa, ModernBERT ...) by fast ones.
 
     Each new layer learns from plain text what the old one made of its inputs. The
     result loads where the original did, and is reported beside controls. While it
@@ -289,6 +297,7 @@ def convert_command(
     config = ConvertConfig(
         ffn,
         numbers,
+        block,
         tokens,
         max_length=max_length,
         steps=steps,

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ultrafastbert import tree
-from ultrafastbert.convert.capture import Captured
 from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
 from ultrafastbert.convert.scaling import measure
 from ultrafastbert.convert.splits import FEWEST_TOKENS, set_hyperplanes
+from ultrafastbert.convert.taps import Captured
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.tree import Family

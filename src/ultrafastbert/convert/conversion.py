@@ -9,10 +9,11 @@ from pathlib import Path
 
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ultrafastbert import glue, rows
 from ultrafastbert.convert import targets
+from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.end_to_end import (
     EndToEndConfig,
@@ -20,10 +21,11 @@ from ultrafastbert.convert.end_to_end import (
     unexplained_states,
 )
 from ultrafastbert.convert.equal_time import time_equal_width
-from ultrafastbert.convert.folder import load_dense, save_converted
+from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer, save_converted
 from ultrafastbert.convert.plan import Contestant, ConvertConfig, contestants
-from ultrafastbert.convert.regression import regress, unexplained
+from ultrafastbert.convert.regression import layer_row, regress
 from ultrafastbert.convert.similarity import sts_spearman
+from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import texts_of
 from ultrafastbert.convert.usage import usage_rows
 from ultrafastbert.data.text import Source
@@ -37,7 +39,8 @@ VALIDATION_SHARE = 25
 # A trained encoder needs no more, whatever its blocks.
 FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
 
-Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+# What is being done, how much of it, and of how much, where that is known.
+Status = Callable[[str, int, int | None], None]
 
 
 class Conversion:
@@ -55,10 +58,13 @@ class Conversion:
         self.out_dir, self.on_status = out_dir, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
         self.teacher = load_dense(model_dir)
-        self.tokenizer = AutoTokenizer.from_pretrained(model_dir)
-        self.block = block_of(self.teacher.config.model_type)
+        self.tokenizer = load_tokenizer(model_dir)
+        self.block = block_of(self.teacher, config.block)
         self.n_layers = len(layers_of(self.teacher, self.block))
-        self.numbers = _layer_numbers(config.layers, self.n_layers)
+        self.numbers = tuple(range(self.n_layers)) if config.layers is None else config.layers
+        check_reads(self.teacher, config.max_length)
+        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
+        check_block(self.teacher, self.block, self.numbers, sample)
 
     @cached_property
     def contestants(self) -> dict[int, dict[str, Contestant]]:
@@ -108,6 +114,7 @@ class Conversion:
             self.work / part,
             config.max_length,
             lambda n: self.on_status(what, n, n_tokens),
+            self.block,
         )
 
     def _targets(self, part: str) -> targets.Targets:
@@ -134,16 +141,7 @@ class Conversion:
         what = f"layer {layer}: {ffn} ({name}, seed {seed})"
         regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
         save_file(block.state_dict(), self._weights(seed, layer, name))
-        row = {
-            "kind": "convert_layer",
-            "model": name,
-            "layer": layer,
-            "ffn": ffn,
-            "n_active": block.n_active,
-            "unexplained": unexplained(block, validation),
-            **asdict(training),
-        }
-        rows.append_row(self.rows_path, row)
+        rows.append_row(self.rows_path, layer_row(name, layer, block, training, validation))
 
     def _weights(self, seed: int, layer: int, name: str) -> Path:
         return self.work / f"{name}.seed{seed}.layer{layer}.safetensors"
@@ -216,7 +214,7 @@ class Conversion:
         """Return the teacher's copy with the blocks of a contestant."""
         ffn = self.contestants[seed][name].ffn
         in_layers = [ffn if layer in self.numbers else None for layer in range(self.n_layers)]
-        model = converted_copy(self.teacher, in_layers)
+        model = converted_copy(self.teacher, in_layers, self.block)
         for number in self.numbers:
             new = layers_of(model, self.block)[number].get_submodule(self.block.first)
             new.load_state_dict(load_file(self._weights(seed, number, name)))
@@ -268,13 +266,3 @@ class Conversion:
 
 def _n_active(contestant: Contestant | None, hidden_size: int) -> int | None:
     return ConvertedBlock(hidden_size, contestant.ffn).n_active if contestant else None
-
-
-def _layer_numbers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:
-    numbers = tuple(range(n_layers)) if layers is None else layers
-    for number in numbers:
-        if not 0 <= number < n_layers:
-            raise ValueError(
-                f"layer {number} is not there: the model has layers 0 to {n_layers - 1}"
-            )
-    return numbers

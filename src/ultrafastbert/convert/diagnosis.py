@@ -13,7 +13,7 @@ from ultrafastbert import rows
 from ultrafastbert.convert.capture import capture
 from ultrafastbert.convert.clusterability import check_tokens, clusterability
 from ultrafastbert.convert.conversion import Status
-from ultrafastbert.convert.folder import load_dense
+from ultrafastbert.convert.folder import load_dense, load_tokenizer
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.texts import pieces, sample, texts_of
 from ultrafastbert.convert.usage import usage_rows
@@ -78,7 +78,10 @@ def diagnose(
     config, folder = config or DiagnoseConfig(), Path(model_dir)
     saved: Any = AutoConfig.from_pretrained(folder)
     is_fast = saved.model_type.startswith(PREFIX) or isinstance(saved, UltraFastBertConfig)
-    found = (_usage if is_fast else _clusterability)(folder, saved, text, config, on_status)
+    if is_fast:
+        found = _usage(folder, saved, text, config, on_status)
+    else:
+        found = _clusterability(folder, text, config, on_status)
     found = [{**row, "model": folder.absolute().name} for row in found]
     return found if rows_path is None else rows.append_rows(rows_path, found)
 
@@ -106,12 +109,12 @@ def _usage(
 
 
 def _clusterability(
-    folder: Path, saved: Any, text: Source, config: DiagnoseConfig, on_status: Status
+    folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
 ) -> list[rows.Row]:
-    block, family = block_of(saved.model_type), parse_family(config.ffn or ConvertConfig.ffn)
+    family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
-    model, tokenizer = load_dense(folder), AutoTokenizer.from_pretrained(folder)
-    numbers = range(len(layers_of(model, block)))
+    model, tokenizer = load_dense(folder), load_tokenizer(folder)
+    numbers = range(len(layers_of(model, block_of(model))))
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
-from ultrafastbert.convert.precision import autocast
+from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.schedule import learning_rate_share
 from ultrafastbert.convert.targets import Targets
 from ultrafastbert.models.converted_block import ConvertedBlock
@@ -134,7 +134,7 @@ class EndToEndTrainer(ResumableTrainer):
         """Return the loss of a batch of `Targets`."""
         encoder: Any = model.eval()  # without dropout, as the targets were made
         expected, mask = inputs["targets"], inputs["attention_mask"]
-        with autocast():
+        with autocast_of(encoder):
             hidden = encoder.base_model(
                 input_ids=inputs["input_ids"], attention_mask=mask, output_hidden_states=True
             ).hidden_states
@@ -185,7 +185,7 @@ def unexplained_states(student: PreTrainedModel, targets: Targets) -> float:
     for texts in targets.batches(n_batches, EVALUATION_TOKENS, seed=0):
         batch = targets.batch(texts, pad)
         keep = batch["attention_mask"].bool()
-        with autocast():
+        with autocast_of(student):
             states = student.base_model(
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
             ).last_hidden_state

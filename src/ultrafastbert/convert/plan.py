@@ -20,6 +20,8 @@ class ConvertConfig:
     Attributes:
         ffn: what replaces FF blocks: KxD or KxDxL.
         layers: numbers of the layers to convert, from 0; all by default.
+        block: where the FF block sits, such as `encoder.layer.*.intermediate,output.dense`, see
+            `models.architectures.Block`; found by itself in many architectures.
         tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
             more is held out, to measure on.
         max_length: tokens of a paragraph that are read.
@@ -40,6 +42,7 @@ class ConvertConfig:
 
     ffn: str = "1x7x8"
     layers: tuple[int, ...] | None = None
+    block: str | None = None
     tokens: int = 500_000
     max_length: int = 128
     steps: int = 3000

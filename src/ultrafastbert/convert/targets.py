@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import check_disk, mapped
-from ultrafastbert.convert.precision import autocast
+from ultrafastbert.convert.precision import autocast_of
 
 # The last hidden states are learned, and so many between, which keep the layers in step.
 BETWEEN = 2
@@ -132,7 +132,7 @@ def _fill(
 ) -> Tensor:
     """Write texts and states until no further text fits; return where texts start."""
     starts = [0]
-    with torch.no_grad(), autocast():
+    with torch.no_grad(), autocast_of(model):
         for batch in batches:
             ends = starts[-1] + batch["attention_mask"].sum(1).cumsum(0)
             fitting = int((ends <= len(ids)).sum())

@@ -62,7 +62,8 @@ def visits(
             model.base_model(**batch)
             mask = batch["attention_mask"]
             keep = mask.bool()  # (B, S)
-            leaves = {n: trees[n].visited_leaves(x[keep]) for n, x in inputs.items()}
+            real = {n: x.reshape(-1, x.shape[-1])[keep.flatten()] for n, x in inputs.items()}
+            leaves = {n: trees[n].visited_leaves(x) for n, x in real.items()}
             parts.append(Visits(batch["input_ids"][keep], (mask.cumsum(1) - 1)[keep], leaves))
             n_read = min(n_tokens, n_read + int(keep.sum()))
             on_tokens(n_read)
