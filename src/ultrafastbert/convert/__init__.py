@@ -3,5 +3,6 @@
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.recipe import convert
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.shrinking import shrink
 
-__all__ = ["ConvertConfig", "RegressionConfig", "convert", "regress", "unexplained"]
+__all__ = ["ConvertConfig", "RegressionConfig", "convert", "regress", "shrink", "unexplained"]

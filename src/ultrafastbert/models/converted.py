@@ -16,6 +16,8 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTraine
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of, replace_block
 from ultrafastbert.models.converted_block import ConvertedBlock
+from ultrafastbert.models.loading import HUB_OPTIONS
+from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
 
 PREFIX = "ultrafastbert-"
 AUTO_CLASSES = (
@@ -31,11 +33,18 @@ AUTO_CLASSES = (
 def _config_class(model_type: str) -> type[PreTrainedConfig]:
     original = CONFIG_MAPPING[model_type]
     fields = {
-        "__annotations__": {"ffn": list[str | None] | None},
+        "__annotations__": {
+            "ffn": list[str | None] | None,
+            "weight_dtype": str | None,
+            "exact_routing": bool,
+        },
         "__doc__": f"`{original.__name__}` and `ffn`: what replaces the FF block of each layer, a "
-        "name such as 1x7x8, or None where the original stays.",
+        "name such as 1x7x8, or None where the original stays. `weight_dtype`, `exact_routing`: "
+        "smaller weights of fast ones, see `ultrafastbert.FastFeedForward.quantize_`.",
         "__module__": __name__,
         "ffn": None,
+        "weight_dtype": None,
+        "exact_routing": False,
         "model_type": PREFIX + model_type,
     }
     return type(f"Converted{original.__name__}", (original,), fields)
@@ -44,7 +53,7 @@ def _config_class(model_type: str) -> type[PreTrainedConfig]:
 CONFIG_CLASSES = {model_type: _config_class(model_type) for model_type in BLOCKS}
 
 
-class Converted(PreTrainedModel):
+class Converted(Quantizable):
     """Mixed into the class of a model: builds it with the blocks that its configuration names."""
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **options: Any):
@@ -52,25 +61,41 @@ class Converted(PreTrainedModel):
         block = block_of(original_type(config))
         for layer, ffn in zip(layers_of(self, block), config.ffn or [], strict=False):
             if ffn is not None:
-                replace_block(layer, block, ConvertedBlock(config.hidden_size, ffn))
+                weights = (config.weight_dtype, config.exact_routing)
+                replace_block(layer, block, ConvertedBlock(config.hidden_size, ffn, *weights))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
-        """Load a converted model from safetensors; ValueError where weights of blocks are missing.
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Any,
+        *args: Any,
+        weight_dtype: str | None = None,
+        exact_routing: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Load a converted model from safetensors; `weight_dtype` makes smaller weights of them.
 
-        The other options are those of Hugging Face.
+        See `quantize_`; the other options are those of Hugging Face. Raises ValueError where
+        weights of blocks are missing, and for a `weight_dtype` that is unknown or does not fit.
         """
         path, wants_info = pretrained_model_name_or_path, options.pop("output_loading_info", False)
         options.setdefault("use_safetensors", True)
+        config_class: Any = cls.config_class
+        hub = {name: options[name] for name in HUB_OPTIONS if name in options}
+        weight_dtype, exact_routing = settle_weight_dtype(
+            path, config_class, hub, options, weight_dtype, exact_routing
+        )
         loaded: Any = super().from_pretrained(path, *args, output_loading_info=True, **options)
         new = _new_blocks(loaded[0])
         missing = sorted(name for name in loaded[1]["missing_keys"] if name.startswith(new))
         if missing:
             raise ValueError(f"{path} lacks weights of the model: {', '.join(missing[:3])} ...")
+        if weight_dtype:
+            loaded[0].quantize_(weight_dtype, exact_routing)
         return loaded if wants_info else loaded[0]
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, FastFeedForward):
+        if isinstance(module, FastFeedForward) and not module.weight_dtype:
             module.reset_parameters()
         super()._init_weights(module)
 
