@@ -261,7 +261,14 @@ def stsb(documents, tmp_path):
     return folder.parent
 
 
-SMALL = ConvertConfig("1x2x3", tokens=2000, steps=20, batch_tokens=64, end_to_end_steps=3)
+SMALL = ConvertConfig(
+    "1x2x3",
+    tokens=2000,
+    steps=20,
+    batch_tokens=64,
+    end_to_end_steps=3,
+    end_to_end_tokens=2000,
+)
 
 
 def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, ids, tmp_path):
@@ -270,7 +277,7 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     rows = convert(
         dense_folder, out, text_file, SMALL, stsb, on_status=lambda *said_: said.append(said_)
     )
-    assert ("layer 0: 1x2x3 (fff)", 20, 20) in said
+    assert ("layer 0: 1x2x3 (fff, seed 0)", 20, 20) in said
     layers = [row for row in rows if row["kind"] == "convert_layer"]
     assert [(row["layer"], row["model"]) for row in layers[:4]] == [
         (0, name) for name in ("fff", "random", "ff_active", "none")
@@ -288,8 +295,8 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     assert convert(dense_folder, out, text_file, SMALL, stsb, resume=True) == rows
     with pytest.raises(FileExistsError, match="--resume"):
         convert(dense_folder, out, text_file, SMALL, stsb)
-    other = dataclasses.replace(SMALL, seed=1)
-    with pytest.raises(ValueError, match="differs in seed"):
+    other = dataclasses.replace(SMALL, seeds=(1,))
+    with pytest.raises(ValueError, match="differs in seeds"):
         convert(dense_folder, out, text_file, other, stsb, resume=True)
 
 

@@ -250,7 +250,10 @@ def convert_command(
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
     end_to_end_steps: Annotated[
         int, typer.Option(help="Updates of the whole model afterwards.")
-    ] = 1000,
+    ] = 2000,
+    end_to_end_tokens: Annotated[
+        int, typer.Option(help="Tokens of the text that it learns from then.")
+    ] = 3_000_000,
     controls: Annotated[
         bool, typer.Option(help="Make the same with dense, random and no layers.")
     ] = True,
@@ -261,7 +264,9 @@ def convert_command(
     glue_dir: Annotated[
         Path | None, typer.Option(help="Score on the STS-B of local GLUE files.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    seeds: Annotated[
+        str, typer.Option(help="Comma-separated seeds: all is done once for each.")
+    ] = "0",
     resume: Resume = False,
 ) -> None:
     """Replace the FF layers of a trained encoder (BERT, RoBERTa, MPNet ...) by fast ones.
@@ -281,9 +286,10 @@ def convert_command(
         max_length=max_length,
         steps=steps,
         end_to_end_steps=end_to_end_steps,
+        end_to_end_tokens=end_to_end_tokens,
         controls=controls,
         dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
-        seed=seed,
+        seeds=_numbers(seeds, "seeds"),
     )
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None, note="")
