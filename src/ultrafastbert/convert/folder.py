@@ -6,6 +6,7 @@ from pathlib import Path
 import transformers
 from transformers import AutoConfig, PreTrainedModel
 
+from ultrafastbert.models.converted_card import ORIGINAL_CARD
 from ultrafastbert.models.loading import load_saved
 
 # Weights in other formats would be those of the original model.

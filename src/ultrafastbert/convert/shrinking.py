@@ -1,7 +1,6 @@
 """Storing a model in less than half the space, and what that changes of its sentence vectors."""
 
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,18 +101,15 @@ def _texts() -> Iterator[str]:
     return itertools.islice(paragraphs, N_TEXTS)
 
 
-@torch.no_grad()
 def _save(model: Quantizable, folder: Path, weight_dtype: str) -> None:
     """Save a model in small numbers; vectors, such as biases and scales, are small anyway."""
-    computed_in = str(model.dtype).removeprefix("torch.")
     model.quantize_(weight_dtype)
-    for parameter in model.parameters():
+    state = model.state_dict()
+    stored: dict[int, Tensor] = {}  # by the memory they share: tied matrices stay tied
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if parameter.dim() > 1:
-            parameter.data = parameter.data.bfloat16()
-    model.save_pretrained(folder)
-    path = folder / "config.json"  # the dtype there is the one that loading gives
-    config = json.loads(path.read_text(encoding="utf-8")) | {"dtype": computed_in}
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            state[name] = stored.setdefault(parameter.data_ptr(), state[name].bfloat16())
+    model.save_pretrained(folder, state_dict=state)
 
 
 def _cosines(before: Tensor, after: Tensor, weight_dtype: str) -> Tensor:

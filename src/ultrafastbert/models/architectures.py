@@ -5,6 +5,9 @@ from typing import NamedTuple, cast
 from torch import nn
 from transformers import PreTrainedModel
 
+# Model types of converted models begin with this.
+PREFIX = "ultrafastbert-"
+
 
 class Block(NamedTuple):
     """Where the FF block sits in an architecture, by names of modules.

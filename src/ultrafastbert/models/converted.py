@@ -14,12 +14,12 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ultrafastbert.layers import FastFeedForward
-from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of, replace_block
+from ultrafastbert.models.architectures import BLOCKS, PREFIX, block_of, layers_of, replace_block
+from ultrafastbert.models.card import write_card
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.loading import HUB_OPTIONS
 from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
 
-PREFIX = "ultrafastbert-"
 AUTO_CLASSES = (
     "AutoModel",
     "AutoModelForMaskedLM",
@@ -93,6 +93,14 @@ class Converted(Quantizable):
         if weight_dtype:
             loaded[0].quantize_(weight_dtype, exact_routing)
         return loaded if wants_info else loaded[0]
+
+    def save_pretrained(
+        self, save_directory: Any, is_main_process: bool = True, *args: Any, **options: Any
+    ) -> None:
+        """Save the model, with a model card where nobody wrote a README.md."""
+        super().save_pretrained(save_directory, is_main_process, *args, **options)
+        if is_main_process:
+            write_card(save_directory)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, FastFeedForward) and not module.weight_dtype:
