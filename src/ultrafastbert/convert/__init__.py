@@ -4,5 +4,14 @@ from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.recipe import convert
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
 from ultrafastbert.convert.shrinking import shrink
+from ultrafastbert.convert.speed import bench_converted
 
-__all__ = ["ConvertConfig", "RegressionConfig", "convert", "regress", "shrink", "unexplained"]
+__all__ = [
+    "ConvertConfig",
+    "RegressionConfig",
+    "bench_converted",
+    "convert",
+    "regress",
+    "shrink",
+    "unexplained",
+]

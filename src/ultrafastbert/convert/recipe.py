@@ -1,16 +1,20 @@
 """Converting a dense encoder into one whose FF layers are fast, beside controls."""
 
+import dataclasses
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from ultrafastbert import rows, run_folder
+from datasets import Dataset
+
+from ultrafastbert import glue, rows, run_folder
 from ultrafastbert.convert.conversion import Conversion, Status
 from ultrafastbert.convert.plan import ConvertConfig
-from ultrafastbert.convert.similarity import stsb_pairs
 from ultrafastbert.data.text import Source, source_key
 
 SETTINGS = "convert.json"
+# Official rows of STS-B; the test split is scored where a folder has its labels.
+STSB_ROWS = {"train": 5749, "validation": 1500, "test": 1379}
 
 
 def convert(
@@ -37,7 +41,7 @@ def convert(
     """
     config, out_dir, model_dir = config or ConvertConfig(), Path(out_dir), Path(model_dir)
     run_folder.check(out_dir, SETTINGS, resume)
-    pairs = stsb_pairs(glue_dir)
+    pairs = similar_pairs(glue_dir)
     run = Conversion(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
     run_folder.claim(out_dir, SETTINGS, settings, resume)
@@ -45,3 +49,11 @@ def convert(
     run.finish_models(pairs)
     shutil.rmtree(run.work, ignore_errors=True)
     return rows.read_rows(run.rows_path)
+
+
+def similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
+    """Return the labelled splits of STS-B, or none at all without a folder."""
+    if glue_dir is None:
+        return {}
+    splits = glue.load_task(dataclasses.replace(glue.get_task("stsb"), n_rows=STSB_ROWS), glue_dir)
+    return {split: splits[split] for split in ("validation", "test") if split in splits}

@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from ultrafastbert import models, rows, run_folder
 from ultrafastbert.convert.folder import copy_companions
-from ultrafastbert.convert.similarity import sentence_vectors, sts_spearman, stsb_pairs
+from ultrafastbert.convert.recipe import similar_pairs
+from ultrafastbert.convert.similarity import sentence_vectors, sts_spearman
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.loading import load_saved
@@ -47,7 +48,7 @@ def shrink(
     """
     folder, out_dir = Path(folder), Path(out_dir)
     run_folder.check_empty(out_dir)
-    pairs = stsb_pairs(glue_dir)
+    pairs = similar_pairs(glue_dir)
     original = _load(folder)
     if original.config.weight_dtype:
         raise ValueError(

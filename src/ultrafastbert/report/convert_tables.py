@@ -1,9 +1,10 @@
 """Rows of converted models -> tables: error of every layer, and scores, beside the controls."""
 
 import itertools
+import statistics
 from collections.abc import Iterable
 
-from ultrafastbert.report.tables import NONE, group, markdown_table
+from ultrafastbert.report.tables import NONE, group, markdown_table, spread
 from ultrafastbert.rows import Row
 
 TITLES = {
@@ -14,6 +15,10 @@ TITLES = {
     "teacher": "the original",
 }
 SPLITS = ("validation", "test")
+MEASURES = {
+    "unexplained_states": "last hidden states unexplained, %",
+    **{f"stsb_{split}_spearman": f"STS-B {split} (Spearman, %)" for split in SPLITS},
+}
 
 
 def convert_layer_table(rows: Iterable[Row]) -> str:
@@ -36,27 +41,36 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
 
 
 def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
-    errors = {row["layer"]: row["unexplained"] for row in rows}
+    errors = _mean_by(rows, "layer")
     line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
     return [*line, *(_percent(errors.get(layer)) for layer in layers)]
 
 
 def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
-    trees = {row["layer"]: row for row in rows if row["model"] == "fff"}
+    fast = [row for row in rows if row["model"] == "fff"]
+    trees = _mean_by(fast, "layer")
     widths, multipliers = [], []
     for layer in layers:
         dense = [row for row in rows if row["layer"] == layer and row["ffn"].startswith("ff:")]
-        errors = {row["n_active"]: row["unexplained"] for row in dense}
+        errors = _mean_by(dense, "n_active")
         if len(errors) < 2 or layer not in trees:
             return []
-        width, is_bound = equal_width(trees[layer]["unexplained"], errors)
+        width, is_bound = equal_width(trees[layer], errors)
         bound = "> " if is_bound else ""
         widths.append(f"{bound}{width:.0f}")
-        multipliers.append(f"{bound}{width / trees[layer]['n_active']:.1f}")
+        multipliers.append(f"{bound}{width / fast[0]['n_active']:.1f}")
     return [
         ["dense width of the tree's error", "", *widths],
         ["that width over the neurons used", "", *multipliers],
     ]
+
+
+def _mean_by(rows: Iterable[Row], field: str) -> dict[int, float]:
+    """Return the mean error over seeds, by a field."""
+    groups = group(rows, field)
+    return {
+        key: statistics.mean(row["unexplained"] for row in same) for (key,), same in groups.items()
+    }
 
 
 def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
@@ -77,39 +91,48 @@ def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
 
 
 def convert_table(rows: Iterable[Row]) -> str:
-    """Return Spearman's correlations on STS-B, and the share of the gap between no FF and teacher.
+    """Return how near whole models are to the original: last hidden states, and scores on STS-B.
 
-    Empty where the rows hold no scores.
+    Beside each number is the share of the gap between no FF layer and the original. Of several
+    seeds, mean and standard deviation. Empty without rows of whole models.
     """
-    rows = [row for row in rows if row["kind"] == "convert"]
-    splits = [split for split in SPLITS if any(f"stsb_{split}_spearman" in row for row in rows)]
-    if not splits:
+    found = [row for row in rows if row["kind"] == "convert"]
+    measures = {
+        field: title for field, title in MEASURES.items() if any(field in row for row in found)
+    }
+    if not measures:
         return ""
-    scores = {row["model"]: row for row in rows}
+    models = {name: same for (name,), same in group(found, "model").items()}
     header = ["model"]
-    for split in splits:
-        header += [f"STS-B {split} (Spearman, %)", "share of the gap recovered, %"]
-    return markdown_table(header, [_model_line(row, scores, splits) for row in rows])
+    for title in measures.values():
+        header += [title, "share of the gap recovered, %"]
+    return markdown_table(header, [_model_line(name, models, measures) for name in models])
 
 
-def _model_line(row: Row, scores: dict[str, Row], splits: list[str]) -> list[str]:
-    line = [_title(row["model"], row)]
-    for split in splits:
-        field = f"stsb_{split}_spearman"
-        line.append(f"{row[field]:.1f}")
-        line.append(_percent(_gap_recovered(row, scores, field)))
+def _model_line(name: str, models: dict[str, list[Row]], fields: Iterable[str]) -> list[str]:
+    line = [_title(name, models[name][0])]
+    for field in fields:
+        factor, decimals = (1, 1) if field.startswith("stsb") else (100, 2)
+        values = [factor * row[field] for row in models[name] if field in row]
+        line.append(spread(values, decimals) if values else NONE)
+        line.append(_percent(_gap_recovered(name, models, field)))
     return line
 
 
-def _gap_recovered(row: Row, scores: dict[str, Row], field: str) -> float | None:
-    """Return 0 for a score without FF layers and 1 for the teacher's.
+def _gap_recovered(name: str, models: dict[str, list[Row]], field: str) -> float | None:
+    """Return 0 for a result without FF layers and 1 for the original's.
 
-    What a model keeps of the teacher's score says little where no FF layer at all keeps most of it.
+    What a model keeps of the original's score says little where no FF layer at all keeps most.
     """
-    if not {"none", "teacher"} <= scores.keys():
+    means = {
+        other: statistics.mean(row[field] for row in rows)
+        for other, rows in models.items()
+        if all(field in row for row in rows)
+    }
+    if not {name, "none", "teacher"} <= means.keys():
         return None
-    floor, ceiling = scores["none"][field], scores["teacher"][field]
-    return None if floor == ceiling else (row[field] - floor) / (ceiling - floor)
+    floor, ceiling = means["none"], means["teacher"]
+    return None if floor == ceiling else (means[name] - floor) / (ceiling - floor)
 
 
 def _title(name: str, row: Row) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from ultrafastbert.report import convert_tables, layer_tables, tables
+from ultrafastbert.report import convert_tables, converted_results, layer_tables, tables
 from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.figures import draw_all
@@ -95,7 +95,9 @@ def compose(
         ),
         "Tasks": _join(tables.task_table(rows), tables.glue_table(rows)),
         "Converted models": _join(
-            convert_tables.convert_layer_table(rows), convert_tables.convert_table(rows)
+            convert_tables.convert_layer_table(rows),
+            convert_tables.convert_table(rows),
+            converted_results.speed_table(rows),
         ),
         "Speed of the layer": _join(
             layer_tables.layer_table(rows),
