@@ -1,8 +1,10 @@
 """Converting dense encoders: what is saved loads, is trained right, and is measured."""
 
 import dataclasses
+import itertools
 import json
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -15,16 +17,28 @@ from transformers import (
     BertForMaskedLM,
 )
 
-from ultrafastbert import FastFeedForward, cli
-from ultrafastbert.convert import ConvertConfig, RegressionConfig, convert, regress, unexplained
+from ultrafastbert import FastFeedForward, cli, resumable
+from ultrafastbert.bench import timing
+from ultrafastbert.convert import (
+    ConvertConfig,
+    RegressionConfig,
+    conversion,
+    convert,
+    end_to_end,
+    regress,
+    unexplained,
+)
 from ultrafastbert.convert.capture import Captured, capture
+from ultrafastbert.convert.equal_time import time_equal_width, widest
 from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
 from ultrafastbert.convert.splits import set_hyperplanes
-from ultrafastbert.models.architectures import BLOCKS, block_of, layers_of
+from ultrafastbert.convert.targets import capture_targets, layers_learned
+from ultrafastbert.convert.texts import pieces, sample
+from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
-from ultrafastbert.report.convert_tables import equal_width
+from ultrafastbert.report.convert_tables import convert_table, convert_task_table, equal_width
 
 SIZES = {
     "hidden_size": 16,
@@ -54,19 +68,6 @@ def ids():
     return torch.randint(5, 250, (2, 7), generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("model_type", BLOCKS)
-def test_converted_model_is_saved_and_loaded(model_type, ids, tmp_path):
-    model = tiny_model(model_type)
-    converted = converted_copy(model, ["2x2x3", None])
-    assert isinstance(converted, type(model))
-    expected = converted(ids).last_hidden_state
-    assert not torch.equal(expected, model(ids).last_hidden_state)
-    converted.save_pretrained(tmp_path)
-    loaded = AutoModel.from_pretrained(tmp_path)
-    assert type(loaded) is type(converted)
-    assert torch.equal(loaded(ids).last_hidden_state, expected)
-
-
 def test_headed_models_convert_and_load_from_encoders(ids, tmp_path):
     model = tiny_model(auto_class=AutoModelForMaskedLM)
     converted = converted_copy(model, ["1x2x3", "ff:4"])
@@ -87,8 +88,6 @@ def test_a_model_without_changes_is_the_original(ids):
 
 
 def test_what_cannot_be_converted_is_named():
-    with pytest.raises(ValueError, match=r"'gpt2'.*known are.*bert"):
-        converted_copy(tiny_model("gpt2"), [None, None])
     with pytest.raises(ValueError, match="names 1 layers, but the model has 2"):
         converted_copy(tiny_model(), ["1x2"])
     with pytest.raises(ValueError, match="ffn='ff:4' must be a fast feedforward layer"):
@@ -116,7 +115,7 @@ def texts(documents):
 def test_capture_holds_what_blocks_read_and_wrote(texts, tokenizer, tmp_path):
     model = tiny_model()
     captured = capture(model, tokenizer, texts, 500, [1], tmp_path, max_length=20)
-    layer = layers_of(model, block_of("bert"))[1]
+    layer = layers_of(model, block_of(model))[1]
     x = captured[1].x.float()
     y = layer.output.dense(layer.intermediate(x))
     assert x.shape == (500, 16)
@@ -261,6 +260,13 @@ def stsb(documents, tmp_path):
     return folder.parent
 
 
+@pytest.fixture(autouse=True)
+def short_timing(monkeypatch):
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
+    short = partial(time_equal_width, seconds=0.0)
+    monkeypatch.setattr(conversion, "time_equal_width", short)
+
+
 SMALL = ConvertConfig(
     "1x2x3",
     tokens=2000,
@@ -279,13 +285,15 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     )
     assert ("layer 0: 1x2x3 (fff, seed 0)", 20, 20) in said
     layers = [row for row in rows if row["kind"] == "convert_layer"]
-    assert [(row["layer"], row["model"]) for row in layers[:4]] == [
-        (0, name) for name in ("fff", "random", "ff_active", "none")
+    assert [(row["layer"], row["model"]) for row in layers[:5]] == [
+        (0, name) for name in ("fff", "random", "ff_active", "ff_time", "none")
     ]
-    assert [row["ffn"] for row in layers[4:]] == ["1x2x3", "1x2x3", "ff:5", "none"]
+    (timed,) = (row for row in rows if row["kind"] == "convert_time")
+    dense = f"ff:{timed['width']}"
+    assert [row["ffn"] for row in layers[5:]] == ["1x2x3", "1x2x3", "ff:5", dense, "none"]
     models = {row["model"]: row for row in rows if row["kind"] == "convert"}
-    assert set(models) == {"fff", "random", "ff_active", "none", "teacher"}
-    assert layers[0]["unexplained"] < layers[3]["unexplained"]
+    assert set(models) == {"fff", "random", "ff_active", "ff_time", "none", "teacher"}
+    assert layers[0]["unexplained"] < layers[4]["unexplained"]
     assert all(-100 <= row["stsb_validation_spearman"] <= 100 for row in models.values())
     for folder in (out, out / "controls" / "ff_active"):
         assert AutoModel.from_pretrained(folder)(ids).last_hidden_state.isfinite().all()
@@ -300,15 +308,128 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
         convert(dense_folder, out, text_file, other, stsb, resume=True)
 
 
-def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path):
-    config = dataclasses.replace(SMALL, controls=False)
+def test_the_dense_layer_of_equal_time_is_timed_once(
+    dense_folder, text_file, tmp_path, monkeypatch
+):
+    def interrupt(what, done, total):
+        if what.startswith("layer 1"):
+            raise KeyboardInterrupt
+
+    def again(*args, **options):
+        raise AssertionError("timed again")
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        convert(dense_folder, out, text_file, SMALL, on_status=interrupt)
+    monkeypatch.setattr(conversion, "time_equal_width", again)
+    rows = convert(dense_folder, out, text_file, SMALL, resume=True)
+    assert len({row["ffn"] for row in rows if row.get("model") == "ff_time"}) == 1
+
+
+def test_a_dense_layer_of_equal_time_is_never_narrower_than_the_path():
+    row = time_equal_width(16, "1x2x9", seconds=0.0)
+    assert (row["kind"], row["n_active"]) == ("convert_time", 11)
+    assert [case["n_tokens"] for case in row["measured"]] == [128, 4096]
+    assert row["width"] == max(case["width"] for case in row["measured"])
+    for case in row["measured"]:
+        assert case["timed"][0]["width"] == 16
+        assert case["width"] % 8 == 0
+        assert case["width"] >= 16
+        assert all(us > 0 for timed in case["timed"] for us in timed["us_per_token"].values())
+
+
+@pytest.mark.parametrize("narrowest", [8, 16, 48])
+@pytest.mark.parametrize("last", [0, 8, 16, 40, 56, 1000])
+def test_the_widest_that_keeps_up_is_found(narrowest, last):
+    asked = []
+
+    def keeps_up(width):
+        asked.append(width)
+        return width <= last
+
+    expected = max(narrowest, last // 8 * 8)
+    assert widest(keeps_up, narrowest) == expected
+    assert len(asked) == len(set(asked))
+    assert set(width % 8 for width in asked) == {0}
+
+
+def test_several_seeds_and_tasks(dense_folder, text_file, stsb, tmp_path):
+    config = dataclasses.replace(SMALL, seeds=(3, 5), tasks=("stsb",), end_to_end_steps=1)
+    rows = convert(dense_folder, tmp_path / "out", text_file, config, stsb)
+    layers = [row for row in rows if row["kind"] == "convert_layer"]
+    assert len(layers) == 2 * 2 * 5
+    errors = {
+        row["seed"]: row["unexplained"]
+        for row in layers
+        if row["layer"] == 0 and row["model"] == "fff"
+    }
+    assert errors[3] != errors[5]
+    tuned = {(row["model"], row["seed"]) for row in rows if row["kind"] == "convert_task"}
+    models = ("fff", "random", "ff_active", "ff_time", "none", "teacher")
+    assert tuned == set(itertools.product(models, (3, 5)))
+    table = convert_table(rows)
+    assert "| fast feedforward (1x2x3) | 5 | " in table
+    assert " ± " in table
+    assert "| the original | - | " in convert_task_table(rows)
+    with pytest.raises(ValueError, match="need glue_dir"):
+        convert(dense_folder, tmp_path / "other", text_file, config)
+
+
+def test_targets_are_what_the_model_makes_of_texts(texts, tokenizer, tmp_path):
+    model = tiny_model()
+    made = capture_targets(model, tokenizer, texts, 500, tmp_path, max_length=20)
+    assert 400 < made.starts[-1] <= 500
+    batches = made.batches(7, 64, seed=0)
+    assert len(batches) == 7
+    seen = made.batches(1000, 64, seed=0)
+    assert set(itertools.chain(*seen)) == set(range(len(made.starts) - 1))
+    for texts_of_batch in batches:
+        batch = made.batch(texts_of_batch, pad_token_id=0)
+        assert batch["input_ids"].numel() <= 64
+        keep = batch["attention_mask"].bool()
+        hidden = model(
+            batch["input_ids"], batch["attention_mask"], output_hidden_states=True
+        ).hidden_states
+        expected = torch.stack([hidden[layer] for layer in made.layers], 2)[keep]
+        torch.testing.assert_close(batch["targets"][keep], expected, atol=0.05, rtol=0.05)
+    with pytest.raises(ValueError, match="no text has 2 tokens or fewer"):
+        capture_targets(model, tokenizer, texts, 2, tmp_path / "few")
+
+
+def test_layers_learned_end_with_the_last():
+    assert [layers_learned(n) for n in (1, 2, 6, 12)] == [[1], [1, 2], [2, 4, 6], [4, 8, 12]]
+
+
+def test_texts_are_a_shuffled_sample_of_pieces():
+    cut = list(pieces(["One. Two! Three? Four.", "Five"]))
+    assert " ".join(cut) == "One. Two! Three? Four. Five"
+    assert len(cut) > 2
+    items = [str(i) for i in range(100)]
+    drawn = sample(items, 50)
+    assert len(set(drawn)) == 50
+    assert drawn != sorted(drawn, key=int)
+    assert set(sample(items)) == set(items)
+
+
+def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, monkeypatch):
+    config = dataclasses.replace(SMALL, controls=False, end_to_end_steps=6)
 
     def interrupt(what, done, total):
         if what.startswith("layer 1"):
             raise KeyboardInterrupt
 
+    def interrupt_later(what, done, total):
+        if what.startswith("end to end") and done == 3:
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         convert(dense_folder, tmp_path / "a", text_file, config, on_status=interrupt)
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(end_to_end, "LOGGING_STEPS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        convert(
+            dense_folder, tmp_path / "a", text_file, config, resume=True, on_status=interrupt_later
+        )
     resumed = convert(dense_folder, tmp_path / "a", text_file, config, resume=True)
     straight = convert(dense_folder, tmp_path / "b", text_file, config)
     assert [row.get("unexplained") for row in resumed] == [
@@ -342,7 +463,7 @@ def test_the_command_converts_and_prints_tables(
     dense_folder, text_file, stsb, tmp_path, monkeypatch, capsys
 ):
     sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
-    sizes += ["--dense-widths", "8,16"]
+    sizes += ["--dense-widths", "8,16", "--ablations"]
     command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
     monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, command), *sizes])
     with pytest.raises(SystemExit) as ended:
@@ -353,8 +474,9 @@ def test_the_command_converts_and_prints_tables(
     assert lines[0].startswith("| variance left unexplained, %, by | neurons used | layer 0 |")
     assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
     assert any(line.startswith("| dense (ff:8) | 8 | ") for line in lines)
+    assert any(line.startswith("| the same with fixed principal splits (1x2x3)") for line in lines)
     assert any(line.startswith("| that width over the neurons used |") for line in lines)
-    assert any(line.startswith("| the original | ") and "| 100.0" in line for line in lines)
+    assert any(line.startswith("| the original | - | ") for line in lines)
 
 
 def test_equal_width_is_between_those_of_known_errors():

@@ -1,6 +1,7 @@
 """The quickstart of converting, on a tiny encoder in the place of all-MiniLM-L6-v2."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 from encoders import save_dense_encoder
@@ -8,7 +9,9 @@ from transformers import AutoModel
 
 from ultrafastbert import quickstart_convert as job
 from ultrafastbert import rows
-from ultrafastbert.convert import ConvertConfig, latency
+from ultrafastbert.bench import timing
+from ultrafastbert.convert import ConvertConfig, conversion, latency
+from ultrafastbert.convert.equal_time import time_equal_width
 from ultrafastbert.data import docstrings
 
 SMALL = ConvertConfig(
@@ -33,6 +36,8 @@ def package(tokenizer, documents, tmp_path, monkeypatch):
 
     monkeypatch.setattr(docstrings, "harvest", harvest)
     monkeypatch.setattr(latency, "SECONDS", 0.01)
+    monkeypatch.setattr(conversion, "time_equal_width", partial(time_equal_width, seconds=0.0))
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
     return tmp_path / "site" / job.PACKAGE / "model"
 
 
@@ -45,7 +50,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     assert code == 0, err
     for text in (
         "variance left unexplained",
-        "last hidden states unexplained",
+        "last hidden states: variance left unexplained",
         "fast feedforward (1x3x2)",
         "no feedforward layer",
         "x original",

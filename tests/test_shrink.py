@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMas
 
 import ultrafastbert
 from ultrafastbert import FastFeedForward, bundled, rows
+from ultrafastbert.bench import timing
 from ultrafastbert.convert import bench_converted, latency, shrink, shrinking
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.data import docstrings
@@ -168,10 +169,12 @@ def test_the_card_says_where_a_licence_is_not_known(dense, tmp_path, readme):
 def test_the_card_shows_results_speed_and_what_shrinking_changed(
     folder, dense, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(latency, "SECONDS", 0.01)
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
     models = {"fff": 0.1, "none": 0.5, "teacher": 0.0}
+    shared = {"ffn": "1x2x3", "n_active": 5}
     new = [
-        {"kind": "convert", "model": name, "ffn": None, "seed": seed, "unexplained_states": x}
+        {"kind": "convert", "model": name, "seed": seed, "unexplained_states": x, **shared}
         for name, x in models.items()
         for seed in (0, 1)
     ]
@@ -182,7 +185,7 @@ def test_the_card_shows_results_speed_and_what_shrinking_changed(
     assert measured[-1]["speedup_text"][1] == 1
     assert write_model_card(tmp_path / "small", folder)
     text = (tmp_path / "small" / "README.md").read_text()
-    assert "| fast feedforward | 10.00 ± 0.00 | 80.0 |" in text
+    assert "| fast feedforward (1x2x3) | 5 | 10.0 ± 0.0 | 80 ± 0 |" in text
     assert "| fast feedforward | int8 | " in text
     assert "### Stored compactly" in text
     assert "not recorded in this folder" not in text
@@ -197,7 +200,8 @@ def test_models_of_another_vocabulary_are_no_original(folder, tokenizer, tmp_pat
 
 
 def test_commands(run, folder, dense, tmp_path, monkeypatch):
-    monkeypatch.setattr(latency, "SECONDS", 0.01)
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
     code, out, err = run("shrink", folder, tmp_path / "small", "--weight-dtype", "bfloat16")
     assert code == 0, err
     assert "| bfloat16 | " in out

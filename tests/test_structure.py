@@ -17,6 +17,7 @@ ORDER = [
     "allocator",
     "rows",
     "run_folder",
+    "resumable",
     "bundled",
     "tree",
     "activations",

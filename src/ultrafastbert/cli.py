@@ -16,6 +16,7 @@ from ultrafastbert import run_folder
 from ultrafastbert.allocator import keep_freed_memory
 from ultrafastbert.console import TrainingProgress, progress_bar
 from ultrafastbert.models import UltraFastBertConfig
+from ultrafastbert.models.architectures import EXAMPLE
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
 from ultrafastbert.rows import Row, read_rows
 
@@ -137,7 +138,7 @@ def _quickstart_convert(
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None, note="")
 
-        def report(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int | None) -> None:
             progress.update(bar, description=escape(what), completed=done, total=total)
 
         rows = quickstart_convert(out, config, text or (), glue_dir, resume, report)
@@ -298,6 +299,13 @@ def convert_command(
     layers: Annotated[
         str | None, typer.Option(help="Comma-separated numbers from 0; default: all.")
     ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the FF block sits, in a model of unknown kind: modules as print(model) "
+            f"shows them, * for the layer, such as {EXAMPLE}."
+        ),
+    ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 500_000,
     max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
@@ -310,6 +318,9 @@ def convert_command(
     controls: Annotated[
         bool, typer.Option(help="Make the same with dense, random and no layers.")
     ] = True,
+    ablations: Annotated[
+        bool, typer.Option(help="Train layers as well with one choice undone.")
+    ] = False,
     dense_widths: Annotated[
         str | None,
         typer.Option(help="Dense layers to train as well, comma-separated: which equals the tree?"),
@@ -317,31 +328,38 @@ def convert_command(
     glue_dir: Annotated[
         Path | None, typer.Option(help="Score on the STS-B of local GLUE files.")
     ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="GLUE task to fine-tune on as well. Repeatable.")
+    ] = None,
     seeds: Annotated[
         str, typer.Option(help="Comma-separated seeds: all is done once for each.")
     ] = "0",
     resume: Resume = False,
 ) -> None:
-    """Replace the FF layers of a trained encoder (BERT, RoBERTa, MPNet ...) by fast ones.
+    """Replace the FF layers of a trained encoder (BERT, RoBERTa, ModernBERT ...) by fast ones.
 
     Each new layer learns from plain text what the old one made of its inputs. The
     result loads where the original did, and is reported beside controls. While it
     works, OUT holds two bfloat16 vectors for each token and layer.
     """
     from ultrafastbert.convert import ConvertConfig, convert
-    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+    from ultrafastbert.report import convert_tables, usage_tables
+    from ultrafastbert.report.usage_figures import draw_diagnosis
 
     numbers = None if layers is None else _numbers(layers, "layers")
     config = ConvertConfig(
         ffn,
         numbers,
+        block,
         tokens,
         max_length=max_length,
         steps=steps,
         end_to_end_steps=end_to_end_steps,
         end_to_end_tokens=end_to_end_tokens,
         controls=controls,
+        ablations=ablations,
         dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
+        tasks=tuple(task or ()),
         seeds=_numbers(seeds, "seeds"),
     )
     with progress_bar() as progress:
@@ -357,9 +375,15 @@ def convert_command(
                 bar, description=escape(what), completed=done, total=total
             ),
         )
-    typer.echo(convert_layer_table(rows))
-    if scores := convert_table(rows):
-        typer.echo(f"\n{scores}")
+    draw_diagnosis(rows, out / "figures")
+    typer.echo(convert_tables.convert_layer_table(rows))
+    for table in (
+        convert_tables.convert_table,
+        convert_tables.convert_task_table,
+        usage_tables.usage_table,
+    ):
+        if scores := table(rows):
+            typer.echo(f"\n{scores}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 
@@ -386,6 +410,55 @@ def shrink_command(
     row = shrink(_folder(model), out, weight_dtype, glue_dir)
     write_model_card(out)
     typer.echo(shrink_table([row]))
+
+
+@app.command("diagnose")
+def diagnose_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model, fast or dense.")],
+    text: Annotated[
+        list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")
+    ],
+    ffn: Annotated[
+        str | None,
+        typer.Option(help="Layer that would replace those of a dense model, KxD or KxDxL."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 50_000,
+    max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    figures: Annotated[Path | None, typer.Option(help="Folder for a figure of each layer.")] = None,
+    rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
+) -> None:
+    """Show how the leaves of a fast model are used, or whether a dense one would convert well.
+
+    For a converted or UltraFastBERT model: leaves visited, entropy, dead and
+    over-full leaves, and the top tokens of regions. For a dense encoder: what
+    regions of its inputs explain of each FF block's outputs, beside a dense
+    layer as wide as a token's path.
+    """
+    from ultrafastbert.convert import DiagnoseConfig, diagnose
+    from ultrafastbert.report import usage_tables
+    from ultrafastbert.report.usage_figures import draw_diagnosis
+
+    config = DiagnoseConfig(ffn, tokens, max_length, seed)
+    with progress_bar() as progress:
+        bar = progress.add_task("starting", total=None, note="")
+        found = diagnose(
+            _folder(model),
+            text,
+            config,
+            rows,
+            lambda what, done, total: progress.update(
+                bar, description=escape(what), completed=done, total=total
+            ),
+        )
+    if figures is not None:
+        draw_diagnosis(found, figures)
+    tables = (
+        usage_tables.usage_table(found),
+        usage_tables.region_table(found),
+        usage_tables.clusterability_table(found),
+    )
+    typer.echo("\n".join(table for table in tables if table))
 
 
 @bench_app.command("layer")

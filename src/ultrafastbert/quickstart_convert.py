@@ -1,11 +1,12 @@
 """The quickstart of converting: all-MiniLM-L6-v2 made fast in minutes, offline, beside controls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from ultrafastbert import run_folder
 from ultrafastbert.convert import ConvertConfig, bench_converted, convert
+from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.recipe import SETTINGS
 from ultrafastbert.data import docstrings
 from ultrafastbert.report import write_model_card, write_report
@@ -17,8 +18,6 @@ INSTALL = 'pip install "ultrafastbert[minilm]"'
 # 3 % of the original's neurons are active.
 FFN = "1x6x40"
 TEXT = "documentation.txt"
-
-Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
 
 def minilm_folder() -> Path:
@@ -33,9 +32,9 @@ def quick_config(ffn: str = FFN, seed: int = 0) -> ConvertConfig:
     """Return a conversion of minutes: enough for the order of the models, not for their best."""
     return ConvertConfig(
         ffn,
-        tokens=200_000,
-        steps=400,
-        end_to_end_steps=60,
+        tokens=150_000,
+        steps=300,
+        end_to_end_steps=40,
         end_to_end_tokens=100_000,
         seeds=(seed,),
     )

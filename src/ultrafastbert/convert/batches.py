@@ -1,6 +1,7 @@
 """Batches of texts for a model: similar lengths together, so that little is padding."""
 
 import itertools
+import random
 from collections.abc import Iterable, Iterator
 
 from torch import Tensor
@@ -15,8 +16,11 @@ def batches_of(
     tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_length: int
 ) -> Iterator[dict[str, Tensor]]:
     """Yield batches of texts of similar length: little padding, little waste."""
+    generator = random.Random(0)
     for chunk in _grouped(texts, BATCH_TEXTS * SORTED_BATCHES):
-        for batch in _grouped(sorted(chunk, key=len), BATCH_TEXTS):
+        batches = list(_grouped(sorted(chunk, key=len), BATCH_TEXTS))
+        generator.shuffle(batches)  # or whoever stops in between would read the short texts only
+        for batch in batches:
             yield tokenizer(
                 batch,
                 truncation=True,

@@ -2,32 +2,22 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.precision import autocast
-from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.convert.taps import Captured, run_tapped
+from ultrafastbert.models.architectures import Block, block_of
 
 # Free space that is left on the disk.
 RESERVE_BYTES = 2**30
 DONE = "done"
 
 OnTokens = Callable[[int], None]  # how many were captured so far
-
-
-class Captured(NamedTuple):
-    """Inputs and outputs of one FF block: bfloat16 (tokens, H) each, read from disk as needed."""
-
-    x: Tensor
-    y: Tensor
 
 
 def disk_bytes(n_tokens: int, hidden_size: int, n_layers: int) -> int:
@@ -44,11 +34,12 @@ def capture(
     folder: Path,
     max_length: int = 128,
     on_tokens: OnTokens = lambda n: None,
+    block: Block | None = None,
 ) -> dict[int, Captured]:
     """Run a model over texts until so many tokens passed; return what blocks read and wrote.
 
     The result is by numbers of layers. Padding is left out. A folder that holds the result already
-    is read.
+    is read. `block` says where the FF block sits, where `block_of` does not find it.
 
     Raises:
         ValueError: if the texts have fewer tokens, or the disk is too small.
@@ -58,7 +49,8 @@ def capture(
         folder.mkdir(parents=True, exist_ok=True)
         check_disk(folder, disk_bytes(n_tokens, size, len(numbers)))
         captured = {number: _open(folder, number, n_tokens, size) for number in numbers}
-        _fill(model, batches_of(tokenizer, texts, max_length), captured, n_tokens, on_tokens)
+        batches = batches_of(tokenizer, texts, max_length)
+        _fill(model, block or block_of(model), batches, captured, n_tokens, on_tokens)
         (folder / DONE).touch()
     return {number: _open(folder, number, n_tokens, size) for number in numbers}
 
@@ -84,36 +76,9 @@ def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
 
 
-@contextmanager
-def _tapped(model: PreTrainedModel, numbers: Iterable[int]) -> Iterator[dict[int, list[Tensor]]]:
-    """Let the FF blocks of some layers leave their last input and output in lists."""
-    block = block_of(model.config.model_type)
-    layers = layers_of(model, block)
-    taps = {number: [torch.empty(0), torch.empty(0)] for number in numbers}
-    hooks = []
-    for number, tap in taps.items():
-        first, last = (layers[number].get_submodule(name) for name in (block.first, block.last))
-        hooks.append(first.register_forward_pre_hook(partial(_keep_input, tap)))
-        hooks.append(last.register_forward_hook(partial(_keep_output, tap)))
-    try:
-        yield taps
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _keep_input(tap: list[Tensor], module: nn.Module, args: tuple[Tensor, ...]) -> None:
-    tap[0] = args[0]
-
-
-def _keep_output(
-    tap: list[Tensor], module: nn.Module, args: tuple[Tensor, ...], output: Tensor
-) -> None:
-    tap[1] = output
-
-
 def _fill(
     model: PreTrainedModel,
+    block: Block,
     batches: Iterable[dict[str, Tensor]],
     captured: dict[int, Captured],
     n_tokens: int,
@@ -121,18 +86,16 @@ def _fill(
 ) -> None:
     """Write what blocks read and write until the files are full."""
     at = 0
-    with _tapped(model, captured) as taps, torch.no_grad(), autocast():
-        for batch in batches:
-            model.base_model(**batch)
-            keep = batch["attention_mask"].bool()  # (B, S)
-            part = slice(at, min(n_tokens, at + int(keep.sum())))
-            for number, (x, y) in taps.items():
-                captured[number].x[part] = x[keep][: part.stop - at]
-                captured[number].y[part] = y[keep][: part.stop - at]
-            at = part.stop
-            on_tokens(at)
-            if at == n_tokens:
-                return
+    for batch in batches:
+        found = run_tapped(model, block, list(captured), batch)
+        for number, (x, y) in found.items():
+            part = slice(at, min(n_tokens, at + len(x)))
+            captured[number].x[part] = x[: part.stop - at]
+            captured[number].y[part] = y[: part.stop - at]
+        at = part.stop
+        on_tokens(at)
+        if at == n_tokens:
+            return
     raise ValueError(
         f"the text has {at:,} tokens, but {n_tokens:,} are wanted; give more text or fewer tokens"
     )

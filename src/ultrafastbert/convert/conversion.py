@@ -4,25 +4,30 @@ import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
-from ultrafastbert import rows
+from ultrafastbert import glue, rows
 from ultrafastbert.convert import targets
+from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.end_to_end import (
     EndToEndConfig,
     distill_end_to_end,
     unexplained_states,
 )
-from ultrafastbert.convert.folder import load_dense, save_converted
+from ultrafastbert.convert.equal_time import time_equal_width
+from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer, save_converted
 from ultrafastbert.convert.plan import Contestant, ConvertConfig, contestants
-from ultrafastbert.convert.regression import regress, unexplained
+from ultrafastbert.convert.regression import layer_row, regress
 from ultrafastbert.convert.similarity import sts_spearman
-from ultrafastbert.convert.texts import paragraphs
+from ultrafastbert.convert.taps import check_block
+from ultrafastbert.convert.texts import texts_of
+from ultrafastbert.convert.usage import usage_rows
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
@@ -31,7 +36,11 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 # Tokens to train on, over those to measure on: more than documents, as those differ in length.
 VALIDATION_SHARE = 25
 
-Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+# A trained encoder needs no more, whatever its blocks.
+FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
+
+# What is being done, how much of it, and of how much, where that is known.
+Status = Callable[[str, int, int | None], None]
 
 
 class Conversion:
@@ -49,12 +58,33 @@ class Conversion:
         self.out_dir, self.on_status = out_dir, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
         self.teacher = load_dense(model_dir)
-        self.tokenizer = AutoTokenizer.from_pretrained(model_dir)
-        self.block = block_of(self.teacher.config.model_type)
+        self.tokenizer = load_tokenizer(model_dir)
+        self.block = block_of(self.teacher, config.block)
         self.n_layers = len(layers_of(self.teacher, self.block))
-        self.numbers = _layer_numbers(config.layers, self.n_layers)
-        size = self.teacher.config.hidden_size
-        self.contestants = {seed: contestants(config, size, seed) for seed in config.seeds}
+        self.numbers = tuple(range(self.n_layers)) if config.layers is None else config.layers
+        check_reads(self.teacher, config.max_length)
+        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
+        check_block(self.teacher, self.block, self.numbers, sample)
+
+    @cached_property
+    def contestants(self) -> dict[int, dict[str, Contestant]]:
+        """What is trained, by seed and name."""
+        size, width = self.teacher.config.hidden_size, self._equal_time_width()
+        return {seed: contestants(self.config, size, seed, width) for seed in self.config.seeds}
+
+    def _equal_time_width(self) -> int | None:
+        """Return how wide a dense layer takes the tree's time: timed once in a run's life."""
+        if not self.config.controls:
+            return None
+        if not (found := self._rows("convert_time")):
+            row = time_equal_width(
+                self.teacher.config.hidden_size,
+                self.config.ffn,
+                self.first_seed,
+                on_width=lambda what: self.on_status(what, 0, 1),
+            )
+            found = [rows.append_row(self.rows_path, row)]
+        return found[0]["width"]
 
     def distill_layers(self) -> None:
         """Train the blocks that are not trained yet, layer by layer."""
@@ -78,24 +108,25 @@ class Conversion:
         return capture(
             self.teacher,
             self.tokenizer,
-            paragraphs(self.text, part == "validation"),
+            texts_of(self.text, part == "validation"),
             n_tokens,
             self.numbers,
             self.work / part,
             config.max_length,
             lambda n: self.on_status(what, n, n_tokens),
+            self.block,
         )
 
     def _targets(self, part: str) -> targets.Targets:
         config = self.config
         n_tokens = config.end_to_end_tokens
         n_tokens = n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
-        size = targets.disk_bytes(n_tokens, self.teacher.config.hidden_size)
+        size = targets.disk_bytes(n_tokens, self.teacher.config.hidden_size, self.n_layers)
         what = f"running the original on text ({part}, {size / 2**30:.2f} GiB on disk)"
         return targets.capture_targets(
             self.teacher,
             self.tokenizer,
-            paragraphs(self.text, part == "validation"),
+            texts_of(self.text, part == "validation"),
             n_tokens,
             self.work / "end_to_end" / part,
             config.max_length,
@@ -110,16 +141,7 @@ class Conversion:
         what = f"layer {layer}: {ffn} ({name}, seed {seed})"
         regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
         save_file(block.state_dict(), self._weights(seed, layer, name))
-        row = {
-            "kind": "convert_layer",
-            "model": name,
-            "layer": layer,
-            "ffn": ffn,
-            "n_active": block.n_active,
-            "unexplained": unexplained(block, validation),
-            **asdict(training),
-        }
-        rows.append_row(self.rows_path, row)
+        rows.append_row(self.rows_path, layer_row(name, layer, block, training, validation))
 
     def _weights(self, seed: int, layer: int, name: str) -> Path:
         return self.work / f"{name}.seed{seed}.layer{layer}.safetensors"
@@ -144,15 +166,46 @@ class Conversion:
         for seed, name in models:
             model = self._model(seed, name)
             self._train_end_to_end(seed, name, model, train)
-            if seed == self.config.seeds[0]:
+            if seed == self.first_seed:
                 save_converted(model, self.model_dir, self.folder(name))
+                if name == "fff":
+                    self._record_usage(model)
             self._score(seed, name, model, pairs, validation)
         if (None, "teacher") not in done:
             self._score(None, "teacher", self.teacher, pairs, self._targets("validation"))
 
     def folder(self, name: str) -> Path:
-        """Return where the model of a contestant is saved."""
+        """Return where the model of a contestant, or the teacher, is."""
+        if name == "teacher":
+            return self.model_dir
         return self.out_dir if name == "fff" else self.out_dir / "controls" / name
+
+    def fine_tune(self, glue_dir: Path) -> None:
+        """Fine-tune the models that were saved, and the teacher, on the tasks; a row for each."""
+        done = {(row["model"], row["task"], row["seed"]) for row in self._rows("convert_task")}
+        models = [row for row in self._rows("convert") if row["seed"] in (None, self.first_seed)]
+        cases = itertools.product(models, self.config.tasks, self.config.seeds)
+        for model, task, seed in cases:
+            name = model["model"]
+            if (name, task, seed) in done:
+                continue
+            found = glue.fine_tune(
+                self.folder(name), task, seed, FINE_TUNING, glue_dir, self._on_fine_tuning(name)
+            )
+            row = found | {field: model[field] for field in ("model", "ffn", "n_active")}
+            rows.append_row(self.rows_path, row | {"kind": "convert_task"})
+
+    def _on_fine_tuning(self, name: str) -> Callable[[glue.Progress], None]:
+        def report(progress: glue.Progress) -> None:
+            what = f"fine-tuning {name} on {progress.task} (seed {progress.seed})"
+            self.on_status(what, progress.step, progress.n_steps)
+
+        return report
+
+    @property
+    def first_seed(self) -> int:
+        """The seed whose models are saved."""
+        return self.config.seeds[0]
 
     def _contestant(self, seed: int | None, name: str) -> Contestant | None:
         return None if seed is None else self.contestants[seed][name]
@@ -161,7 +214,7 @@ class Conversion:
         """Return the teacher's copy with the blocks of a contestant."""
         ffn = self.contestants[seed][name].ffn
         in_layers = [ffn if layer in self.numbers else None for layer in range(self.n_layers)]
-        model = converted_copy(self.teacher, in_layers)
+        model = converted_copy(self.teacher, in_layers, self.block)
         for number in self.numbers:
             new = layers_of(model, self.block)[number].get_submodule(self.block.first)
             new.load_state_dict(load_file(self._weights(seed, number, name)))
@@ -177,6 +230,19 @@ class Conversion:
             model, train, config, folder, lambda step: self.on_status(what, step, config.steps)
         )
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _record_usage(self, model: PreTrainedModel) -> None:
+        n_tokens = self.config.tokens // VALIDATION_SHARE
+        found = usage_rows(
+            model,
+            self.tokenizer,
+            texts_of(self.text, validation=True),
+            n_tokens,
+            self.config.max_length,
+            lambda n: self.on_status("leaf usage", n, n_tokens),
+        )
+        of_model = {"model": "fff", "seed": self.first_seed}
+        rows.append_rows(self.rows_path, [row | of_model for row in found])
 
     def _score(
         self,
@@ -200,13 +266,3 @@ class Conversion:
 
 def _n_active(contestant: Contestant | None, hidden_size: int) -> int | None:
     return ConvertedBlock(hidden_size, contestant.ffn).n_active if contestant else None
-
-
-def _layer_numbers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:
-    numbers = tuple(range(n_layers)) if layers is None else layers
-    for number in numbers:
-        if not 0 <= number < n_layers:
-            raise ValueError(
-                f"layer {number} is not there: the model has layers 0 to {n_layers - 1}"
-            )
-    return numbers

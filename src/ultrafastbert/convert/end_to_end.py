@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
-from ultrafastbert.convert.precision import autocast
+from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.schedule import learning_rate_share
 from ultrafastbert.convert.targets import Targets
 from ultrafastbert.models.converted_block import ConvertedBlock
@@ -23,6 +23,7 @@ from ultrafastbert.resumable import ResumableTrainer
 OnStep = Callable[[int], None]  # steps done
 
 EVALUATION_TOKENS = 4096
+VARIANCE_TOKENS = 50_000
 LOGGING_STEPS = 20
 
 
@@ -41,7 +42,7 @@ class EndToEndConfig:
     steps: int = 2000
     batch_tokens: int = 1536
     block_learning_rate: float = 1e-3
-    learning_rate: float = 3e-4
+    learning_rate: float = 6e-4
     seed: int = 0
 
 
@@ -54,11 +55,11 @@ def distill_end_to_end(
 ) -> None:
     """Train a converted model, in place, on the original's last hidden states.
 
-    The loss is the share of their variance that is left unexplained, plus one minus the cosine of
-    sentence vectors (means over tokens): what is used of an encoder. Weights of the embeddings
-    stay, and so do hyperplanes, which have no gradient of their own. Dropout is off, as it was when
-    the targets were made. Checkpoints are kept in `folder`; a run that was cut off goes on from the
-    last one with the same numbers.
+    The loss is the share of their variance that is left unexplained, the mean of this share after
+    layers between, and one minus the cosine of sentence vectors (means over tokens). Weights of the
+    embeddings stay, and so do hyperplanes, which have no gradient of their own. Dropout is off, as
+    it was when the targets were made. Checkpoints are kept in `folder`; a run that was cut off goes
+    on from the last one with the same numbers.
     """
     if not config.steps:
         return
@@ -133,14 +134,16 @@ class EndToEndTrainer(ResumableTrainer):
         """Return the loss of a batch of `Targets`."""
         encoder: Any = model.eval()  # without dropout, as the targets were made
         expected, mask = inputs["targets"], inputs["attention_mask"]
-        with autocast():
-            states = encoder.base_model(
-                input_ids=inputs["input_ids"], attention_mask=mask
-            ).last_hidden_state.float()
+        with autocast_of(encoder):
+            hidden = encoder.base_model(
+                input_ids=inputs["input_ids"], attention_mask=mask, output_hidden_states=True
+            ).hidden_states
+        states = torch.stack([hidden[layer] for layer in self.targets.layers], 2).float()
         keep = mask.bool()
-        left = nn.functional.mse_loss(states[keep], expected[keep]) / self.variance
-        vectors = pool(states, mask, "mean"), pool(expected, mask, "mean")
-        return left + 1 - nn.functional.cosine_similarity(*vectors).mean()
+        error = (states[keep] - expected[keep]).square().mean((0, 2)) / self.variance  # (N)
+        found, wanted = (pool(each[:, :, -1], mask, "mean") for each in (states, expected))
+        similar = nn.functional.cosine_similarity(found, wanted).mean()
+        return error[-1] + error[:-1].sum() / max(1, len(error) - 1) + 1 - similar
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: nobody asks, and counting takes time."""
@@ -166,9 +169,12 @@ class _Steps(TrainerCallback):
         self.on_step(state.global_step)
 
 
-def states_variance(targets: Targets) -> float:
-    """Return the mean variance of the states' components, over a first part of the tokens."""
-    return float(targets.hidden[: 16 * EVALUATION_TOKENS].float().var(0).mean())
+def states_variance(targets: Targets) -> Tensor:
+    """Return the mean variance of the states' components after each layer, (N).
+
+    It is measured on a first part of the tokens.
+    """
+    return targets.states[:VARIANCE_TOKENS].float().var(0).mean(1)
 
 
 @torch.no_grad()
@@ -179,13 +185,14 @@ def unexplained_states(student: PreTrainedModel, targets: Targets) -> float:
     for texts in targets.batches(n_batches, EVALUATION_TOKENS, seed=0):
         batch = targets.batch(texts, pad)
         keep = batch["attention_mask"].bool()
-        with autocast():
+        with autocast_of(student):
             states = student.base_model(
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
             ).last_hidden_state
-        error += (states.float()[keep] - batch["targets"][keep]).square().mean(1).sum().item()
+        expected = batch["targets"][keep][:, -1]
+        error += (states.float()[keep] - expected).square().mean(1).sum().item()
         n_tokens += int(keep.sum())
-    return error / n_tokens / states_variance(targets)
+    return error / n_tokens / states_variance(targets)[-1].item()
 
 
 def _arguments(config: EndToEndConfig, folder: Path) -> TrainingArguments:

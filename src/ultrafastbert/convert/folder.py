@@ -2,10 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import transformers
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
 from ultrafastbert.models.loading import load_saved
 
@@ -20,12 +22,47 @@ NOT_COPIED = (
 def load_dense(folder: Path) -> PreTrainedModel:
     """Load the model of a folder as the class that its configuration names.
 
+    Where there are no weights for the head of that class, as in many sentence encoders, it is the
+    model without a head.
+
     Raises OSError where the folder has no config.json or no safetensors, ValueError for weights
-    that are missing or do not fit.
+    that are missing or do not fit, and for a model that is no dense one.
     """
     config = AutoConfig.from_pretrained(folder)
     name = (config.architectures or ["AutoModel"])[0]
-    return load_saved(getattr(transformers, name, transformers.AutoModel), folder).eval()
+    try:
+        model = load_saved(getattr(transformers, name, transformers.AutoModel), folder)
+    except ValueError:
+        model = load_saved(transformers.AutoModel, folder)
+    class_: Any = type(model)
+    converted_class(class_)
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder; one without padding pads with its end of text.
+
+    Raises ValueError where there is none, as in models of images.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{folder} has no tokenizer, and only models of text are converted from a folder; in "
+            f"Python, convert_model takes batches of any kind ({error})"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def check_reads(model: PreTrainedModel, max_length: int) -> None:
+    """Raise ValueError for texts of more tokens than a model has positions."""
+    n_positions = getattr(model.config, "max_position_embeddings", None) or max_length
+    if n_positions < max_length:
+        raise ValueError(
+            f"max_length={max_length} must be at most {n_positions}, the positions of the model"
+        )
 
 
 def save_converted(model: PreTrainedModel, original: Path, folder: Path) -> None:

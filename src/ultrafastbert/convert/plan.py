@@ -20,6 +20,8 @@ class ConvertConfig:
     Attributes:
         ffn: what replaces FF blocks: KxD or KxDxL.
         layers: numbers of the layers to convert, from 0; all by default.
+        block: where the FF block sits, such as `encoder.layer.*.intermediate,output.dense`, see
+            `models.architectures.Block`; found by itself in many architectures.
         tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
             more is held out, to measure on.
         max_length: tokens of a paragraph that are read.
@@ -27,8 +29,11 @@ class ConvertConfig:
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
         end_to_end_tokens: of the text that it learns from, again and again; less text is enough.
         controls: whether the controls are made as well.
+        ablations: whether trees are also trained, layer by layer only, with one choice undone: with
+            hyperplanes that stay at the principal splits, and with ones that start at random.
         dense_widths: of further dense layers, trained layer by layer only: they tell how wide a
             dense layer has the error of the tree.
+        tasks: of GLUE, to fine-tune models on afterwards.
         seeds: of everything drawn; all is done once for each, and models of the first are saved.
 
     Raises:
@@ -37,6 +42,7 @@ class ConvertConfig:
 
     ffn: str = "1x7x8"
     layers: tuple[int, ...] | None = None
+    block: str | None = None
     tokens: int = 500_000
     max_length: int = 128
     steps: int = 3000
@@ -44,7 +50,9 @@ class ConvertConfig:
     end_to_end_steps: int = EndToEndConfig.steps
     end_to_end_tokens: int = 3_000_000
     controls: bool = True
+    ablations: bool = False
     dense_widths: tuple[int, ...] = ()
+    tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -69,8 +77,13 @@ class Contestant(NamedTuple):
     is_model: bool = True  # or single layers only
 
 
-def contestants(config: ConvertConfig, hidden_size: int, seed: int) -> dict[str, Contestant]:
-    """Return what is trained with a seed, by name: the layer wanted, and its controls."""
+def contestants(
+    config: ConvertConfig, hidden_size: int, seed: int, equal_time_width: int | None
+) -> dict[str, Contestant]:
+    """Return what is trained with a seed, by name: the layer wanted, and its controls.
+
+    `equal_time_width` is how wide a dense layer takes the time of the layer wanted.
+    """
     training = RegressionConfig(config.steps, config.batch_tokens, seed=seed)
     dense = replace(training, learning_rate=DENSE_LEARNING_RATE)
     found = {"fff": Contestant(config.ffn, training)}
@@ -79,7 +92,14 @@ def contestants(config: ConvertConfig, hidden_size: int, seed: int) -> dict[str,
         fixed = replace(training, split="random", routing_learning_rate=0.0)
         found["random"] = Contestant(config.ffn, fixed)
         found["ff_active"] = Contestant(f"ff:{n_active}", dense)
+        found["ff_time"] = Contestant(f"ff:{equal_time_width}", dense)
         found["none"] = Contestant("none", training)
+    if config.ablations:
+        held = replace(training, routing_learning_rate=0.0)
+        found["fff_held"] = Contestant(config.ffn, held, is_model=False)
+        found["fff_random_start"] = Contestant(
+            config.ffn, replace(training, split="random"), is_model=False
+        )
     for width in config.dense_widths:
         found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)
     return found

@@ -1,19 +1,20 @@
 """Layer-wise distillation: a block learns what the FF block it replaces made of the same inputs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ultrafastbert.convert.capture import Captured
 from ultrafastbert.convert.precision import autocast
 from ultrafastbert.convert.routing import HyperplaneTraining
 from ultrafastbert.convert.scaling import measure, sample
 from ultrafastbert.convert.schedule import learning_rate_share
 from ultrafastbert.convert.splits import set_hyperplanes
+from ultrafastbert.convert.taps import Captured
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
+from ultrafastbert.rows import Row
 
 EVALUATION_TOKENS = 8192
 # Hyperplanes learn after this share of the steps: leaves that are all alike say nothing of where a
@@ -101,6 +102,21 @@ def unexplained(block: ConvertedBlock, data: Captured) -> float:
             error += (_predict(block, x.float()) - y).square().sum().item()
             variance += (y - mean).square().sum().item()
     return error / variance if variance else 0.0
+
+
+def layer_row(
+    model: str, layer: int, block: ConvertedBlock, config: RegressionConfig, validation: Captured
+) -> Row:
+    """Return the result row of a trained block, the contestant `model` for a layer."""
+    return {
+        "kind": "convert_layer",
+        "model": model,
+        "layer": layer,
+        "ffn": block.ffn,
+        "n_active": block.n_active,
+        "unexplained": unexplained(block, validation),
+        **asdict(config),
+    }
 
 
 def _update(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

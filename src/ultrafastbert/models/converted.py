@@ -1,56 +1,119 @@
 """Converted models: the original's class with other FF blocks, known to the Auto classes.
 
 A converted BERT is a `BertModel` (or one of its headed classes) whose FF blocks were replaced, and
-its configuration is a `BertConfig` with one more field, so whatever works with the original works
-with it. The class of the configuration is made for every architecture of the table, that of the
-model when it is first needed, since importing all architectures would take seconds.
+its configuration is a `BertConfig` with more fields, so whatever works with the original works with
+it. The classes of an architecture are made when they are first needed, since importing all
+architectures would take seconds.
 """
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-import transformers
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
 
 from ultrafastbert.layers import FastFeedForward
-from ultrafastbert.models.architectures import BLOCKS, PREFIX, block_of, layers_of, replace_block
+from ultrafastbert.models.architectures import (
+    OWN,
+    PREFIX,
+    Block,
+    block_of,
+    check_layers,
+    layers_of,
+    replace_block,
+)
 from ultrafastbert.models.card import write_card
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.loading import HUB_OPTIONS
 from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
 
-AUTO_CLASSES = (
-    "AutoModel",
-    "AutoModelForMaskedLM",
-    "AutoModelForMultipleChoice",
-    "AutoModelForQuestionAnswering",
-    "AutoModelForSequenceClassification",
-    "AutoModelForTokenClassification",
-)
+
+class ConvertedConfig(PreTrainedConfig):
+    """What `AutoConfig` takes the configuration of any converted model for, until it reads it."""
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Any:
+        """Return the configuration of a converted model as the class of its architecture."""
+        original: Any = CONFIG_MAPPING[original_type(config_dict["model_type"])]
+        return config_class(original).from_dict(config_dict, **options)
 
 
-def _config_class(model_type: str) -> type[PreTrainedConfig]:
-    original = CONFIG_MAPPING[model_type]
+def original_type(model_type: str) -> str:
+    """Return the model type of the architecture that a converted model comes from."""
+    return model_type.removeprefix(PREFIX)
+
+
+@cache
+def config_class(original: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
+    """Return the class of converted models' configurations for one such as `BertConfig`.
+
+    The Auto classes know it, and its models, from then on. Raises ValueError for the configurations
+    of models that are fast already.
+    """
+    if original.model_type.startswith(OWN):
+        raise ValueError(
+            f"cannot convert a model of type {original.model_type!r}: only dense models of other "
+            "kinds are converted"
+        )
     fields = {
         "__annotations__": {
             "ffn": list[str | None] | None,
+            "ffn_block": str | None,
             "weight_dtype": str | None,
             "exact_routing": bool,
         },
-        "__doc__": f"`{original.__name__}` and `ffn`: what replaces the FF block of each layer, a "
-        "name such as 1x7x8, or None where the original stays. `weight_dtype`, `exact_routing`: "
-        "smaller weights of fast ones, see `ultrafastbert.FastFeedForward.quantize_`.",
+        "__doc__": f"`{original.__name__}` with `ffn`, what replaces the FF block of each layer, a "
+        "name such as 1x7x8, or None where the original stays, and `ffn_block`, where that block "
+        "sits, see `architectures.Block`; `weight_dtype` and `exact_routing`, smaller weights of "
+        "fast ones, see `ultrafastbert.FastFeedForward.quantize_`.",
         "__module__": __name__,
         "ffn": None,
+        "ffn_block": None,
         "weight_dtype": None,
         "exact_routing": False,
-        "model_type": PREFIX + model_type,
+        "model_type": PREFIX + original.model_type,
     }
-    return type(f"Converted{original.__name__}", (original,), fields)
+    made = cast(type[PreTrainedConfig], type(f"Converted{original.__name__}", (original,), fields))
+    _make_known(original, made)
+    return made
 
 
-CONFIG_CLASSES = {model_type: _config_class(model_type) for model_type in BLOCKS}
+def _make_known(original: type[PreTrainedConfig], made: type[PreTrainedConfig]) -> None:
+    """Register a class of configurations and its models wherever the original is."""
+    CONFIG_MAPPING.register(made.model_type, made, exist_ok=True)
+    if original in TOKENIZER_MAPPING:
+        TOKENIZER_MAPPING.register(made, TOKENIZER_MAPPING[original])
+    for auto_class in _auto_classes():
+        if original in auto_class._model_mapping:
+            on_demand = type(auto_class.__name__, (_OnDemand,), {"auto_class": auto_class})
+            auto_class.register(made, on_demand)
+
+
+def _auto_classes() -> list[Any]:
+    """Return `AutoModel`, `AutoModelForMaskedLM` and so on."""
+    found = [each for each in vars(modeling_auto).values() if isinstance(each, type)]
+    return [each for each in found if getattr(each, "_model_mapping", None) is not None]
+
+
+class _OnDemand:
+    """Registered with an Auto class: makes the model's class when a model is wanted."""
+
+    auto_class: Any
+
+    @classmethod
+    def _class(cls, config: PreTrainedConfig) -> Any:
+        original = cls.auto_class._model_mapping[type(config).__base__]
+        return converted_class(original[0] if isinstance(original, tuple) else original)
+
+    @classmethod
+    def from_pretrained(cls, path: Any, *args: Any, config: Any, **options: Any) -> Any:
+        return cls._class(config).from_pretrained(path, *args, config=config, **options)
+
+    @classmethod
+    def _from_config(cls, config: PreTrainedConfig, **options: Any) -> Any:
+        return cls._class(config)._from_config(config, **options)
 
 
 class Converted(Quantizable):
@@ -58,11 +121,12 @@ class Converted(Quantizable):
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **options: Any):
         super().__init__(config, *args, **options)
-        block = block_of(original_type(config))
-        for layer, ffn in zip(layers_of(self, block), config.ffn or [], strict=False):
+        block = block_of(self, config.ffn_block)
+        for number, ffn in enumerate(config.ffn or []):
             if ffn is not None:
                 weights = (config.weight_dtype, config.exact_routing)
-                replace_block(layer, block, ConvertedBlock(config.hidden_size, ffn, *weights))
+                new = ConvertedBlock(config.hidden_size, ffn, *weights)
+                replace_block(self, block, number, new)
 
     @classmethod
     def from_pretrained(
@@ -114,77 +178,53 @@ def _new_blocks(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(f"{name}." for name in names)
 
 
-def original_type(config: PreTrainedConfig) -> str:
-    """Return the model type of the architecture that a converted model comes from."""
-    return config.model_type.removeprefix(PREFIX)
-
-
 @cache
 def converted_class(original: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """Return the class of converted models for a class of transformers, such as `BertModel`.
-
-    Raises ValueError for an architecture whose blocks are not known.
-    """
-    original_config: Any = original.config_class
-    block_of(original_config.model_type)
-    config_class = CONFIG_CLASSES[original_config.model_type]
-    fields = {"config_class": config_class, "__module__": __name__}
+    """Return the class of converted models for a class of transformers, such as `BertModel`."""
+    config: Any = original.config_class
+    fields = {"config_class": config_class(config), "__module__": __name__}
     return type(f"Converted{original.__name__}", (Converted, original), fields)
 
 
-def converted_config(config: PreTrainedConfig, ffn: list[str | None]) -> PreTrainedConfig:
+def converted_config(
+    config: PreTrainedConfig, ffn: Sequence[str | None], block: Block
+) -> PreTrainedConfig:
     """Return a model's configuration with what replaces the FF block of each layer."""
-    block_of(config.model_type)
-    fields = {**config.to_dict(), "ffn": ffn}
+    fields = {**config.to_dict(), "ffn": list(ffn), "ffn_block": str(block)}
     fields.pop("model_type")
-    return CONFIG_CLASSES[config.model_type](**fields)
+    original: Any = type(config)
+    return config_class(original)(**fields)
 
 
-def converted_copy(model: PreTrainedModel, ffn: list[str | None]) -> PreTrainedModel:
+def converted_copy(
+    model: PreTrainedModel, ffn: Sequence[str | None], block: Block | None = None
+) -> PreTrainedModel:
     """Return a copy of a dense model, with or without head, whose FF blocks are new ones.
 
     Args:
-        model: any model of a known architecture.
+        model: any dense model of transformers.
         ffn: for each layer a name such as `1x7x8`, or None to keep the original block.
+        block: where the FF block sits; needed where `block_of` does not find it.
 
     Raises:
         ValueError: for an unknown architecture, a wrong number of layers, an unknown name.
     """
-    block = block_of(model.config.model_type)
+    original: Any = type(model)
+    class_: Any = converted_class(original)
+    block = block or block_of(model)
     if len(ffn) != (n_layers := len(layers_of(model, block))):
         raise ValueError(f"ffn names {len(ffn)} layers, but the model has {n_layers}")
-    class_: Any = converted_class(type(model))  # type: ignore[arg-type]
-    copy = class_(converted_config(model.config, ffn))
-    copy.load_state_dict(model.state_dict(), strict=False)  # new blocks keep their own weights
-    copy.to(model.dtype)
+    check_layers(model, block, [number for number, name in enumerate(ffn) if name is not None])
+    copy = class_(converted_config(model.config, ffn, block))
+    new = _new_blocks(copy)
+    kept = {name: w for name, w in model.state_dict().items() if not name.startswith(new)}
+    copy.load_state_dict(kept, strict=False)  # new blocks keep their own weights
+    copy.to(device=model.device, dtype=model.dtype)
     return copy.eval()
 
 
-class _OnDemand:
-    """Registered with an Auto class: makes the model's class when a model is wanted."""
-
-    auto_class: Any
-
-    @classmethod
-    def _original(cls, config: PreTrainedConfig) -> type[PreTrainedModel]:
-        mapping = cls.auto_class._model_mapping
-        return converted_class(mapping[type(CONFIG_MAPPING[original_type(config)]())])
-
-    @classmethod
-    def from_pretrained(cls, path: Any, *args: Any, config: Any, **options: Any) -> Any:
-        return cls._original(config).from_pretrained(path, *args, config=config, **options)
-
-    @classmethod
-    def _from_config(cls, config: PreTrainedConfig, **options: Any) -> Any:
-        return cls._original(config)._from_config(config, **options)
-
-
 def register() -> None:
-    """Make the configurations and models known to the Auto classes of transformers."""
-    for config_class in CONFIG_CLASSES.values():
-        AutoConfig.register(config_class.model_type, config_class)
-    for name in AUTO_CLASSES:
-        auto_class = getattr(transformers, name)
-        on_demand = type(name, (_OnDemand,), {"auto_class": auto_class})
-        for config_class in CONFIG_CLASSES.values():
-            auto_class.register(config_class, on_demand)
+    """Make the configurations of converted models known to `AutoConfig`, of any architecture."""
+    for model_type in list(CONFIG_MAPPING):
+        if not model_type.startswith(OWN):
+            CONFIG_MAPPING.register(PREFIX + model_type, ConvertedConfig, exist_ok=True)

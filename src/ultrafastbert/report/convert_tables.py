@@ -4,21 +4,20 @@ import itertools
 import statistics
 from collections.abc import Iterable
 
-from ultrafastbert.report.tables import NONE, group, markdown_table, spread
+from ultrafastbert.report.tables import NONE, group, markdown_table, spread, task_title
 from ultrafastbert.rows import Row
 
 TITLES = {
     "fff": "fast feedforward",
     "random": "the same with random, fixed routing",
+    "fff_held": "the same with fixed principal splits",
+    "fff_random_start": "the same with routing learned from random splits",
     "ff_active": "dense, as wide as the active neurons",
+    "ff_time": "dense, of equal measured time",
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
 SPLITS = ("validation", "test")
-MEASURES = {
-    "unexplained_states": "last hidden states unexplained, %",
-    **{f"stsb_{split}_spearman": f"STS-B {split} (Spearman, %)" for split in SPLITS},
-}
 
 
 def convert_layer_table(rows: Iterable[Row]) -> str:
@@ -41,36 +40,35 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
 
 
 def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
-    errors = _mean_by(rows, "layer")
     line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
-    return [*line, *(_percent(errors.get(layer)) for layer in layers)]
+    return [
+        *line,
+        *(_percent([r["unexplained"] for r in rows if r["layer"] == layer]) for layer in layers),
+    ]
 
 
 def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
-    fast = [row for row in rows if row["model"] == "fff"]
-    trees = _mean_by(fast, "layer")
+    """Return how wide a dense layer of the tree's error is, from mean errors over seeds."""
     widths, multipliers = [], []
     for layer in layers:
-        dense = [row for row in rows if row["layer"] == layer and row["ffn"].startswith("ff:")]
-        errors = _mean_by(dense, "n_active")
-        if len(errors) < 2 or layer not in trees:
+        here = [row for row in rows if row["layer"] == layer]
+        trees = [row for row in here if row["model"] == "fff"]
+        dense = group((row for row in here if row["ffn"].startswith("ff:")), "n_active")
+        errors = {width: _mean_error(same) for (width,), same in dense.items()}
+        if len(errors) < 2 or not trees:
             return []
-        width, is_bound = equal_width(trees[layer], errors)
+        width, is_bound = equal_width(_mean_error(trees), errors)
         bound = "> " if is_bound else ""
         widths.append(f"{bound}{width:.0f}")
-        multipliers.append(f"{bound}{width / fast[0]['n_active']:.1f}")
+        multipliers.append(f"{bound}{width / trees[0]['n_active']:.1f}")
     return [
         ["dense width of the tree's error", "", *widths],
         ["that width over the neurons used", "", *multipliers],
     ]
 
 
-def _mean_by(rows: Iterable[Row], field: str) -> dict[int, float]:
-    """Return the mean error over seeds, by a field."""
-    groups = group(rows, field)
-    return {
-        key: statistics.mean(row["unexplained"] for row in same) for (key,), same in groups.items()
-    }
+def _mean_error(rows: list[Row]) -> float:
+    return statistics.mean(row["unexplained"] for row in rows)
 
 
 def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
@@ -91,48 +89,67 @@ def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
 
 
 def convert_table(rows: Iterable[Row]) -> str:
-    """Return how near whole models are to the original: last hidden states, and scores on STS-B.
+    """Return how well whole models do: error of the last hidden states, and STS-B.
 
-    Beside each number is the share of the gap between no FF layer and the original. Of several
-    seeds, mean and standard deviation. Empty without rows of whole models.
+    Beside each score the share of the gap between no FF and teacher that a model recovers: what it
+    keeps of the teacher's score says little where no FF layer at all keeps most of it. Means over
+    seeds, with the standard deviation. Empty without rows of whole models.
     """
     found = [row for row in rows if row["kind"] == "convert"]
-    measures = {
-        field: title for field, title in MEASURES.items() if any(field in row for row in found)
-    }
-    if not measures:
-        return ""
-    models = {name: same for (name,), same in group(found, "model").items()}
-    header = ["model"]
-    for title in measures.values():
-        header += [title, "share of the gap recovered, %"]
-    return markdown_table(header, [_model_line(name, models, measures) for name in models])
+    columns = {"unexplained_states": ("last hidden states: variance left unexplained, %", 100.0)}
+    for split in SPLITS:
+        columns[f"stsb_{split}_spearman"] = (f"STS-B {split} (Spearman, %)", 1.0)
+    return _gap_table(found, columns)
 
 
-def _model_line(name: str, models: dict[str, list[Row]], fields: Iterable[str]) -> list[str]:
-    line = [_title(name, models[name][0])]
-    for field in fields:
-        factor, decimals = (1, 1) if field.startswith("stsb") else (100, 2)
-        values = [factor * row[field] for row in models[name] if field in row]
-        line.append(spread(values, decimals) if values else NONE)
-        line.append(_percent(_gap_recovered(name, models, field)))
-    return line
+def convert_task_table(rows: Iterable[Row]) -> str:
+    """Return the scores of models fine-tuned on GLUE tasks, and shares of the gap as above."""
+    tasks = [row for row in rows if row["kind"] == "convert_task"]
+    scores = [
+        {name: same[0].get(name) for name in ("model", "ffn", "n_active", "seed")}
+        | {row["task"]: row["value"] for row in same}
+        for same in group(tasks, "model", "seed").values()
+    ]
+    names = dict.fromkeys(row["task"] for row in tasks)
+    return _gap_table(scores, {name: (task_title(name, tasks), 1.0) for name in names})
 
 
-def _gap_recovered(name: str, models: dict[str, list[Row]], field: str) -> float | None:
-    """Return 0 for a result without FF layers and 1 for the original's.
+def _gap_table(rows: list[Row], columns: dict[str, tuple[str, float]]) -> str:
+    """Return scores by model, each followed by the share of the gap recovered.
 
-    What a model keeps of the original's score says little where no FF layer at all keeps most.
+    `columns` gives the title of a field, and a factor on its values; fields without values are left
+    out.
     """
-    means = {
-        other: statistics.mean(row[field] for row in rows)
-        for other, rows in models.items()
-        if all(field in row for row in rows)
-    }
-    if not {name, "none", "teacher"} <= means.keys():
+    columns = {field: rest for field, rest in columns.items() if any(field in r for r in rows)}
+    if not columns:
+        return ""
+    header = ["model", "neurons used"]
+    for title, _ in columns.values():
+        header += [title, "share of the gap recovered, %"]
+    body = []
+    for same in group(rows, "model").values():
+        line = [_title(same[0]["model"], same[0]), _n_active(same[0])]
+        for field, (_, factor) in columns.items():
+            line.append(spread([factor * row[field] for row in same if field in row], 1))
+            shares = [_gap_recovered(row, rows, field) for row in same]
+            known = [100 * share for share in shares if share is not None]
+            line.append(spread(known, 0) if known else NONE)
+        body.append(line)
+    return markdown_table(header, body)
+
+
+def _n_active(row: Row) -> str:
+    return NONE if row["n_active"] is None else str(row["n_active"])
+
+
+def _gap_recovered(row: Row, rows: list[Row], field: str) -> float | None:
+    """Return 0 for what a model without FF layers reaches with the same seed, 1 for the teacher."""
+    floors = [r for r in rows if r["model"] == "none" and r["seed"] == row["seed"]]
+    ceilings = [r for r in rows if r["model"] == "teacher" and r["seed"] in (None, row["seed"])]
+    if not floors or not ceilings or row["model"] in ("none", "teacher"):
         return None
-    floor, ceiling = means["none"], means["teacher"]
-    return None if floor == ceiling else (means[name] - floor) / (ceiling - floor)
+    floor, ceiling = floors[0][field], ceilings[0][field]
+    return None if floor == ceiling else (row[field] - floor) / (ceiling - floor)
 
 
 def _title(name: str, row: Row) -> str:
@@ -140,5 +157,5 @@ def _title(name: str, row: Row) -> str:
     return f"{title} ({row['ffn']})" if row.get("n_active") else title
 
 
-def _percent(share: float | None) -> str:
-    return NONE if share is None else f"{100 * share:.1f}"
+def _percent(shares: list[float]) -> str:
+    return spread([100 * share for share in shares], 1) if shares else NONE

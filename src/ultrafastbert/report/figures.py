@@ -29,11 +29,12 @@ def draw_all(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
     with matplotlib.rc_context(STYLE):
         for name, function in FIGURES.items():
             if figure := function(rows):
-                figures[name] = _save(figure, folder / name)
+                figures[name] = save(figure, folder / name)
     return figures
 
 
-def _save(figure: Figure, stem: Path) -> Path:
+def save(figure: Figure, stem: Path) -> Path:
+    """Save a figure in all formats under a path without suffix; return the PNG file."""
     for suffix in FORMATS:
         metadata = {"Date": None} if suffix == "svg" else None
         figure.savefig(stem.with_suffix(f".{suffix}"), bbox_inches="tight", metadata=metadata)

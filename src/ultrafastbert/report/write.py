@@ -8,7 +8,13 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from ultrafastbert.report import convert_tables, converted_results, layer_tables, tables
+from ultrafastbert.report import (
+    convert_tables,
+    converted_results,
+    layer_tables,
+    tables,
+    usage_tables,
+)
 from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.figures import draw_all
@@ -97,7 +103,10 @@ def compose(
         "Converted models": _join(
             convert_tables.convert_layer_table(rows),
             convert_tables.convert_table(rows),
+            convert_tables.convert_task_table(rows),
             converted_results.speed_table(rows),
+            usage_tables.usage_table(rows),
+            usage_tables.clusterability_table(rows),
         ),
         "Speed of the layer": _join(
             layer_tables.layer_table(rows),

@@ -1,0 +1,144 @@
+"""Diagnosing a saved model: leaf usage of a fast one, clusterability of a dense one."""
+
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from ultrafastbert import rows
+from ultrafastbert.convert.capture import capture
+from ultrafastbert.convert.clusterability import check_tokens, clusterability
+from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.folder import load_dense, load_tokenizer
+from ultrafastbert.convert.plan import ConvertConfig
+from ultrafastbert.convert.texts import pieces, sample, texts_of
+from ultrafastbert.convert.usage import usage_rows
+from ultrafastbert.data.text import Source, read_documents
+from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.models.configuration import UltraFastBertConfig
+from ultrafastbert.models.converted import PREFIX, converted_class
+from ultrafastbert.models.loading import load_saved
+from ultrafastbert.tree import parse_family
+
+# Tokens to fit on, over those that are held out, from documents of their own.
+HELD_OUT_SHARE = 5
+
+
+@dataclass(frozen=True)
+class DiagnoseConfig:
+    """What is diagnosed, and on how much text.
+
+    Attributes:
+        ffn: for a dense model, the layer that would replace its FF blocks, KxD or KxDxL; by default
+            that of `convert`. Fast models have their own.
+        tokens: of the text that are read; for a dense model a fifth of it more is held out.
+        max_length: tokens of a paragraph that are read.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: for values that do not fit; the message names them.
+    """
+
+    ffn: str | None = None
+    tokens: int = 50_000
+    max_length: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ffn is not None and not parse_family(self.ffn).depth:
+            raise ValueError(f"ffn={self.ffn!r} has no tree; choose a depth of 1 or more")
+        for name in ("tokens", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+def diagnose(
+    model_dir: str | Path,
+    text: Source,
+    config: DiagnoseConfig | None = None,
+    rows_path: str | Path | None = None,
+    on_status: Status = lambda what, done, total: None,
+) -> list[rows.Row]:
+    """Return how a fast model's leaves are used on a text, or how well a dense one would convert.
+
+    A row of kind `convert_layer_usage` for each layer and tree of a converted or UltraFastBERT
+    model, see `usage.usage_rows`; for other models one of kind `clusterability` for each layer,
+    see `clusterability.clusterability`. Rows are appended to `rows_path`, if given. A dense
+    model's inputs and outputs are kept in the system's folder for temporary files meanwhile.
+
+    Raises:
+        FileNotFoundError, OSError: for a model or text that is not there.
+        ValueError: for too little text or disk, an unknown architecture, a model without FF blocks
+            of trees, or a layer named for a model that has its own.
+    """
+    config, folder = config or DiagnoseConfig(), Path(model_dir)
+    saved: Any = AutoConfig.from_pretrained(folder)
+    is_fast = saved.model_type.startswith(PREFIX) or isinstance(saved, UltraFastBertConfig)
+    if is_fast:
+        found = _usage(folder, saved, text, config, on_status)
+    else:
+        found = _clusterability(folder, text, config, on_status)
+    found = [{**row, "model": folder.absolute().name} for row in found]
+    return found if rows_path is None else rows.append_rows(rows_path, found)
+
+
+def _usage(
+    folder: Path, saved: Any, text: Source, config: DiagnoseConfig, on_status: Status
+) -> list[rows.Row]:
+    if config.ffn is not None:
+        raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
+    class_: Any = AutoModel
+    if saved.model_type.startswith(PREFIX):  # AutoModel would miss the pooler of some heads
+        name = saved.architectures[0].removeprefix("Converted")
+        class_ = converted_class(getattr(transformers, name))
+    found = usage_rows(
+        load_saved(class_, folder).eval(),
+        AutoTokenizer.from_pretrained(folder),
+        sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
+        config.tokens,
+        config.max_length,
+        lambda n: on_status("following tokens", n, config.tokens),
+    )
+    if not found:
+        raise ValueError(f"{folder} has no fast feedforward layers with trees to diagnose")
+    return found
+
+
+def _clusterability(
+    folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
+) -> list[rows.Row]:
+    family = parse_family(config.ffn or ConvertConfig.ffn)
+    check_tokens(config.tokens, family)
+    model, tokenizer = load_dense(folder), load_tokenizer(folder)
+    numbers = range(len(layers_of(model, block_of(model))))
+    sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        captured = [
+            capture(
+                model,
+                tokenizer,
+                texts_of(text, validation=part == "held out"),
+                n_tokens,
+                numbers,
+                Path(scratch) / part,
+                config.max_length,
+                partial(_say, on_status, f"reading text ({part})", n_tokens),
+            )
+            for part, n_tokens in sizes.items()
+        ]
+        for number in numbers:
+            on_status(f"layer {number}: what regions explain", number, len(numbers))
+            train, held_out = (part[number] for part in captured)
+            measured = clusterability(train, held_out, family, config.seed)
+            row = {"kind": "clusterability", "layer": number, "ffn": str(family)}
+            found.append({**row, "n_tokens": config.tokens, "seed": config.seed, **measured})
+    return found
+
+
+def _say(on_status: Status, what: str, total: int, done: int) -> None:
+    on_status(what, done, total)

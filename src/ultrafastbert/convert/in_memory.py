@@ -1,0 +1,131 @@
+"""Converting a model held in memory, layer by layer, from batches that the caller gives."""
+
+import copy
+import itertools
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ultrafastbert.convert.capture import mapped
+from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
+from ultrafastbert.convert.taps import Captured, check_block, run_tapped
+from ultrafastbert.models.architectures import Block, block_of, layers_of, replace_block
+from ultrafastbert.models.configuration import parse_ffn
+from ultrafastbert.models.converted import converted_copy
+from ultrafastbert.models.converted_block import ConvertedBlock
+from ultrafastbert.rows import Row
+
+# One batch in this many is held out, to measure on.
+VALIDATION_EVERY = 20
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def convert_model(
+    model: Model,
+    batches: Iterable[Any],
+    ffn: str = "1x7x8",
+    layers: Sequence[int] | None = None,
+    block: str | None = None,
+    training: RegressionConfig | None = None,
+    on_status: Status = lambda what, done, total: None,
+) -> tuple[Model, list[Row]]:
+    """Return a copy of a dense model with fast FF blocks, and a result row for each of them.
+
+    The model runs on the batches, as it is (call `eval()` first), and each new block learns what
+    the old one made of its inputs. Both lie in a temporary folder meanwhile: 4 * H bytes for each
+    token and layer.
+
+    Args:
+        model: one of transformers, with or without head, whose copy can be saved and loaded by the
+            Auto classes; or any other module with a list of layers.
+        batches: what the model is called with, without its head: mappings of its arguments, or its
+            only one. With an `attention_mask`, padding is left out. The first batch and every
+            twentieth after it are held out, to measure on.
+        ffn: what replaces FF blocks: KxD or KxDxL; `ff:WIDTH` and `none` are controls.
+        layers: numbers of the layers to convert, from 0; all by default.
+        block: where the FF block sits, such as `encoder.layer.*.intermediate,output.dense`, see
+            `models.architectures.Block`; found by itself in many architectures.
+        training: how each block is trained.
+        on_status: told what is being done, how much of it is, and of how much.
+
+    Raises:
+        ValueError: for an unknown architecture, block, layer or `ffn`, blocks that cannot be
+            replaced, or fewer than two batches.
+    """
+    training, place = training or RegressionConfig(), block_of(model, block)
+    n_layers, iterator = len(layers_of(model, place)), iter(batches)
+    numbers = tuple(range(n_layers)) if layers is None else tuple(layers)
+    first = list(itertools.islice(iterator, 2))
+    if len(first) < 2:
+        raise ValueError("batches are fewer than two: one to train on, one to measure on")
+    size = check_block(model, place, numbers, first[0])
+    new = {number: ConvertedBlock(size, ffn) for number in numbers}
+    converted = _copy(model, new, place)
+    rows = []
+    with TemporaryDirectory() as folder:
+        every = itertools.chain(first, iterator)
+        captured = _captured(model, place, numbers, every, size, Path(folder), on_status)
+        for number, (train, validation) in captured.items():
+            on_step = partial(_report, on_status, f"layer {number}: {ffn}", training.steps)
+            regress(new[number], train, training, on_step)
+            name = parse_ffn(ffn)["ffn_type"]
+            rows.append(layer_row(name, number, new[number], training, validation))
+            new[number].to(next(model.parameters()))
+    return converted, rows
+
+
+def _report(on_status: Status, what: str, steps: int, step: int) -> None:
+    on_status(what, step, steps)
+
+
+def _copy(model: Model, new: dict[int, ConvertedBlock], place: Block) -> Model:
+    """Return a model's copy with new blocks in some layers."""
+    if isinstance(model, PreTrainedModel):
+        in_layers = range(len(layers_of(model, place)))
+        names = [new[number].ffn if number in new else None for number in in_layers]
+        copied = cast(Model, converted_copy(model, names, place))
+    else:
+        copied = copy.deepcopy(model)
+    for number, block in new.items():
+        replace_block(copied, place, number, block)
+    return copied
+
+
+def _captured(
+    model: nn.Module,
+    place: Block,
+    numbers: Sequence[int],
+    batches: Iterable[Any],
+    size: int,
+    folder: Path,
+    on_status: Status,
+) -> dict[int, tuple[Captured, Captured]]:
+    """Run a model; return what blocks read and wrote, to train and to measure on, kept on disk."""
+    counts = {"validation": 0, "train": 0}
+    for index, batch in enumerate(batches):
+        part = "train" if index % VALIDATION_EVERY else "validation"
+        found = run_tapped(model, place, numbers, batch)
+        for number, captured in found.items():
+            for name, tensor in captured._asdict().items():
+                _append(folder / f"{part}.{number}.{name}", tensor)
+        counts[part] += len(found[numbers[0]].x)
+        on_status("running the model (batches)", index + 1, None)
+
+    def opened(part: str, number: int) -> Captured:
+        paths = (folder / f"{part}.{number}.{name}" for name in Captured._fields)
+        return Captured(*(mapped(path, (counts[part], size), torch.bfloat16) for path in paths))
+
+    return {number: (opened("train", number), opened("validation", number)) for number in numbers}
+
+
+def _append(path: Path, tensor: torch.Tensor) -> None:
+    with path.open("ab") as file:
+        file.write(tensor.bfloat16().cpu().contiguous().view(torch.uint8).numpy().data)
