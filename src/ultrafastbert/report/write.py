@@ -8,7 +8,13 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from ultrafastbert.report import convert_tables, layer_tables, tables, usage_tables
+from ultrafastbert.report import (
+    convert_tables,
+    converted_results,
+    layer_tables,
+    tables,
+    usage_tables,
+)
 from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.figures import draw_all
@@ -98,6 +104,7 @@ def compose(
             convert_tables.convert_layer_table(rows),
             convert_tables.convert_table(rows),
             convert_tables.convert_task_table(rows),
+            converted_results.speed_table(rows),
             usage_tables.usage_table(rows),
             usage_tables.clusterability_table(rows),
         ),
