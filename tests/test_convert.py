@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -16,8 +17,17 @@ from transformers import (
 )
 
 from ultrafastbert import FastFeedForward, cli
-from ultrafastbert.convert import ConvertConfig, RegressionConfig, convert, regress, unexplained
+from ultrafastbert.bench import timing
+from ultrafastbert.convert import (
+    ConvertConfig,
+    RegressionConfig,
+    conversion,
+    convert,
+    regress,
+    unexplained,
+)
 from ultrafastbert.convert.capture import Captured, capture
+from ultrafastbert.convert.equal_time import time_equal_width, widest
 from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
 from ultrafastbert.convert.splits import set_hyperplanes
@@ -261,6 +271,13 @@ def stsb(documents, tmp_path):
     return folder.parent
 
 
+@pytest.fixture(autouse=True)
+def short_timing(monkeypatch):
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
+    short = partial(time_equal_width, seconds=0.0)
+    monkeypatch.setattr(conversion, "time_equal_width", short)
+
+
 SMALL = ConvertConfig("1x2x3", tokens=2000, steps=20, batch_tokens=64, end_to_end_steps=3)
 
 
@@ -272,13 +289,15 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     )
     assert ("layer 0: 1x2x3 (fff)", 20, 20) in said
     layers = [row for row in rows if row["kind"] == "convert_layer"]
-    assert [(row["layer"], row["model"]) for row in layers[:4]] == [
-        (0, name) for name in ("fff", "random", "ff_active", "none")
+    assert [(row["layer"], row["model"]) for row in layers[:5]] == [
+        (0, name) for name in ("fff", "random", "ff_active", "ff_time", "none")
     ]
-    assert [row["ffn"] for row in layers[4:]] == ["1x2x3", "1x2x3", "ff:5", "none"]
+    (timed,) = (row for row in rows if row["kind"] == "convert_time")
+    dense = f"ff:{timed['width']}"
+    assert [row["ffn"] for row in layers[5:]] == ["1x2x3", "1x2x3", "ff:5", dense, "none"]
     models = {row["model"]: row for row in rows if row["kind"] == "convert"}
-    assert set(models) == {"fff", "random", "ff_active", "none", "teacher"}
-    assert layers[0]["unexplained"] < layers[3]["unexplained"]
+    assert set(models) == {"fff", "random", "ff_active", "ff_time", "none", "teacher"}
+    assert layers[0]["unexplained"] < layers[4]["unexplained"]
     assert all(-100 <= row["stsb_validation_spearman"] <= 100 for row in models.values())
     for folder in (out, out / "controls" / "ff_active"):
         assert AutoModel.from_pretrained(folder)(ids).last_hidden_state.isfinite().all()
@@ -291,6 +310,51 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     other = dataclasses.replace(SMALL, seed=1)
     with pytest.raises(ValueError, match="differs in seed"):
         convert(dense_folder, out, text_file, other, stsb, resume=True)
+
+
+def test_the_dense_layer_of_equal_time_is_timed_once(
+    dense_folder, text_file, tmp_path, monkeypatch
+):
+    def interrupt(what, done, total):
+        if what.startswith("layer 1"):
+            raise KeyboardInterrupt
+
+    def again(*args, **options):
+        raise AssertionError("timed again")
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        convert(dense_folder, out, text_file, SMALL, on_status=interrupt)
+    monkeypatch.setattr(conversion, "time_equal_width", again)
+    rows = convert(dense_folder, out, text_file, SMALL, resume=True)
+    assert len({row["ffn"] for row in rows if row.get("model") == "ff_time"}) == 1
+
+
+def test_a_dense_layer_of_equal_time_is_never_narrower_than_the_path():
+    row = time_equal_width(16, "1x2x9", seconds=0.0)
+    assert (row["kind"], row["n_active"]) == ("convert_time", 11)
+    assert [case["n_tokens"] for case in row["measured"]] == [128, 4096]
+    assert row["width"] == max(case["width"] for case in row["measured"])
+    for case in row["measured"]:
+        assert case["timed"][0]["width"] == 16
+        assert case["width"] % 8 == 0
+        assert case["width"] >= 16
+        assert all(us > 0 for timed in case["timed"] for us in timed["us_per_token"].values())
+
+
+@pytest.mark.parametrize("narrowest", [8, 16, 48])
+@pytest.mark.parametrize("last", [0, 8, 16, 40, 56, 1000])
+def test_the_widest_that_keeps_up_is_found(narrowest, last):
+    asked = []
+
+    def keeps_up(width):
+        asked.append(width)
+        return width <= last
+
+    expected = max(narrowest, last // 8 * 8)
+    assert widest(keeps_up, narrowest) == expected
+    assert len(asked) == len(set(asked))
+    assert set(width % 8 for width in asked) == {0}
 
 
 def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path):

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 from datasets import Dataset
@@ -13,8 +14,9 @@ from ultrafastbert import rows
 from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.end_to_end import EndToEndConfig, distill_end_to_end
+from ultrafastbert.convert.equal_time import time_equal_width
 from ultrafastbert.convert.folder import load_dense, save_converted
-from ultrafastbert.convert.plan import ConvertConfig, contestants
+from ultrafastbert.convert.plan import Contestant, ConvertConfig, contestants
 from ultrafastbert.convert.regression import regress, unexplained
 from ultrafastbert.convert.similarity import sts_spearman
 from ultrafastbert.data.text import Source, read_documents, split_documents
@@ -49,7 +51,22 @@ class Conversion:
         self.block = block_of(self.teacher.config.model_type)
         self.n_layers = len(layers_of(self.teacher, self.block))
         self.numbers = _layer_numbers(config.layers, self.n_layers)
-        self.contestants = contestants(config, self.teacher.config.hidden_size)
+
+    @cached_property
+    def contestants(self) -> dict[str, Contestant]:
+        """What is trained, by name; a dense layer is timed for it, once in a run's life."""
+        return contestants(self.config, self.teacher.config.hidden_size, self._equal_time_width)
+
+    def _equal_time_width(self) -> int:
+        if not (found := self._rows("convert_time")):
+            row = time_equal_width(
+                self.teacher.config.hidden_size,
+                self.config.ffn,
+                self.config.seed,
+                on_width=lambda what: self.on_status(what, 0, 1),
+            )
+            found = [rows.append_row(self.rows_path, row)]
+        return found[0]["width"]
 
     def distill_layers(self) -> None:
         """Train the blocks that are not trained yet, layer by layer."""

@@ -1,5 +1,6 @@
 """What a conversion trains: the layer that is wanted, and the controls it is measured against."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -65,8 +66,14 @@ class Contestant(NamedTuple):
     is_model: bool = True  # or single layers only
 
 
-def contestants(config: ConvertConfig, hidden_size: int) -> dict[str, Contestant]:
-    """Return what is trained, by name: the layer wanted, and its controls."""
+def contestants(
+    config: ConvertConfig, hidden_size: int, equal_time_width: Callable[[], int]
+) -> dict[str, Contestant]:
+    """Return what is trained, by name: the layer wanted, and its controls.
+
+    `equal_time_width` is asked, where there are controls, how wide a dense layer takes the time of
+    the layer wanted.
+    """
     training = RegressionConfig(config.steps, config.batch_tokens, seed=config.seed)
     dense = replace(training, learning_rate=DENSE_LEARNING_RATE)
     found = {"fff": Contestant(config.ffn, training)}
@@ -75,6 +82,7 @@ def contestants(config: ConvertConfig, hidden_size: int) -> dict[str, Contestant
         fixed = replace(training, split="random", routing_learning_rate=0.0)
         found["random"] = Contestant(config.ffn, fixed)
         found["ff_active"] = Contestant(f"ff:{n_active}", dense)
+        found["ff_time"] = Contestant(f"ff:{equal_time_width()}", dense)
         found["none"] = Contestant("none", training)
     for width in config.dense_widths:
         found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)

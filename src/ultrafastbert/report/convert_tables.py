@@ -10,6 +10,7 @@ TITLES = {
     "fff": "fast feedforward",
     "random": "the same with random, fixed routing",
     "ff_active": "dense, as wide as the active neurons",
+    "ff_time": "dense, of equal measured time",
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
