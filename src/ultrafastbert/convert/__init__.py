@@ -3,5 +3,16 @@
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.recipe import convert
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.sweep import Target, sweep
+from ultrafastbert.convert.sweep_blocks import SweepConfig
 
-__all__ = ["ConvertConfig", "RegressionConfig", "convert", "regress", "unexplained"]
+__all__ = [
+    "ConvertConfig",
+    "RegressionConfig",
+    "SweepConfig",
+    "Target",
+    "convert",
+    "regress",
+    "sweep",
+    "unexplained",
+]

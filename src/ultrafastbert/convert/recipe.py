@@ -41,7 +41,7 @@ def convert(
     """
     config, out_dir, model_dir = config or ConvertConfig(), Path(out_dir), Path(model_dir)
     run_folder.check(out_dir, SETTINGS, resume)
-    pairs = _similar_pairs(glue_dir)
+    pairs = similar_pairs(glue_dir)
     run = Conversion(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
     run_folder.claim(out_dir, SETTINGS, settings, resume)
@@ -51,7 +51,7 @@ def convert(
     return rows.read_rows(run.rows_path)
 
 
-def _similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
+def similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
     """Return the labelled splits of STS-B, or none at all without a folder."""
     if glue_dir is None:
         return {}
