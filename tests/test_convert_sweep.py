@@ -8,6 +8,7 @@ import test_convert
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_report import sweep_rows
 from transformers import AutoModel
 
 from ultrafastbert.bench import timing
@@ -221,31 +222,17 @@ def test_the_command_sweeps(dense_folder, text_file, tmp_path, run):
     assert "Which layer where" in (out / "report.md").read_text()
 
 
-def sweep_row(ffn, ms, unexplained, **more):
-    row = {"kind": "convert_sweep", "ffn": ffn, "predicted_ms": ms, "latency_text_ms": ms}
-    row |= {"speedup_text": (9 / ms, 10 / ms, 11 / ms), "speedup_batch": (1.0, 20 / ms, 3.0)}
-    return row | {"latency_batch_ms": 8 * ms, "unexplained_states": unexplained, **more}
-
-
-ROWS = [
-    sweep_row([None] * 3, 10.0, 0.0, stsb_validation_spearman=87.0),
-    sweep_row(["1x2"] * 3, 5.0, 0.3, stsb_validation_spearman=80.0),
-    sweep_row([None, "1x2", "1x2"], 5.0, 0.123, stsb_validation_spearman=85.5),
-    {"kind": "convert_choice", "ffn": [None, "1x2", "1x2"]},
-]
-
-
 def test_models_of_a_sweep_become_a_table_and_a_figure(tmp_path):
-    lines = sweep_table(ROWS).splitlines()
+    lines = sweep_table(sweep_rows()).splitlines()
     assert lines[2].startswith("| the original | 0.0 | 87.0 | 10.0 | 1.00x (0.90 to 1.10)")
     chosen = (
         "| original, 2 x 1x2 (chosen) | 12.3 | 85.5 | 5.00 | 2.00x (1.80 to 2.20) | 40.0 | 4.00x |"
     )
     assert chosen in lines
-    (gain,) = gains(ROWS)
+    (gain,) = gains(sweep_rows())
     assert "1x2 in every layer, original, 2 x 1x2 leaves 12.3 %" in gain
     assert "instead of 30.0 %" in gain
-    assert draw_all(ROWS, tmp_path)["sweep"].stat().st_size > 10_000
+    assert draw_all(sweep_rows(), tmp_path)["sweep"].stat().st_size > 10_000
     assert sweep_table([]) == ""
     assert gains([]) == []
     assert "sweep" not in draw_all([], tmp_path)

@@ -15,10 +15,10 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
 import ultrafastbert
-from ultrafastbert import rows
+from ultrafastbert import resumable, rows
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain, training
 from ultrafastbert.pretrain.plan import RampedBatches, batch_ramp, triangle
-from ultrafastbert.pretrain.training import COMPLETE, last_checkpoint
+from ultrafastbert.resumable import COMPLETE, last_checkpoint
 
 
 def config(tokenizer, ffn="1x3x4", **changes):
@@ -140,7 +140,7 @@ class _StopAt(TrainerCallback):
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path, packed, tokenizer, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     recipe = config(tokenizer, batch_size=32, micro_batch_size=8)
     whole = pretrain(recipe, *packed, tokenizer, tmp_path / "whole", "fff")
     with pytest.raises(KeyboardInterrupt):
@@ -166,8 +166,9 @@ RUN = """
 import json, sys
 from ultrafastbert.data.packing import PackedRows
 from ultrafastbert.data.tokenizer import load_tokenizer
+from ultrafastbert import resumable
 from ultrafastbert.pretrain import get_recipe, pretrain, training
-training.SAVE_SECONDS = 0.0
+resumable.SAVE_SECONDS = 0.0
 folder, train, validation, threads, changes = sys.argv[1:]
 training.torch.set_num_threads(int(threads))
 tokenizer = load_tokenizer(folder + "/tokenizer")

@@ -251,7 +251,10 @@ def convert_command(
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
     end_to_end_steps: Annotated[
         int, typer.Option(help="Updates of the whole model afterwards.")
-    ] = 1000,
+    ] = 2000,
+    end_to_end_tokens: Annotated[
+        int, typer.Option(help="Tokens of the text that it learns from then.")
+    ] = 3_000_000,
     controls: Annotated[
         bool, typer.Option(help="Make the same with dense, random and no layers.")
     ] = True,
@@ -262,7 +265,12 @@ def convert_command(
     glue_dir: Annotated[
         Path | None, typer.Option(help="Score on the STS-B of local GLUE files.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    task: Annotated[
+        list[str] | None, typer.Option(help="GLUE task to fine-tune on as well. Repeatable.")
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Comma-separated seeds: all is done once for each.")
+    ] = "0",
     sweep: Annotated[
         str | None,
         typer.Option(help="Instead of --ffn: choose among these for each layer, comma-separated."),
@@ -292,7 +300,7 @@ def convert_command(
     if any(option is not None for option in (sweep, target_speedup, target_explained)):
         return _sweep(context)
     from ultrafastbert.convert import ConvertConfig, convert
-    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+    from ultrafastbert.report import convert_tables
 
     numbers = None if layers is None else _numbers(layers, "layers")
     config = ConvertConfig(
@@ -302,9 +310,11 @@ def convert_command(
         max_length=max_length,
         steps=steps,
         end_to_end_steps=end_to_end_steps,
+        end_to_end_tokens=end_to_end_tokens,
         controls=controls,
         dense_widths=() if dense_widths is None else _numbers(dense_widths, "dense-widths"),
-        seed=seed,
+        tasks=tuple(task or ()),
+        seeds=_numbers(seeds, "seeds"),
     )
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None, note="")
@@ -319,13 +329,14 @@ def convert_command(
                 bar, description=escape(what), completed=done, total=total
             ),
         )
-    typer.echo(convert_layer_table(rows))
-    if scores := convert_table(rows):
-        typer.echo(f"\n{scores}")
+    typer.echo(convert_tables.convert_layer_table(rows))
+    for table in (convert_tables.convert_table, convert_tables.convert_task_table):
+        if scores := table(rows):
+            typer.echo(f"\n{scores}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 
-SWEEP_FIELDS = ("tokens", "max_length", "steps", "seed")
+SWEEP_FIELDS = ("tokens", "max_length", "steps")
 SWEEP_TARGETS = ("target_speedup", "target_explained")
 
 

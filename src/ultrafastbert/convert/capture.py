@@ -1,5 +1,6 @@
 """What FF blocks read and write on real text, kept on disk: the data of layer-wise distillation."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -55,30 +56,32 @@ def capture(
     size = model.config.hidden_size
     if not (folder / DONE).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _check_disk(folder, disk_bytes(n_tokens, size, len(numbers)))
+        check_disk(folder, disk_bytes(n_tokens, size, len(numbers)))
         captured = {number: _open(folder, number, n_tokens, size) for number in numbers}
         _fill(model, batches_of(tokenizer, texts, max_length), captured, n_tokens, on_tokens)
         (folder / DONE).touch()
     return {number: _open(folder, number, n_tokens, size) for number in numbers}
 
 
-def _check_disk(folder: Path, needed: int) -> None:
+def check_disk(folder: Path, needed: int) -> None:
+    """Raise ValueError where a folder's disk has less free space than needed, and a reserve."""
     free = shutil.disk_usage(folder).free - RESERVE_BYTES
     if needed > free:
         raise ValueError(
-            f"{folder} needs {needed / 2**30:,.1f} GiB for what the blocks read and write, but "
+            f"{folder} needs {needed / 2**30:,.1f} GiB for what the original computes, but "
             f"{max(0, free) / 2**30:,.1f} GiB are free; capture fewer tokens"
         )
 
 
 def _open(folder: Path, layer: int, n_tokens: int, size: int) -> Captured:
-    def tensor(name: str) -> Tensor:
-        path = str(folder / f"layer{layer}.{name}.bfloat16")
-        n_elements = n_tokens * size
-        flat = torch.from_file(path, shared=True, size=n_elements, dtype=torch.bfloat16)
-        return flat.view(n_tokens, size)
+    paths = (folder / f"layer{layer}.{name}.bfloat16" for name in ("x", "y"))
+    return Captured(*(mapped(path, (n_tokens, size), torch.bfloat16) for path in paths))
 
-    return Captured(tensor("x"), tensor("y"))
+
+def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return a tensor that lives in a file, which is made where it is not there."""
+    size = math.prod(shape)
+    return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
 
 
 @contextmanager

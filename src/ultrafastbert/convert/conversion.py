@@ -1,7 +1,8 @@
 """One conversion under way: capture, layers, whole models, rows; what is done is not done again."""
 
 import itertools
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -10,24 +11,30 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedModel
 
-from ultrafastbert import rows
-from ultrafastbert.convert.batches import batches_of
+from ultrafastbert import glue, rows
+from ultrafastbert.convert import targets
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.end_to_end import EndToEndConfig, distill_end_to_end
+from ultrafastbert.convert.end_to_end import (
+    EndToEndConfig,
+    distill_end_to_end,
+    unexplained_states,
+)
 from ultrafastbert.convert.equal_time import time_equal_width
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.plan import Contestant, ConvertConfig, contestants
 from ultrafastbert.convert.regression import regress, unexplained
 from ultrafastbert.convert.similarity import sts_spearman
-from ultrafastbert.data.text import Source, read_documents, split_documents
+from ultrafastbert.convert.texts import texts_of
+from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
 
-# One document in this many is held out, to measure on.
-VALIDATION_EVERY = 20
 # Tokens to train on, over those to measure on: more than documents, as those differ in length.
 VALIDATION_SHARE = 25
+
+# A trained encoder needs no more, whatever its blocks.
+FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
 
 Status = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
@@ -53,16 +60,20 @@ class Conversion:
         self.numbers = _layer_numbers(config.layers, self.n_layers)
 
     @cached_property
-    def contestants(self) -> dict[str, Contestant]:
-        """What is trained, by name; a dense layer is timed for it, once in a run's life."""
-        return contestants(self.config, self.teacher.config.hidden_size, self._equal_time_width)
+    def contestants(self) -> dict[int, dict[str, Contestant]]:
+        """What is trained, by seed and name."""
+        size, width = self.teacher.config.hidden_size, self._equal_time_width()
+        return {seed: contestants(self.config, size, seed, width) for seed in self.config.seeds}
 
-    def _equal_time_width(self) -> int:
+    def _equal_time_width(self) -> int | None:
+        """Return how wide a dense layer takes the tree's time: timed once in a run's life."""
+        if not self.config.controls:
+            return None
         if not (found := self._rows("convert_time")):
             row = time_equal_width(
                 self.teacher.config.hidden_size,
                 self.config.ffn,
-                self.config.seed,
+                self.first_seed,
                 on_width=lambda what: self.on_status(what, 0, 1),
             )
             found = [rows.append_row(self.rows_path, row)]
@@ -70,13 +81,17 @@ class Conversion:
 
     def distill_layers(self) -> None:
         """Train the blocks that are not trained yet, layer by layer."""
-        done = {(row["layer"], row["model"]) for row in self._rows("convert_layer")}
-        cases = itertools.product(self.numbers, self.contestants)
+        done = {(row["seed"], row["layer"], row["model"]) for row in self._rows("convert_layer")}
+        cases = [
+            (seed, layer, name)
+            for seed, layer in itertools.product(self.config.seeds, self.numbers)
+            for name in self.contestants[seed]
+        ]
         if not (left := [case for case in cases if case not in done]):
             return
         train, validation = self._captured("train"), self._captured("validation")
-        for layer, name in left:
-            self._train(layer, name, train[layer], validation[layer])
+        for seed, layer, name in left:
+            self._train(seed, layer, name, train[layer], validation[layer])
 
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
@@ -86,7 +101,7 @@ class Conversion:
         return capture(
             self.teacher,
             self.tokenizer,
-            self._paragraphs(part),
+            texts_of(self.text, part == "validation"),
             n_tokens,
             self.numbers,
             self.work / part,
@@ -94,17 +109,30 @@ class Conversion:
             lambda n: self.on_status(what, n, n_tokens),
         )
 
-    def _paragraphs(self, part: str) -> Iterator[str]:
-        documents = read_documents(self.text)
-        for document in split_documents(documents, VALIDATION_EVERY, part == "validation"):
-            yield from document.splitlines()
+    def _targets(self, part: str) -> targets.Targets:
+        config = self.config
+        n_tokens = config.end_to_end_tokens
+        n_tokens = n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
+        size = targets.disk_bytes(n_tokens, self.teacher.config.hidden_size, self.n_layers)
+        what = f"running the original on text ({part}, {size / 2**30:.2f} GiB on disk)"
+        return targets.capture_targets(
+            self.teacher,
+            self.tokenizer,
+            texts_of(self.text, part == "validation"),
+            n_tokens,
+            self.work / "end_to_end" / part,
+            config.max_length,
+            lambda n: self.on_status(what, n, n_tokens),
+        )
 
-    def _train(self, layer: int, name: str, train: Captured, validation: Captured) -> None:
-        ffn, training, _ = self.contestants[name]
+    def _train(
+        self, seed: int, layer: int, name: str, train: Captured, validation: Captured
+    ) -> None:
+        ffn, training, _ = self.contestants[seed][name]
         block = ConvertedBlock(self.teacher.config.hidden_size, ffn)
-        what = f"layer {layer}: {ffn} ({name})"
+        what = f"layer {layer}: {ffn} ({name}, seed {seed})"
         regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
-        save_file(block.state_dict(), self._weights(layer, name))
+        save_file(block.state_dict(), self._weights(seed, layer, name))
         row = {
             "kind": "convert_layer",
             "model": name,
@@ -116,58 +144,114 @@ class Conversion:
         }
         rows.append_row(self.rows_path, row)
 
-    def _weights(self, layer: int, name: str) -> Path:
-        return self.work / f"{name}.layer{layer}.safetensors"
+    def _weights(self, seed: int, layer: int, name: str) -> Path:
+        return self.work / f"{name}.seed{seed}.layer{layer}.safetensors"
 
     def _rows(self, kind: str) -> list[rows.Row]:
         return rows.read_rows(self.rows_path, kind) if self.rows_path.exists() else []
 
     def finish_models(self, pairs: dict[str, Dataset]) -> None:
-        """Train whole models end to end, save and score them, each with a row; the teacher last."""
-        done = {row["model"] for row in self._rows("convert")}
-        models = [name for name, contestant in self.contestants.items() if contestant.is_model]
-        for name in (name for name in models if name not in done):
-            model = self._model(name)
-            self._train_end_to_end(name, model)
-            folder = self.out_dir if name == "fff" else self.out_dir / "controls" / name
-            save_converted(model, self.model_dir, folder)
-            self._score(name, model, pairs)
-        if "teacher" not in done:
-            self._score("teacher", self.teacher, pairs)
+        """Train whole models end to end and score them, each with a row; the teacher last.
 
-    def _model(self, name: str) -> PreTrainedModel:
+        Those of the first seed are saved.
+        """
+        done = {(row["seed"], row["model"]) for row in self._rows("convert")}
+        models = [
+            (seed, name)
+            for seed, found in self.contestants.items()
+            for name, contestant in found.items()
+            if contestant.is_model and (seed, name) not in done
+        ]
+        if models:
+            train, validation = self._targets("train"), self._targets("validation")
+        for seed, name in models:
+            model = self._model(seed, name)
+            self._train_end_to_end(seed, name, model, train)
+            if seed == self.first_seed:
+                save_converted(model, self.model_dir, self.folder(name))
+            self._score(seed, name, model, pairs, validation)
+        if (None, "teacher") not in done:
+            self._score(None, "teacher", self.teacher, pairs, self._targets("validation"))
+
+    def folder(self, name: str) -> Path:
+        """Return where the model of a contestant, or the teacher, is."""
+        if name == "teacher":
+            return self.model_dir
+        return self.out_dir if name == "fff" else self.out_dir / "controls" / name
+
+    def fine_tune(self, glue_dir: Path) -> None:
+        """Fine-tune the models that were saved, and the teacher, on the tasks; a row for each."""
+        done = {(row["model"], row["task"], row["seed"]) for row in self._rows("convert_task")}
+        models = [row for row in self._rows("convert") if row["seed"] in (None, self.first_seed)]
+        cases = itertools.product(models, self.config.tasks, self.config.seeds)
+        for model, task, seed in cases:
+            name = model["model"]
+            if (name, task, seed) in done:
+                continue
+            found = glue.fine_tune(
+                self.folder(name), task, seed, FINE_TUNING, glue_dir, self._on_fine_tuning(name)
+            )
+            row = found | {field: model[field] for field in ("model", "ffn", "n_active")}
+            rows.append_row(self.rows_path, row | {"kind": "convert_task"})
+
+    def _on_fine_tuning(self, name: str) -> Callable[[glue.Progress], None]:
+        def report(progress: glue.Progress) -> None:
+            what = f"fine-tuning {name} on {progress.task} (seed {progress.seed})"
+            self.on_status(what, progress.step, progress.n_steps)
+
+        return report
+
+    @property
+    def first_seed(self) -> int:
+        """The seed whose models are saved."""
+        return self.config.seeds[0]
+
+    def _contestant(self, seed: int | None, name: str) -> Contestant | None:
+        return None if seed is None else self.contestants[seed][name]
+
+    def _model(self, seed: int, name: str) -> PreTrainedModel:
         """Return the teacher's copy with the blocks of a contestant."""
-        ffn = self.contestants[name].ffn
+        ffn = self.contestants[seed][name].ffn
         in_layers = [ffn if layer in self.numbers else None for layer in range(self.n_layers)]
         model = converted_copy(self.teacher, in_layers)
         for number in self.numbers:
             new = layers_of(model, self.block)[number].get_submodule(self.block.first)
-            new.load_state_dict(load_file(self._weights(number, name)))
+            new.load_state_dict(load_file(self._weights(seed, number, name)))
         return model
 
-    def _train_end_to_end(self, name: str, model: PreTrainedModel) -> None:
-        config = EndToEndConfig(self.config.end_to_end_steps)
-        # The text again and again.
-        texts = (text for _ in itertools.count() for text in self._paragraphs("train"))
-        batches = batches_of(self.tokenizer, texts, self.config.max_length)
-        what = f"end to end: {self.contestants[name].ffn} ({name})"
+    def _train_end_to_end(
+        self, seed: int, name: str, model: PreTrainedModel, train: targets.Targets
+    ) -> None:
+        config = EndToEndConfig(self.config.end_to_end_steps, seed=seed)
+        what = f"end to end: {self.contestants[seed][name].ffn} ({name}, seed {seed})"
+        folder = self.work / "end_to_end" / f"{name}.seed{seed}"
         distill_end_to_end(
-            model,
-            self.teacher,
-            batches,
-            config,
-            lambda step: self.on_status(what, step, config.steps),
+            model, train, config, folder, lambda step: self.on_status(what, step, config.steps)
         )
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def _score(self, name: str, model: PreTrainedModel, pairs: dict[str, Dataset]) -> None:
-        row: rows.Row = {"kind": "convert", "model": name, **asdict(self.config)}
-        layers = [layer for layer in self._rows("convert_layer") if layer["model"] == name]
-        row["ffn"] = layers[0]["ffn"] if layers else None
-        row["n_active"] = layers[0]["n_active"] if layers else None
+    def _score(
+        self,
+        seed: int | None,
+        name: str,
+        model: PreTrainedModel,
+        pairs: dict[str, Dataset],
+        validation: targets.Targets,
+    ) -> None:
+        row: rows.Row = {"kind": "convert", "model": name, **asdict(self.config), "seed": seed}
+        del row["seeds"]
+        contestant = self._contestant(seed, name)
+        row["ffn"] = contestant.ffn if contestant else None
+        row["n_active"] = _n_active(contestant, self.teacher.config.hidden_size)
+        self.on_status(f"scoring {name}", 0, 1)
+        row["unexplained_states"] = unexplained_states(model, validation)
         for split, dataset in pairs.items():
-            self.on_status(f"scoring {name} on STS-B ({split})", 0, 1)
             row[f"stsb_{split}_spearman"] = sts_spearman(model, self.tokenizer, dataset)
         rows.append_row(self.rows_path, row)
+
+
+def _n_active(contestant: Contestant | None, hidden_size: int) -> int | None:
+    return ConvertedBlock(hidden_size, contestant.ffn).n_active if contestant else None
 
 
 def _layer_numbers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:

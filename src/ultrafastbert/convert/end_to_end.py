@@ -1,18 +1,30 @@
 """End-to-end distillation: a converted model learns the last hidden states of the original."""
 
-import itertools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from ultrafastbert.convert.precision import autocast
 from ultrafastbert.convert.schedule import learning_rate_share
+from ultrafastbert.convert.targets import Targets
 from ultrafastbert.models.converted_block import ConvertedBlock
+from ultrafastbert.models.pooling import pool
+from ultrafastbert.resumable import ResumableTrainer
 
 OnStep = Callable[[int], None]  # steps done
+
+EVALUATION_TOKENS = 4096
+VARIANCE_TOKENS = 50_000
+LOGGING_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -20,48 +32,182 @@ class EndToEndConfig:
     """How a whole model is trained.
 
     Attributes:
-        steps: batches of texts, with an update each; 0 leaves the model as it is.
-        learning_rate: at the peak, of all weights but the embeddings.
+        steps: updates; 0 leaves the model as it is.
+        batch_tokens: tokens of a batch, with padding.
+        block_learning_rate: at the peak, of the new blocks.
+        learning_rate: at the peak, of all other weights but the embeddings, which stay.
+        seed: of the order of the texts.
     """
 
-    steps: int = 1000
-    learning_rate: float = 1e-3
+    steps: int = 2000
+    batch_tokens: int = 1536
+    block_learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
+    seed: int = 0
 
 
 def distill_end_to_end(
     student: PreTrainedModel,
-    teacher: PreTrainedModel,
-    batches: Iterable[dict[str, Tensor]],
+    targets: Targets,
     config: EndToEndConfig,
+    folder: Path,
     on_step: OnStep = lambda step: None,
 ) -> None:
     """Train a converted model, in place, on the original's last hidden states.
 
-    The loss is the mean squared error over tokens that are not padding. Weights of the embeddings
-    and hyperplanes stay. Dropout is off, as the teacher's is. `batches` go on for as many steps.
+    The loss is the share of their variance that is left unexplained, the mean of this share after
+    layers between, and one minus the cosine of sentence vectors (means over tokens). Weights of the
+    embeddings stay, and so do hyperplanes, which have no gradient of their own. Dropout is off, as
+    it was when the targets were made. Checkpoints are kept in `folder`; a run that was cut off goes
+    on from the last one with the same numbers.
     """
-    parameters = _trained(student)
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    for step, batch in enumerate(itertools.islice(batches, config.steps)):
-        with autocast():
-            with torch.no_grad():
-                target = teacher.base_model(**batch).last_hidden_state.float()
-            hidden = student.base_model(**batch).last_hidden_state.float()
-        keep = batch["attention_mask"].bool()
-        nn.functional.mse_loss(hidden[keep], target[keep]).backward()
-        for block in _blocks(student):
+    if not config.steps:
+        return
+    attention = student.config._attn_implementation
+    student.set_attn_implementation("eager")  # the fused one's gradient is slow on short texts
+    student.get_input_embeddings().requires_grad_(False)
+    EndToEndTrainer(student, targets, config, folder, on_step).train_on()
+    student.requires_grad_(True)
+    student.set_attn_implementation(attention)
+
+
+class EndToEndTrainer(ResumableTrainer):
+    """Trainer on the original's states, with rates of their own for new and for old weights."""
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        targets: Targets,
+        config: EndToEndConfig,
+        folder: Path,
+        on_step: OnStep,
+    ):
+        self.targets, self.config = targets, config
+        self.variance = states_variance(targets)
+        self.blocks = [m for m in student.modules() if isinstance(m, ConvertedBlock)]
+        super().__init__(student, _arguments(config, folder), train_dataset=targets)
+        self.add_callback(_Steps(on_step))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return all batches of the run, in order."""
+        config = self.config
+        batches = self.targets.batches(config.steps, config.batch_tokens, config.seed)
+        model: Any = self.model
+        collate = partial(self.targets.batch, pad_token_id=model.config.pad_token_id or 0)
+        n_texts = range(len(self.targets.starts) - 1)
+        return self.accelerator.prepare(
+            DataLoader(n_texts, batch_sampler=batches, collate_fn=collate)  # type: ignore[arg-type]
+        )
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Create fused AdamW, without decay."""
+        config, trained = self.config, model if model is not None else self.model
+        new = [weight for block in self.blocks for weight in block.parameters()]
+        names = set(map(id, new))
+        assert isinstance(trained, nn.Module)
+        old = [w for w in trained.parameters() if w.requires_grad and id(w) not in names]
+        groups = [
+            {"params": new, "lr": config.block_learning_rate},
+            {"params": old, "lr": config.learning_rate},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> LambdaLR:
+        """Create the schedule of all distillation: a short rise, then a cosine."""
+        scheduled = optimizer or self.optimizer
+        assert scheduled is not None
+        share = partial(learning_rate_share, steps=num_training_steps)
+        self.lr_scheduler = LambdaLR(scheduled, share)
+        return self.lr_scheduler
+
+    def training_step(self, model: nn.Module, *args: Any, **options: Any) -> Tensor:
+        """Compute gradients, without those of hyperplanes."""
+        loss = super().training_step(model, *args, **options)
+        for block in self.blocks:
             block.hold_hyperplanes()
-        rate = learning_rate_share(step, config.steps)
-        optimizer.param_groups[0]["lr"] = config.learning_rate * rate
-        optimizer.step()
-        optimizer.zero_grad()
-        on_step(step + 1)
+        return loss
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any):
+        """Return the loss of a batch of `Targets`."""
+        encoder: Any = model.eval()  # without dropout, as the targets were made
+        expected, mask = inputs["targets"], inputs["attention_mask"]
+        with autocast():
+            hidden = encoder.base_model(
+                input_ids=inputs["input_ids"], attention_mask=mask, output_hidden_states=True
+            ).hidden_states
+        states = torch.stack([hidden[layer] for layer in self.targets.layers], 2).float()
+        keep = mask.bool()
+        error = (states[keep] - expected[keep]).square().mean((0, 2)) / self.variance  # (N)
+        found, wanted = (pool(each[:, :, -1], mask, "mean") for each in (states, expected))
+        similar = nn.functional.cosine_similarity(found, wanted).mean()
+        return error[-1] + error[:-1].sum() / max(1, len(error) - 1) + 1 - similar
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return 0: nobody asks, and counting takes time."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Stop when the loss is not a number."""
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise FloatingPointError(
+                f"the loss is not a number at step {self.state.global_step} of end-to-end "
+                "distillation; are all weights of the original finite?"
+            )
+        super().log(logs, start_time)
 
 
-def _trained(model: PreTrainedModel) -> list[nn.Parameter]:
-    embeddings = set(model.get_input_embeddings().parameters())
-    return [weight for weight in model.base_model.parameters() if weight not in embeddings]
+class _Steps(TrainerCallback):
+    """Hands on how many steps are done."""
+
+    def __init__(self, on_step: OnStep):
+        self.on_step = on_step
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.on_step(state.global_step)
 
 
-def _blocks(model: PreTrainedModel) -> list[ConvertedBlock]:
-    return [module for module in model.modules() if isinstance(module, ConvertedBlock)]
+def states_variance(targets: Targets) -> Tensor:
+    """Return the mean variance of the states' components after each layer, (N).
+
+    It is measured on a first part of the tokens.
+    """
+    return targets.states[:VARIANCE_TOKENS].float().var(0).mean(1)
+
+
+@torch.no_grad()
+def unexplained_states(student: PreTrainedModel, targets: Targets) -> float:
+    """Return the share of the last hidden states' variance that a model leaves unexplained."""
+    error, n_tokens, pad = 0.0, 0, student.config.pad_token_id or 0
+    n_batches = -(-len(targets.ids) // EVALUATION_TOKENS)
+    for texts in targets.batches(n_batches, EVALUATION_TOKENS, seed=0):
+        batch = targets.batch(texts, pad)
+        keep = batch["attention_mask"].bool()
+        with autocast():
+            states = student.base_model(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+            ).last_hidden_state
+        expected = batch["targets"][keep][:, -1]
+        error += (states.float()[keep] - expected).square().mean(1).sum().item()
+        n_tokens += int(keep.sum())
+    return error / n_tokens / states_variance(targets)[-1].item()
+
+
+def _arguments(config: EndToEndConfig, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.steps,
+        max_grad_norm=0.0,
+        seed=config.seed,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        save_strategy="no",  # by time, see ResumableTrainer
+        save_total_limit=1,
+        logging_steps=LOGGING_STEPS,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+    )

@@ -1,6 +1,5 @@
 """What a conversion trains: the layer that is wanted, and the controls it is measured against."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,10 +25,12 @@ class ConvertConfig:
         max_length: tokens of a paragraph that are read.
         steps, batch_tokens: of each layer's training, see `RegressionConfig`.
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
+        end_to_end_tokens: of the text that it learns from, again and again; less text is enough.
         controls: whether the controls are made as well.
         dense_widths: of further dense layers, trained layer by layer only: they tell how wide a
             dense layer has the error of the tree.
-        seed: of everything drawn.
+        tasks: of GLUE, to fine-tune models on afterwards.
+        seeds: of everything drawn; all is done once for each, and models of the first are saved.
 
     Raises:
         ValueError: for values that do not fit; the message names them.
@@ -42,20 +43,24 @@ class ConvertConfig:
     steps: int = 3000
     batch_tokens: int = 2048
     end_to_end_steps: int = EndToEndConfig.steps
+    end_to_end_tokens: int = 3_000_000
     controls: bool = True
     dense_widths: tuple[int, ...] = ()
-    seed: int = 0
+    tasks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if parse_ffn(self.ffn)["ffn_type"] != "fff":
             raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x7x8")
-        for name in ("tokens", "max_length", "steps", "batch_tokens"):
+        for name in ("tokens", "max_length", "steps", "batch_tokens", "end_to_end_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths={self.dense_widths} must be at least 1")
         if self.end_to_end_steps < 0:
             raise ValueError(f"end_to_end_steps={self.end_to_end_steps} must be at least 0")
+        if not self.seeds:
+            raise ValueError("seeds is empty; give at least one")
 
 
 class Contestant(NamedTuple):
@@ -67,14 +72,13 @@ class Contestant(NamedTuple):
 
 
 def contestants(
-    config: ConvertConfig, hidden_size: int, equal_time_width: Callable[[], int]
+    config: ConvertConfig, hidden_size: int, seed: int, equal_time_width: int | None
 ) -> dict[str, Contestant]:
-    """Return what is trained, by name: the layer wanted, and its controls.
+    """Return what is trained with a seed, by name: the layer wanted, and its controls.
 
-    `equal_time_width` is asked, where there are controls, how wide a dense layer takes the time of
-    the layer wanted.
+    `equal_time_width` is how wide a dense layer takes the time of the layer wanted.
     """
-    training = RegressionConfig(config.steps, config.batch_tokens, seed=config.seed)
+    training = RegressionConfig(config.steps, config.batch_tokens, seed=seed)
     dense = replace(training, learning_rate=DENSE_LEARNING_RATE)
     found = {"fff": Contestant(config.ffn, training)}
     if config.controls:
@@ -82,7 +86,7 @@ def contestants(
         fixed = replace(training, split="random", routing_learning_rate=0.0)
         found["random"] = Contestant(config.ffn, fixed)
         found["ff_active"] = Contestant(f"ff:{n_active}", dense)
-        found["ff_time"] = Contestant(f"ff:{equal_time_width()}", dense)
+        found["ff_time"] = Contestant(f"ff:{equal_time_width}", dense)
         found["none"] = Contestant("none", training)
     for width in config.dense_widths:
         found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)

@@ -32,7 +32,8 @@ def convert(
     makes of its inputs. The folder gets the model with the original's tokenizer and pooling,
     `controls/NAME/` with the same model with other layers, and `rows.jsonl`: a row of kind
     `convert_layer` for each layer and contestant, and one of kind `convert` for each model. With
-    `glue_dir`, a folder with `stsb/`, models are scored on STS-B, beside the teacher.
+    `glue_dir`, a folder with `stsb/`, models are scored on STS-B, beside the teacher, and
+    fine-tuned on the tasks that the configuration names, a row of kind `convert_task` each.
 
     Raises:
         FileExistsError: if the folder holds a run and `resume` is not set.
@@ -41,12 +42,18 @@ def convert(
     """
     config, out_dir, model_dir = config or ConvertConfig(), Path(out_dir), Path(model_dir)
     run_folder.check(out_dir, SETTINGS, resume)
+    if config.tasks and glue_dir is None:
+        raise ValueError(f"tasks={config.tasks} need glue_dir, the folder of their data")
+    for task in config.tasks:  # before hours of work depend on them
+        glue.load_task(glue.get_task(task), glue_dir)
     pairs = similar_pairs(glue_dir)
     run = Conversion(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
     run_folder.claim(out_dir, SETTINGS, settings, resume)
     run.distill_layers()
     run.finish_models(pairs)
+    if glue_dir is not None:
+        run.fine_tune(Path(glue_dir))
     shutil.rmtree(run.work, ignore_errors=True)
     return rows.read_rows(run.rows_path)
 

@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +12,14 @@ from transformers import AutoTokenizer, PreTrainedModel
 from ultrafastbert import rows
 from ultrafastbert.convert.allocation import Members
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.conversion import VALIDATION_EVERY, VALIDATION_SHARE, Status
+from ultrafastbert.convert.conversion import VALIDATION_SHARE, Status
 from ultrafastbert.convert.folder import load_dense
 from ultrafastbert.convert.held_out import HeldOut
 from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.texts import texts_of
 from ultrafastbert.convert.variants import with_blocks
-from ultrafastbert.data.text import Source, read_documents, split_documents
+from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.models.converted import converted_copy
@@ -124,7 +124,7 @@ class SweepBlocks:
         return capture(
             self.teacher,
             self.tokenizer,
-            self._paragraphs(part),
+            self._held_out_texts if part == "validation" else texts_of(self.text, False),
             n_tokens,
             range(self.n_layers),
             self.work / part,
@@ -132,15 +132,14 @@ class SweepBlocks:
             lambda n: self.on_status(what, n, n_tokens),
         )
 
-    def _paragraphs(self, part: str) -> Iterator[str]:
-        documents = read_documents(self.text)
-        for document in split_documents(documents, VALIDATION_EVERY, part == "validation"):
-            yield from document.splitlines()
+    @cached_property
+    def _held_out_texts(self) -> list[str]:
+        return texts_of(self.text, True)
 
     @cached_property
     def held_out(self) -> HeldOut:
         """Held-out text, and what the original makes of it."""
-        texts = self._paragraphs("validation")
+        texts = self._held_out_texts
         return HeldOut(self.teacher, self.tokenizer, texts, self.config.max_length)
 
     def _train(self, layer: int, member: str, train: Captured, validation: Captured) -> None:

@@ -2,23 +2,16 @@
 
 import copy
 import dataclasses
-import errno
 import math
-import pickle
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
-from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedTokenizerFast,
-    PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
@@ -31,15 +24,12 @@ from ultrafastbert.layers import check_memory
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.pretrain.plan import RampedBatches, batch_ramp, triangle
 from ultrafastbert.pretrain.recipes import PretrainConfig
+from ultrafastbert.resumable import ResumableTrainer
 
-# A checkpoint at least this often, so that an interruption loses less than a minute.
-SAVE_SECONDS = 40
 # Points of the recorded loss curve; more for long runs, as checkpoints are taken at its points.
 CURVE_POINTS, MOST_LOGGING_STEPS = 100, 20
 # Holds the settings of a run.
 SETTINGS = "run.json"
-# Written into a checkpoint folder when it is whole; a folder without it was cut off.
-COMPLETE = "complete"
 # Masks of the validation rows are the same for every run, whatever its seed.
 VALIDATION_SEED = 12345
 NO_DECAY = ("norm.weight", "bias", "b_in", "position_scale")
@@ -82,7 +72,7 @@ def pretrain(
     run_folder.claim(out_dir, SETTINGS, settings, resume)
     for callback in callbacks or []:
         trainer.add_callback(callback)
-    _train(trainer, last_checkpoint(out_dir / "checkpoints"))
+    trainer.train_on()
     row = _result(config, name, model, trainer)
     row |= evaluate(model, validation_rows, tokenizer, config)
     if run_folder.is_main_process():
@@ -100,18 +90,6 @@ def check_training_memory(model: UltraFastBertConfig) -> None:
     with torch.device("meta"):
         n_parameters = UltraFastBertForMaskedLM(copy.deepcopy(model)).num_parameters()
     check_memory(4 * n_parameters, torch.float32, "cpu", "training this model")
-
-
-def _train(trainer: "PretrainTrainer", checkpoint: str | None) -> None:
-    try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except (RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        if checkpoint is None or trainer.has_begun:
-            raise
-        raise ValueError(
-            f"checkpoint {checkpoint} is damaged ({' '.join(str(error).split())}); delete it to go "
-            "on from the one before"
-        ) from error
 
 
 @torch.no_grad()
@@ -144,13 +122,7 @@ def evaluate(
     return {"validation_loss": loss / count, "validation_accuracy": correct / count}
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest whole checkpoint of a folder, or None."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
-
-
-class PretrainTrainer(Trainer):
+class PretrainTrainer(ResumableTrainer):
     """Trainer with the crammedBERT batch ramp, schedule and parameter groups."""
 
     def __init__(
@@ -174,7 +146,6 @@ class PretrainTrainer(Trainer):
                 f"of {train_rows.seq_length} tokens"
             )
         self.config = config
-        self.has_begun = False
         self.started = time.perf_counter()
         self.seconds_before: float | None = None
         self.tokens_per_row = train_rows.seq_length
@@ -183,8 +154,6 @@ class PretrainTrainer(Trainer):
             train_rows, config.seed, int(self.ramp.sum()), tokenizer, config.mlm_probability
         )
         super().__init__(model, arguments, data_collator=collate, train_dataset=self.stream)
-        self.remove_callback(PrinterCallback)
-        self.add_callback(_Checkpoints(self))
 
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of the ramp, dealt to the processes by accelerate."""
@@ -235,43 +204,6 @@ class PretrainTrainer(Trainer):
         seconds = self.seconds_before + time.perf_counter() - self.started
         super().log({**logs, "tokens": seen, "seconds": seconds}, start_time)
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        try:
-            super()._save_checkpoint(model, trial)
-        except RuntimeError as error:  # what torch.save makes of a full disk
-            if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
-                message = "the checkpoint could not be written; is the disk full?"
-                raise OSError(errno.ENOSPC, message, self.args.output_dir) from error
-            raise
-
-
-class _Checkpoints(TrainerCallback):
-    """Asks for a checkpoint by time, where a point of the loss curve ends; marks whole ones.
-
-    The main process decides for all, as saving is a joint effort.
-    """
-
-    def __init__(self, trainer: PretrainTrainer) -> None:
-        self.trainer = trainer
-        self.saved_at = time.monotonic()
-
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self.trainer.has_begun = True
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        if state.global_step % args.logging_steps == 0:
-            due = [time.monotonic() - self.saved_at > SAVE_SECONDS]
-            if dist.is_initialized():
-                dist.broadcast_object_list(due, src=0)
-            control.should_save = due[0]
-
-    def on_save(self, args, state, control, **kwargs) -> None:
-        if dist.is_initialized():
-            dist.barrier()
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
-        self.saved_at = time.monotonic()
-
 
 def _training_arguments(config: PretrainConfig, checkpoint_dir: Path) -> TrainingArguments:
     return TrainingArguments(
@@ -285,7 +217,7 @@ def _training_arguments(config: PretrainConfig, checkpoint_dir: Path) -> Trainin
         use_cpu=not torch.cuda.is_available(),
         accelerator_config={"even_batches": False},
         dataloader_pin_memory=torch.cuda.is_available(),
-        save_strategy="no",  # by time, see _Checkpoints
+        save_strategy="no",  # by time, see ResumableTrainer
         save_total_limit=2,
         logging_nan_inf_filter=False,
         disable_tqdm=True,

@@ -1,9 +1,10 @@
 """Rows of converted models -> tables: error of every layer, and scores, beside the controls."""
 
 import itertools
+import statistics
 from collections.abc import Iterable
 
-from ultrafastbert.report.tables import NONE, group, markdown_table
+from ultrafastbert.report.tables import NONE, group, markdown_table, spread, task_title
 from ultrafastbert.rows import Row
 
 TITLES = {
@@ -37,27 +38,35 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
 
 
 def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
-    errors = {row["layer"]: row["unexplained"] for row in rows}
     line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
-    return [*line, *(_percent(errors.get(layer)) for layer in layers)]
+    return [
+        *line,
+        *(_percent([r["unexplained"] for r in rows if r["layer"] == layer]) for layer in layers),
+    ]
 
 
 def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
-    trees = {row["layer"]: row for row in rows if row["model"] == "fff"}
+    """Return how wide a dense layer of the tree's error is, from mean errors over seeds."""
     widths, multipliers = [], []
     for layer in layers:
-        dense = [row for row in rows if row["layer"] == layer and row["ffn"].startswith("ff:")]
-        errors = {row["n_active"]: row["unexplained"] for row in dense}
-        if len(errors) < 2 or layer not in trees:
+        here = [row for row in rows if row["layer"] == layer]
+        trees = [row for row in here if row["model"] == "fff"]
+        dense = group((row for row in here if row["ffn"].startswith("ff:")), "n_active")
+        errors = {width: _mean_error(same) for (width,), same in dense.items()}
+        if len(errors) < 2 or not trees:
             return []
-        width, is_bound = equal_width(trees[layer]["unexplained"], errors)
+        width, is_bound = equal_width(_mean_error(trees), errors)
         bound = "> " if is_bound else ""
         widths.append(f"{bound}{width:.0f}")
-        multipliers.append(f"{bound}{width / trees[layer]['n_active']:.1f}")
+        multipliers.append(f"{bound}{width / trees[0]['n_active']:.1f}")
     return [
         ["dense width of the tree's error", "", *widths],
         ["that width over the neurons used", "", *multipliers],
     ]
+
+
+def _mean_error(rows: list[Row]) -> float:
+    return statistics.mean(row["unexplained"] for row in rows)
 
 
 def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
@@ -78,38 +87,66 @@ def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
 
 
 def convert_table(rows: Iterable[Row]) -> str:
-    """Return Spearman's correlations on STS-B, and the share of the gap between no FF and teacher.
+    """Return how well whole models do: error of the last hidden states, and STS-B.
 
-    Empty where the rows hold no scores.
+    Beside each score the share of the gap between no FF and teacher that a model recovers: what it
+    keeps of the teacher's score says little where no FF layer at all keeps most of it. Means over
+    seeds, with the standard deviation. Empty without rows of whole models.
     """
-    rows = [row for row in rows if row["kind"] == "convert"]
-    splits = [split for split in SPLITS if any(f"stsb_{split}_spearman" in row for row in rows)]
-    if not splits:
+    found = [row for row in rows if row["kind"] == "convert"]
+    columns = {"unexplained_states": ("last hidden states: variance left unexplained, %", 100.0)}
+    for split in SPLITS:
+        columns[f"stsb_{split}_spearman"] = (f"STS-B {split} (Spearman, %)", 1.0)
+    return _gap_table(found, columns)
+
+
+def convert_task_table(rows: Iterable[Row]) -> str:
+    """Return the scores of models fine-tuned on GLUE tasks, and shares of the gap as above."""
+    tasks = [row for row in rows if row["kind"] == "convert_task"]
+    scores = [
+        {name: same[0].get(name) for name in ("model", "ffn", "n_active", "seed")}
+        | {row["task"]: row["value"] for row in same}
+        for same in group(tasks, "model", "seed").values()
+    ]
+    names = dict.fromkeys(row["task"] for row in tasks)
+    return _gap_table(scores, {name: (task_title(name, tasks), 1.0) for name in names})
+
+
+def _gap_table(rows: list[Row], columns: dict[str, tuple[str, float]]) -> str:
+    """Return scores by model, each followed by the share of the gap recovered.
+
+    `columns` gives the title of a field, and a factor on its values; fields without values are left
+    out.
+    """
+    columns = {field: rest for field, rest in columns.items() if any(field in r for r in rows)}
+    if not columns:
         return ""
-    scores = {row["model"]: row for row in rows}
-    header = ["model"]
-    for split in splits:
-        header += [f"STS-B {split} (Spearman, %)", "share of the gap recovered, %"]
-    return markdown_table(header, [_model_line(row, scores, splits) for row in rows])
+    header = ["model", "neurons used"]
+    for title, _ in columns.values():
+        header += [title, "share of the gap recovered, %"]
+    body = []
+    for same in group(rows, "model").values():
+        line = [_title(same[0]["model"], same[0]), _n_active(same[0])]
+        for field, (_, factor) in columns.items():
+            line.append(spread([factor * row[field] for row in same if field in row], 1))
+            shares = [_gap_recovered(row, rows, field) for row in same]
+            known = [100 * share for share in shares if share is not None]
+            line.append(spread(known, 0) if known else NONE)
+        body.append(line)
+    return markdown_table(header, body)
 
 
-def _model_line(row: Row, scores: dict[str, Row], splits: list[str]) -> list[str]:
-    line = [_title(row["model"], row)]
-    for split in splits:
-        field = f"stsb_{split}_spearman"
-        line.append(f"{row[field]:.1f}")
-        line.append(_percent(_gap_recovered(row, scores, field)))
-    return line
+def _n_active(row: Row) -> str:
+    return NONE if row["n_active"] is None else str(row["n_active"])
 
 
-def _gap_recovered(row: Row, scores: dict[str, Row], field: str) -> float | None:
-    """Return 0 for a score without FF layers and 1 for the teacher's.
-
-    What a model keeps of the teacher's score says little where no FF layer at all keeps most of it.
-    """
-    if not {"none", "teacher"} <= scores.keys():
+def _gap_recovered(row: Row, rows: list[Row], field: str) -> float | None:
+    """Return 0 for what a model without FF layers reaches with the same seed, 1 for the teacher."""
+    floors = [r for r in rows if r["model"] == "none" and r["seed"] == row["seed"]]
+    ceilings = [r for r in rows if r["model"] == "teacher" and r["seed"] in (None, row["seed"])]
+    if not floors or not ceilings or row["model"] in ("none", "teacher"):
         return None
-    floor, ceiling = scores["none"][field], scores["teacher"][field]
+    floor, ceiling = floors[0][field], ceilings[0][field]
     return None if floor == ceiling else (row[field] - floor) / (ceiling - floor)
 
 
@@ -119,5 +156,5 @@ def _title(name: str, row: Row) -> str:
     return f"{title} ({row['ffn']})" if row.get("n_active") else title
 
 
-def _percent(share: float | None) -> str:
-    return NONE if share is None else f"{100 * share:.1f}"
+def _percent(shares: list[float]) -> str:
+    return spread([100 * share for share in shares], 1) if shares else NONE

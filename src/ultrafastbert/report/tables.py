@@ -229,7 +229,7 @@ def glue_table(rows: Iterable[Row], with_published: bool = True) -> str:
     if not found:
         return ""
     tasks = [task for task in GLUE_TITLES if any(row["task"] == task for row in found)]
-    header = ["model", *(_task_title(task, found) for task in tasks), "average", "seeds"]
+    header = ["model", *(task_title(task, found) for task in tasks), "average", "seeds"]
     body = [_task_line(model, same, tasks) for (model,), same in group(found, "model").items()]
     if with_published:
         body += [_published_line(model, tasks) for model in published.GLUE]
@@ -244,12 +244,13 @@ def task_table(rows: Iterable[Row]) -> str:
     if not found:
         return ""
     tasks = list(dict.fromkeys(row["task"] for row in found))
-    header = ["model", *(_task_title(task, found) for task in tasks), "average", "seeds"]
+    header = ["model", *(task_title(task, found) for task in tasks), "average", "seeds"]
     body = [_task_line(model, same, tasks) for (model,), same in group(found, "model").items()]
     return markdown_table(header, body) + "\n"
 
 
-def _task_title(task: str, found: list[Row]) -> str:
+def task_title(task: str, found: Iterable[Row]) -> str:
+    """Return the name of a task and its metric, which rows of it tell."""
     metric = next(row.get("metric", "accuracy") for row in found if row["task"] == task)
     title = METRIC_TITLES.get(metric, metric)
     return f"{GLUE_TITLES.get(task, task)} ({title}, %)"

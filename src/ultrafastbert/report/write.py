@@ -97,7 +97,9 @@ def compose(
         ),
         "Tasks": _join(tables.task_table(rows), tables.glue_table(rows)),
         "Converted models": _join(
-            convert_tables.convert_layer_table(rows), convert_tables.convert_table(rows)
+            convert_tables.convert_layer_table(rows),
+            convert_tables.convert_table(rows),
+            convert_tables.convert_task_table(rows),
         ),
         "Which layer where": _join(
             sweep_tables.sweep_table(rows), _bullets(sweep_tables.gains(rows)), figure("sweep")

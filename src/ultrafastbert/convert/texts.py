@@ -1,0 +1,48 @@
+"""Texts to convert with: a random sample of all text, in random order, in bounded memory."""
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+
+from ultrafastbert.data.text import Source, read_documents, split_documents
+
+# One document in this many is held out, to measure on.
+VALIDATION_EVERY = 20
+# Texts in memory at most: a few hundred megabytes.
+MAX_TEXTS = 1_000_000
+# Paragraphs are cut into pieces of so many sentences, drawn at random.
+SENTENCES = (1, 1, 1, 2, 4)
+END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+def texts_of(source: Source, validation: bool) -> list[str]:
+    """Return sentences and short paragraphs of the text, shuffled: held-out ones, or the others.
+
+    Of more than a million, every one is as likely to be among the result, which does not depend on
+    anything but the text, so that all models read the same.
+    """
+    documents = split_documents(read_documents(source), VALIDATION_EVERY, validation)
+    return sample(pieces(line for document in documents for line in document.splitlines()))
+
+
+def pieces(paragraphs: Iterable[str]) -> Iterator[str]:
+    """Cut paragraphs at ends of sentences: encoders read short texts as often as long ones."""
+    generator = random.Random(0)
+    for paragraph in paragraphs:
+        sentences = END_OF_SENTENCE.split(paragraph)
+        while sentences:
+            size = generator.choice(SENTENCES)
+            yield " ".join(sentences[:size])
+            del sentences[:size]
+
+
+def sample(items: Iterable[str], size: int = MAX_TEXTS) -> list[str]:
+    """Return so many items at most, drawn uniformly and shuffled (reservoir sampling)."""
+    generator, kept = random.Random(0), []
+    for n_before, item in enumerate(items):
+        if n_before < size:
+            kept.append(item)
+        elif (place := generator.randrange(n_before + 1)) < size:
+            kept[place] = item
+    generator.shuffle(kept)
+    return kept
