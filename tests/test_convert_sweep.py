@@ -142,8 +142,8 @@ def test_another_target_saves_another_model_of_the_same_sweep(dense_folder, text
     faster = sweep(dense_folder, out, text_file, SMALL, Target(speedup=1.2), resume=True)
     assert faster[-1]["target_speedup"] == 1.2
     assert sorted(map(bool, faster[-1]["ffn"])) == [False, True]
-    with pytest.raises(ValueError, match=r"target_speedup=3 is out of reach: .* is 2\.00 times"):
-        sweep(dense_folder, out, text_file, SMALL, Target(speedup=3), resume=True)
+    with pytest.raises(ValueError, match=r"target_speedup=4 is out of reach: .* is 3\.00 times"):
+        sweep(dense_folder, out, text_file, SMALL, Target(speedup=4), resume=True)
 
 
 @pytest.mark.usefixtures("steady_clock")
