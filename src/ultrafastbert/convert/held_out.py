@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ultrafastbert.convert.batches import batches_of
 
 # Some thousand tokens: differences between models show on few, as all read the same ones.
-N_TEXTS = 256
+N_TEXTS = 128
 
 
 class HeldOut:
@@ -18,7 +18,7 @@ class HeldOut:
 
     Args:
         teacher: the original.
-        texts: of which the first 256 are read.
+        texts: of which the first 128 are read.
 
     Attributes:
         ids: all tokens, one after the other: (T).
