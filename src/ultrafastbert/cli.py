@@ -290,6 +290,7 @@ def glue_command(
 
 @app.command("convert")
 def convert_command(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Folder of a dense encoder.")],
     out: Annotated[Path, typer.Argument(help="New folder for the converted model.")],
     text: Annotated[
@@ -334,6 +335,19 @@ def convert_command(
     seeds: Annotated[
         str, typer.Option(help="Comma-separated seeds: all is done once for each.")
     ] = "0",
+    sweep: Annotated[
+        str | None,
+        typer.Option(help="Instead of --ffn: choose among these for each layer, comma-separated."),
+    ] = None,
+    target_speedup: Annotated[
+        float | None, typer.Option(help="With --sweep: so many times faster than the original.")
+    ] = None,
+    target_explained: Annotated[
+        float | None,
+        typer.Option(
+            help="With --sweep: this share of the last hidden states' variance; default: 0.9."
+        ),
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Replace the FF layers of a trained encoder (BERT, RoBERTa, ModernBERT ...) by fast ones.
@@ -341,7 +355,14 @@ def convert_command(
     Each new layer learns from plain text what the old one made of its inputs. The
     result loads where the original did, and is reported beside controls. While it
     works, OUT holds two bfloat16 vectors for each token and layer.
+
+    With --sweep, every layer named there learns for a short time (500 updates) at
+    every place. The best choices, layer by layer, are measured beside the same
+    layer everywhere; the one that reaches the target becomes the model, without
+    training as a whole. --resume with another target chooses again, quickly.
     """
+    if any(option is not None for option in (sweep, target_speedup, target_explained)):
+        return _sweep(context)
     from ultrafastbert.convert import ConvertConfig, convert
     from ultrafastbert.report import convert_tables, usage_tables
     from ultrafastbert.report.usage_figures import draw_diagnosis
@@ -385,6 +406,58 @@ def convert_command(
         if scores := table(rows):
             typer.echo(f"\n{scores}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
+
+
+SWEEP_FIELDS = ("tokens", "max_length", "steps")
+SWEEP_TARGETS = ("target_speedup", "target_explained")
+
+
+def _sweep(context: typer.Context) -> None:
+    """Run `convert --sweep` with the options of the command line."""
+    from ultrafastbert.convert import SweepConfig, Target, sweep
+    from ultrafastbert.report.convert_tables import convert_layer_table
+    from ultrafastbert.report.figures import draw_all
+    from ultrafastbert.report.sweep_tables import gains, sweep_table
+
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+    }
+    model, out, text = (given.pop(name) for name in ("model", "out", "text"))
+    members, glue_dir, resume = (given.pop(name, None) for name in ("sweep", "glue_dir", "resume"))
+    fields = {name: given.pop(name) for name in SWEEP_FIELDS if name in given}
+    targets = {n.removeprefix("target_"): given.pop(n) for n in SWEEP_TARGETS if n in given}
+    if members is None:
+        raise ValueError(f"--target-{next(iter(targets))} needs --sweep: members to choose among")
+    if given:
+        raise ValueError(f"--{_dashed(next(iter(given)))} does not go with --sweep; leave it out")
+    config = SweepConfig(tuple(members.split(",")), **fields)
+    options = {"target": Target(**targets)} if targets else {}
+    with progress_bar() as progress:
+        bar = progress.add_task("starting", total=None, note="")
+
+        def on_status(what: str, done: int, total: int | None) -> None:
+            progress.update(bar, description=escape(what), completed=done, total=total)
+
+        rows = sweep(
+            _folder(model),
+            out,
+            text,
+            config,
+            glue_dir=glue_dir,
+            resume=bool(resume),
+            on_status=on_status,
+            **options,
+        )
+    figure = draw_all(rows, out / "figures")["sweep"]
+    typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
+    typer.echo("".join(f"{gain}\n" for gain in gains(rows)))
+    typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 @app.command("shrink")
