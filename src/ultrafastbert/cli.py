@@ -364,7 +364,7 @@ def convert_command(
     if any(option is not None for option in (sweep, target_speedup, target_explained)):
         return _sweep(context)
     from ultrafastbert.convert import ConvertConfig, convert
-    from ultrafastbert.report import convert_tables, usage_tables
+    from ultrafastbert.report import convert_tables, usage_tables, write_model_card
     from ultrafastbert.report.usage_figures import draw_diagnosis
 
     numbers = None if layers is None else _numbers(layers, "layers")
@@ -397,6 +397,7 @@ def convert_command(
             ),
         )
     draw_diagnosis(rows, out / "figures")
+    write_model_card(out)
     typer.echo(convert_tables.convert_layer_table(rows))
     for table in (
         convert_tables.convert_table,

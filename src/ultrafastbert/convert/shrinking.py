@@ -19,8 +19,8 @@ from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.loading import load_saved
 from ultrafastbert.models.quantized import Quantizable
 
-# What a conversion leaves beside its model.
-NOT_COPIED = ("controls", "work", "convert.json")
+# What a conversion and its quickstart leave beside their model, but for its rows.
+NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "report.*")
 # Paragraphs whose vectors are compared.
 N_TEXTS = 256
 # Mean cosine of vectors before and after, below which the smaller model is not kept.

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 
-from ultrafastbert.report.convert_tables import SPLITS, TITLES, convert_layer_table, convert_table
+from ultrafastbert.models.card_parts import bullets
+from ultrafastbert.report.answer import caveats
+from ultrafastbert.report.convert_tables import (
+    SPLITS,
+    TITLES,
+    convert_layer_table,
+    convert_table,
+    convert_task_table,
+)
 from ultrafastbert.report.tables import environment_table, latest, markdown_table, number
 from ultrafastbert.rows import Row
 
-KINDS = ("convert", "convert_layer", "convert_speed", "shrink")
+KINDS = ("convert", "convert_layer", "convert_task", "convert_speed", "shrink")
 MEGABYTE = 1e6
 
 
@@ -15,9 +23,11 @@ def converted_results(rows: Iterable[Row]) -> str:
     rows = [row for row in rows if row["kind"] in KINDS]
     sections = {
         "How near the whole model is": convert_table(rows),
+        "Fine-tuned on tasks": convert_task_table(rows),
         "How near each layer is": convert_layer_table(rows),
         "Speed": speed_table(rows),
         "Stored compactly": shrink_table(rows),
+        "What to keep in mind": bullets(caveats(rows)),
         "Where it was measured": environment_table(rows),
     }
     if not rows:
