@@ -184,8 +184,8 @@ class Conversion:
         """Fine-tune the models that were saved, and the teacher, on the tasks; a row for each."""
         done = {(row["model"], row["task"], row["seed"]) for row in self._rows("convert_task")}
         models = [row for row in self._rows("convert") if row["seed"] in (None, self.first_seed)]
-        cases = itertools.product(models, self.config.tasks, self.config.seeds)
-        for model, task, seed in cases:
+        cases = itertools.product(self.config.tasks, self.config.seeds, models)
+        for task, seed, model in cases:
             name = model["model"]
             if (name, task, seed) in done:
                 continue
