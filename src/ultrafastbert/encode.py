@@ -8,6 +8,7 @@ import numpy as np
 from transformers import AutoConfig, AutoModel
 
 from ultrafastbert import run_folder
+from ultrafastbert.bundled import bundled_model
 from ultrafastbert.models.card import write_card
 from ultrafastbert.models.loading import load_saved
 
@@ -25,7 +26,7 @@ class Embeddings(NamedTuple):
 
 
 def sentence_transformer(
-    folder: str | Path,
+    folder: str | Path | None = None,
     pooling: str | None = None,
     normalize: bool | None = None,
     **options: Any,
@@ -34,7 +35,8 @@ def sentence_transformer(
 
     Args:
         folder: what `save_pretrained` of a model and its tokenizer wrote, or what a
-            SentenceTransformer wrote, which says itself how to pool.
+            SentenceTransformer wrote, which says itself how to pool; by default the model that
+            comes with the package, see `ultrafastbert.bundled_model`.
         pooling: how vectors of tokens become one, such as `mean` or `cls`; by default what the
             configuration says, or else `mean`.
         normalize: whether vectors get length 1; by default what the configuration says.
@@ -48,6 +50,7 @@ def sentence_transformer(
             with a folder that has its own.
     """
     library = _library()
+    folder = bundled_model() if folder is None else folder
     # sentence-transformers itself would draw missing weights at random, with a warning.
     load_saved(AutoModel, folder)
     model = library.SentenceTransformer(str(folder), **options)

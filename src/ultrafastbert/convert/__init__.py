@@ -5,14 +5,23 @@ from ultrafastbert.convert.in_memory import convert_model
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.recipe import convert
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.shrinking import shrink
+from ultrafastbert.convert.speed import bench_converted
+from ultrafastbert.convert.sweep import Target, sweep
+from ultrafastbert.convert.sweep_blocks import SweepConfig
 
 __all__ = [
     "ConvertConfig",
     "DiagnoseConfig",
     "RegressionConfig",
+    "SweepConfig",
+    "Target",
+    "bench_converted",
     "convert",
     "convert_model",
     "diagnose",
     "regress",
+    "shrink",
+    "sweep",
     "unexplained",
 ]

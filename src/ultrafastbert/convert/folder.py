@@ -8,6 +8,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.models.converted import converted_class
+from ultrafastbert.models.converted_card import ORIGINAL_CARD
 from ultrafastbert.models.loading import load_saved
 
 # Weights in other formats would be those of the original model.
@@ -67,8 +68,16 @@ def check_reads(model: PreTrainedModel, max_length: int) -> None:
 def save_converted(model: PreTrainedModel, original: Path, folder: Path) -> None:
     """Save a converted model with the original's tokenizer, pooling and everything else.
 
-    So `SentenceTransformer(folder)` works where it worked with the original.
+    So `SentenceTransformer(folder)` works where it worked with the original. The original's model
+    card is kept as README.original.md.
     """
-    ignore = shutil.ignore_patterns(*NOT_COPIED)
-    shutil.copytree(original, folder, ignore=ignore, dirs_exist_ok=True)
+    copy_companions(original, folder)
+    if (card := folder / "README.md").exists():
+        card.replace(folder / ORIGINAL_CARD)
     model.save_pretrained(folder)
+
+
+def copy_companions(source: Path, folder: Path, but: tuple[str, ...] = ()) -> None:
+    """Copy what a model's folder holds beside the weights, without what matches patterns `but`."""
+    ignore = shutil.ignore_patterns(*NOT_COPIED, *but)
+    shutil.copytree(source, folder, ignore=ignore, dirs_exist_ok=True)

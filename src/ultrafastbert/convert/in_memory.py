@@ -47,8 +47,8 @@ def convert_model(
         model: one of transformers, with or without head, whose copy can be saved and loaded by the
             Auto classes; or any other module with a list of layers.
         batches: what the model is called with, without its head: mappings of its arguments, or its
-            only one. With an `attention_mask`, padding is left out. The first batch and every
-            twentieth after it are held out, to measure on.
+            only one; best in random order. With an `attention_mask`, padding is left out. The first
+            batch and every twentieth after it are held out, to measure on.
         ffn: what replaces FF blocks: KxD or KxDxL; `ff:WIDTH` and `none` are controls.
         layers: numbers of the layers to convert, from 0; all by default.
         block: where the FF block sits, such as `encoder.layer.*.intermediate,output.dense`, see

@@ -46,7 +46,7 @@ def convert(
         raise ValueError(f"tasks={config.tasks} need glue_dir, the folder of their data")
     for task in config.tasks:  # before hours of work depend on them
         glue.load_task(glue.get_task(task), glue_dir)
-    pairs = _similar_pairs(glue_dir)
+    pairs = similar_pairs(glue_dir)
     run = Conversion(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
     run_folder.claim(out_dir, SETTINGS, settings, resume)
@@ -58,7 +58,7 @@ def convert(
     return rows.read_rows(run.rows_path)
 
 
-def _similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
+def similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
     """Return the labelled splits of STS-B, or none at all without a folder."""
     if glue_dir is None:
         return {}

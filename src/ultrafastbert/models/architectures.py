@@ -8,6 +8,10 @@ from torch import nn
 Layers = nn.ModuleList | nn.Sequential
 EXAMPLE = "encoder.layer.*.intermediate,output.dense"
 
+# Model types of ours begin with this, and those of converted models with the prefix.
+OWN = "ultrafastbert"
+PREFIX = f"{OWN}-"
+
 
 class Block(NamedTuple):
     """Where the FF block sits, by names of modules as `print(model)` shows them.

@@ -1,28 +1,28 @@
 """Model cards: the README.md of a saved model, from what its folder holds."""
 
 import hashlib
-import json
-import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
-from safetensors import safe_open
-
+from ultrafastbert.models.architectures import PREFIX
+from ultrafastbert.models.card_parts import (
+    ATTENTION,
+    IMPORT,
+    INFERENCE_ONLY,
+    assemble,
+    bullets,
+    metadata,
+    n_parameters,
+    sentence_modules,
+    task_of,
+    usage,
+)
 from ultrafastbert.models.configuration import UltraFastBertConfig
-from ultrafastbert.rows import environment
+from ultrafastbert.models.converted_card import compose_converted
 
 # Ends a card of ours. A card whose text does not give this digest any more belongs to its editor.
 SIGNATURE = re.compile(r"\n<!-- written by ultrafastbert, renewed until edited: (\w+) -->\n$")
-
-TASKS = {  # by the end of the class's name
-    "ForMaskedLM": "fill-mask",
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForMultipleChoice": "multiple-choice",
-}
-HERE = "path/to/this/folder"
 
 
 def write_card(folder: str | Path, results: str = "") -> bool:
@@ -34,12 +34,20 @@ def write_card(folder: str | Path, results: str = "") -> bool:
     """
     path = Path(folder) / "README.md"
     stored, _ = UltraFastBertConfig.get_config_dict(folder)
-    if stored.get("model_type") != UltraFastBertConfig.model_type:
+    compose = _composer(stored.get("model_type") or "")
+    if compose is None:
         return False
     if path.exists() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    path.write_text(_sign(_compose(Path(folder), results)), encoding="utf-8")
+    path.write_text(_sign(compose(Path(folder), results)), encoding="utf-8")
     return True
+
+
+def _composer(model_type: str) -> Callable[[Path, str], str] | None:
+    """Return what writes the text of cards for a type of models; None for those of others."""
+    if model_type == UltraFastBertConfig.model_type:
+        return _compose
+    return compose_converted if model_type.startswith(PREFIX) else None
 
 
 def is_ours(text: str) -> bool:
@@ -55,39 +63,13 @@ def _sign(text: str) -> str:
 
 def _compose(folder: Path, results: str) -> str:
     config = UltraFastBertConfig.from_pretrained(folder)
-    embeds = (folder / "modules.json").exists()  # a folder of sentence-transformers
-    task = "sentence-similarity" if embeds else _task(config)
-    card = ModelCard(f"---\n{_metadata(task).to_yaml()}\n---\n")
+    task = task_of(folder, config)
     sections = {
         "Architecture": _architecture(config, folder),
-        "How to use it": _usage(task),
+        "How to use it": usage(task),
         "Intended use and limits": _limits(config, task, bool(results)),
     }
-    parts = [_title(config), *(f"## {title}\n\n{text}" for title, text in sections.items())]
-    parts += [results.strip(), _written_with()]
-    card.text = "\n" + "\n\n".join(part for part in parts if part)
-    return f"{card}\n"
-
-
-def _written_with() -> str:
-    versions = ("ultrafastbert", "torch", "transformers", "python")
-    return f"Written with {', '.join(f'{name} {environment()[name]}' for name in versions)}."
-
-
-def _task(config: UltraFastBertConfig) -> str:
-    name = (config.architectures or [""])[0]
-    return next((task for end, task in TASKS.items() if name.endswith(end)), "feature-extraction")
-
-
-def _metadata(task: str) -> ModelCardData:
-    tags = ["ultrafastbert", "fast-feedforward", "conditional-computation", "transformers"]
-    if task == "sentence-similarity":
-        return ModelCardData(
-            library_name="sentence-transformers",
-            pipeline_tag=task,
-            tags=["sentence-transformers", "feature-extraction", *tags],
-        )
-    return ModelCardData(library_name="ultrafastbert", pipeline_tag=task, tags=tags)
+    return assemble(metadata(task), _title(config), sections, results)
 
 
 def _title(config: UltraFastBertConfig) -> str:
@@ -113,64 +95,12 @@ def _architecture(config: UltraFastBertConfig, folder: Path) -> str:
         "Positions": f"{config.position_embedding_type}, at most "
         f"{config.max_position_embeddings:,} tokens",
         "Vocabulary": f"{config.vocab_size:,} tokens",
-        "Parameters": f"{_n_parameters(folder):,}",
+        "Parameters": f"{n_parameters(folder):,}",
         "Weights": config.weight_dtype or str(config.dtype or "float32").removeprefix("torch."),
     }
     if (folder / "modules.json").exists():
-        facts["Sentence embedding"] = _sentence_modules(folder)
-    return "\n".join(f"- **{name}:** {value}" for name, value in facts.items())
-
-
-def _n_parameters(folder: Path) -> int:
-    """Return how many numbers the weights of a folder hold; shared weights are saved once."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, "pt") as weights:
-            names = list(weights.keys())
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
-    return total
-
-
-def _sentence_modules(folder: Path) -> str:
-    """Return how token vectors become one of the sentence, as modules.json says."""
-    steps = []
-    for module in json.loads((folder / "modules.json").read_text(encoding="utf-8"))[1:]:
-        name = module["type"].rsplit(".", 1)[-1]
-        path = folder / module["path"] / "config.json"
-        settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        mode = settings.get("pooling_mode")
-        steps.append(f"{name.lower()} ({mode})" if mode else name.lower())
-    return ", then ".join(steps)
-
-
-def _usage(task: str) -> str:
-    """Return how to load the model in Python, and the command that uses it."""
-    commands = {
-        "fill-mask": f'ultrafastbert fill-mask {HERE} "the [MASK] of the array"',
-        "sentence-similarity": f'ultrafastbert encode {HERE} "one text" "another text"',
-        "feature-extraction": f'ultrafastbert encode {HERE} "one text" "another text"',
-    }
-    text = f"```python\n{_python(task)}\n```"
-    return f"{text}\n\n```bash\n{commands[task]}\n```" if task in commands else text
-
-
-def _python(task: str) -> str:
-    lines = ["import ultrafastbert  # registers the model type with transformers"]
-    if task == "sentence-similarity":
-        lines += ["from sentence_transformers import SentenceTransformer", ""]
-        lines += [f'model = SentenceTransformer("{HERE}")']
-        lines += ['embeddings = model.encode(["one text", "another text"])']
-    elif task == "fill-mask":
-        lines += ["from transformers import pipeline", ""]
-        lines += [f'fill_mask = pipeline("fill-mask", "{HERE}")']
-        lines += ['fill_mask(f"the {fill_mask.tokenizer.mask_token} of the array")']
-    elif task == "multiple-choice":  # for which transformers has no pipeline
-        lines += ["from transformers import AutoModelForMultipleChoice", ""]
-        lines += [f'model = AutoModelForMultipleChoice.from_pretrained("{HERE}")']
-    else:
-        lines += ["from transformers import pipeline", ""]
-        lines += [f'model = pipeline("{task}", "{HERE}")']
-    return "\n".join(lines)
+        facts["Sentence embedding"] = sentence_modules(folder)
+    return bullets(f"**{name}:** {value}" for name, value in facts.items())
 
 
 def _limits(config: UltraFastBertConfig, task: str, has_results: bool) -> str:
@@ -182,8 +112,7 @@ def _limits(config: UltraFastBertConfig, task: str, has_results: bool) -> str:
     }
     texts = [
         uses.get(task, f"The task it was fine-tuned on ({task})."),
-        "Without `import ultrafastbert` transformers does not know the model type, and no flag "
-        "replaces the import: the folder holds weights and no code.",
+        IMPORT,
         f"It reads at most {config.max_position_embeddings:,} tokens; longer texts must be cut.",
         "The training text, its language, licence and biases are not recorded here.",
     ]
@@ -192,7 +121,7 @@ def _limits(config: UltraFastBertConfig, task: str, has_results: bool) -> str:
     else:
         texts.append("How it was trained, and how good it is, is not recorded in this folder.")
     if config.ffn_type == "fff":
-        texts.append("Only feedforward layers are cheaper; attention costs what it always does.")
+        texts.append(ATTENTION)
     if config.weight_dtype:
-        texts.append("Its feedforward weights are for inference only: they cannot be trained.")
-    return "\n".join(f"- {text}" for text in texts)
+        texts.append(INFERENCE_ONLY)
+    return bullets(texts)

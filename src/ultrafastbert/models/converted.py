@@ -1,8 +1,8 @@
 """Converted models: the original's class with other FF blocks, known to the Auto classes.
 
 A converted BERT is a `BertModel` (or one of its headed classes) whose FF blocks were replaced, and
-its configuration is a `BertConfig` with two more fields, so whatever works with the original works
-with it. The classes of an architecture are made when they are first needed, since importing all
+its configuration is a `BertConfig` with more fields, so whatever works with the original works with
+it. The classes of an architecture are made when they are first needed, since importing all
 architectures would take seconds.
 """
 
@@ -16,16 +16,18 @@ from transformers.models.auto import modeling_auto
 
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.architectures import (
+    OWN,
+    PREFIX,
     Block,
     block_of,
     check_layers,
     layers_of,
     replace_block,
 )
+from ultrafastbert.models.card import write_card
 from ultrafastbert.models.converted_block import ConvertedBlock
-
-OWN = "ultrafastbert"
-PREFIX = f"{OWN}-"
+from ultrafastbert.models.loading import HUB_OPTIONS
+from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
 
 
 class ConvertedConfig(PreTrainedConfig):
@@ -56,13 +58,21 @@ def config_class(original: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
             "kinds are converted"
         )
     fields = {
-        "__annotations__": {"ffn": list[str | None] | None, "ffn_block": str | None},
+        "__annotations__": {
+            "ffn": list[str | None] | None,
+            "ffn_block": str | None,
+            "weight_dtype": str | None,
+            "exact_routing": bool,
+        },
         "__doc__": f"`{original.__name__}` with `ffn`, what replaces the FF block of each layer, a "
         "name such as 1x7x8, or None where the original stays, and `ffn_block`, where that block "
-        "sits, see `architectures.Block`.",
+        "sits, see `architectures.Block`; `weight_dtype` and `exact_routing`, smaller weights of "
+        "fast ones, see `ultrafastbert.FastFeedForward.quantize_`.",
         "__module__": __name__,
         "ffn": None,
         "ffn_block": None,
+        "weight_dtype": None,
+        "exact_routing": False,
         "model_type": PREFIX + original.model_type,
     }
     made = cast(type[PreTrainedConfig], type(f"Converted{original.__name__}", (original,), fields))
@@ -106,7 +116,7 @@ class _OnDemand:
         return cls._class(config)._from_config(config, **options)
 
 
-class Converted(PreTrainedModel):
+class Converted(Quantizable):
     """Mixed into the class of a model: builds it with the blocks that its configuration names."""
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **options: Any):
@@ -114,25 +124,50 @@ class Converted(PreTrainedModel):
         block = block_of(self, config.ffn_block)
         for number, ffn in enumerate(config.ffn or []):
             if ffn is not None:
-                replace_block(self, block, number, ConvertedBlock(config.hidden_size, ffn))
+                weights = (config.weight_dtype, config.exact_routing)
+                new = ConvertedBlock(config.hidden_size, ffn, *weights)
+                replace_block(self, block, number, new)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
-        """Load a converted model from safetensors; ValueError where weights of blocks are missing.
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Any,
+        *args: Any,
+        weight_dtype: str | None = None,
+        exact_routing: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Load a converted model from safetensors; `weight_dtype` makes smaller weights of them.
 
-        The other options are those of Hugging Face.
+        See `quantize_`; the other options are those of Hugging Face. Raises ValueError where
+        weights of blocks are missing, and for a `weight_dtype` that is unknown or does not fit.
         """
         path, wants_info = pretrained_model_name_or_path, options.pop("output_loading_info", False)
         options.setdefault("use_safetensors", True)
+        config_class: Any = cls.config_class
+        hub = {name: options[name] for name in HUB_OPTIONS if name in options}
+        weight_dtype, exact_routing = settle_weight_dtype(
+            path, config_class, hub, options, weight_dtype, exact_routing
+        )
         loaded: Any = super().from_pretrained(path, *args, output_loading_info=True, **options)
         new = _new_blocks(loaded[0])
         missing = sorted(name for name in loaded[1]["missing_keys"] if name.startswith(new))
         if missing:
             raise ValueError(f"{path} lacks weights of the model: {', '.join(missing[:3])} ...")
+        if weight_dtype:
+            loaded[0].quantize_(weight_dtype, exact_routing)
         return loaded if wants_info else loaded[0]
 
+    def save_pretrained(
+        self, save_directory: Any, is_main_process: bool = True, *args: Any, **options: Any
+    ) -> None:
+        """Save the model, with a model card where nobody wrote a README.md."""
+        super().save_pretrained(save_directory, is_main_process, *args, **options)
+        if is_main_process:
+            write_card(save_directory)
+
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, FastFeedForward):
+        if isinstance(module, FastFeedForward) and not module.weight_dtype:
             module.reset_parameters()
         super()._init_weights(module)
 

@@ -18,15 +18,25 @@ class ConvertedBlock(nn.Module):
     Args:
         hidden_size: H.
         ffn: `KxD` or `KxDxL` for a fast feedforward layer, `ff:WIDTH` dense, `none` the bias alone.
+        weight_dtype, exact_routing: smaller weights of a fast feedforward layer, for inference, see
+            `ultrafastbert.FastFeedForward.quantize_`.
 
     Raises:
         ValueError: for another name.
     """
 
-    def __init__(self, hidden_size: int, ffn: str):
+    def __init__(
+        self,
+        hidden_size: int,
+        ffn: str,
+        weight_dtype: str | None = None,
+        exact_routing: bool = False,
+    ):
         super().__init__()
         self.ffn = ffn
         self.inner = _inner(hidden_size, parse_ffn(ffn))
+        if weight_dtype and isinstance(self.inner, FastFeedForward):
+            self.inner.quantize_(weight_dtype, exact_routing)
         self.bias = nn.Parameter(torch.zeros(hidden_size))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Loading saved models: ours and the published ones, and never random weights in silence."""
 
-import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ultrafastbert.checkpoints import crammed
 from ultrafastbert.checkpoints.crammed_config import is_crammed, to_fields
 from ultrafastbert.checkpoints.tensor_files import some_names
 from ultrafastbert.models.configuration import UltraFastBertConfig
+from ultrafastbert.models.quantized import settle_weight_dtype
 from ultrafastbert.quantization import check_weight_dtype
 
 # Where a checkpoint is found.
@@ -59,8 +59,8 @@ class CheckedLoading(PreTrainedModel):
             source = None
         else:
             _check_stored(stored, path)
-            weight_dtype, exact_routing = _use_saved(
-                path, hub, options, weight_dtype, exact_routing
+            weight_dtype, exact_routing = settle_weight_dtype(
+                path, UltraFastBertConfig, hub, options, weight_dtype, exact_routing
             )
             source = path
         # Sizes are compared here, where the error can name them.
@@ -126,34 +126,6 @@ def local_folder(path: Any, patterns: list[str], hub: dict[str, Any] | None = No
         return Path(path) / subfolder
     wanted = [str(Path(subfolder) / pattern) for pattern in patterns]
     return Path(snapshot_download(str(path), allow_patterns=wanted, **rest)) / subfolder
-
-
-def _use_saved(
-    path: Any,
-    hub: dict[str, Any],
-    options: dict[str, Any],
-    weight_dtype: str | None,
-    exact_routing: bool,
-) -> tuple[str | None, bool]:
-    """Settle how weights saved by us are to be quantized after loading, if at all."""
-    config = options.get("config")
-    if isinstance(config, UltraFastBertConfig):  # the Auto classes put it there
-        weight_dtype = weight_dtype or config.weight_dtype
-        exact_routing = exact_routing or config.exact_routing
-    if not weight_dtype:
-        return None, False
-    stored = UltraFastBertConfig.from_pretrained(path, **hub)
-    if stored.weight_dtype and stored.weight_dtype != weight_dtype:
-        raise ValueError(
-            f"weight_dtype={weight_dtype!r}: the weights in {path} are {stored.weight_dtype}; "
-            "load the original"
-        )
-    if stored.weight_dtype:
-        return None, False
-    if isinstance(config, UltraFastBertConfig):
-        options["config"] = full = copy.deepcopy(config)
-        full.weight_dtype, full.exact_routing = None, False
-    return weight_dtype, exact_routing
 
 
 def _sizes(mismatched: Iterable[tuple[str, Any, Any]]) -> str:

@@ -15,13 +15,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.output_capturing import capture_outputs
-from typing_extensions import Self
 
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
 from ultrafastbert.models.card import write_card
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.loading import CheckedLoading
-from ultrafastbert.quantization import check_finite
+from ultrafastbert.models.quantized import Quantizable
 
 
 def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
@@ -231,7 +230,7 @@ class UltraFastBertLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
 
 
-class UltraFastBertPreTrainedModel(CheckedLoading):
+class UltraFastBertPreTrainedModel(CheckedLoading, Quantizable):
     """What all UltraFastBERT models share: loading, saving, initialisation."""
 
     config_class = UltraFastBertConfig
@@ -256,23 +255,6 @@ class UltraFastBertPreTrainedModel(CheckedLoading):
         super().save_pretrained(save_directory, is_main_process, *args, **options)
         if is_main_process:
             write_card(save_directory)
-
-    def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> Self:
-        """Replace the weights of all fast feedforward layers by smaller ones, for inference.
-
-        See `ultrafastbert.FastFeedForward.quantize_`. Raises ValueError for a model without such
-        layers.
-        """
-        layers = [m for m in self.modules() if isinstance(m, FastFeedForward)]
-        if not layers:
-            raise ValueError(f"ffn_type={self.config.ffn_type!r} has no weights to quantize")
-        for layer in layers:  # all or none
-            if not layer.weight_dtype:
-                check_finite(layer.w_in, layer.b_in, layer.w_out)
-        for layer in layers:
-            layer.quantize_(weight_dtype, exact_routing)
-        self.config.weight_dtype, self.config.exact_routing = weight_dtype, exact_routing
-        return self
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -145,7 +145,13 @@ def caveats(rows: Sequence[Row]) -> list[str]:
             "Speeds of whole models are those of random weights and tokens; trained routing may "
             "visit fewer leaves. Inference is the encoder without a head."
         )
-    loads = [row.get("other_load", 0.0) for row in rows if row["kind"] in ("layer", "model")]
+    loads = [
+        load
+        for row in rows
+        if row["kind"] in ("layer", "model", "convert_speed")
+        for field, load in row.items()
+        if field.startswith("other_load")
+    ]
     if max(loads, default=0.0) > OTHER_LOAD:
         found.append(
             f"Other programs used up to {100 * max(loads):.0f} % of the machine while speeds were "
@@ -172,10 +178,9 @@ def _training_caveats(rows: Sequence[Row]) -> list[str]:
             titles = ", ".join(tables.VARIANT_TITLES[name] for name in missing)
             found.append(f"Controls that were not trained: {titles}.")
     tasks = tables.group([row for row in rows if row["kind"] == "glue"], "model", "task")
-    fewest = min(
-        [len({row["seed"] for row in same}) for same in [*runs.values(), *tasks.values()]],
-        default=0,
-    )
+    trained = [row for row in rows if row["kind"] == "convert" and row["model"] != "teacher"]
+    together = [*runs.values(), *tasks.values(), *tables.group(trained, "model").values()]
+    fewest = min([len({row["seed"] for row in same}) for same in together], default=0)
     if 0 < fewest < ENOUGH_SEEDS:
         found.append(
             f"Some results rest on {'one seed' if fewest == 1 else f'{fewest} seeds'}: differences "

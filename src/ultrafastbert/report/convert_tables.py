@@ -153,7 +153,8 @@ def _gap_recovered(row: Row, rows: list[Row], field: str) -> float | None:
 
 
 def _title(name: str, row: Row) -> str:
-    title = TITLES.get(name, "dense")
+    other = "dense" if (row["ffn"] or "").startswith("ff:") else TITLES["fff"]
+    title = TITLES.get(name, other)
     return f"{title} ({row['ffn']})" if row.get("n_active") else title
 
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ultrafastbert.report import layer_figures, tables
 from ultrafastbert.report.style import CYCLE, STYLE, VARIANT_COLOURS
+from ultrafastbert.report.sweep_figure import sweep_front
 from ultrafastbert.report.width_figure import time_over_width
 from ultrafastbert.rows import Row
 
@@ -169,4 +170,5 @@ FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
     "model_speed": model_speed,
     "loss_curves": loss_curves,
     "quality": quality,
+    "sweep": sweep_front,
 }

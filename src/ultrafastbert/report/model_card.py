@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers import AutoConfig
+
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.card import write_card
 from ultrafastbert.report import tables
 from ultrafastbert.report.answer import caveats
+from ultrafastbert.report.converted_results import converted_results
 from ultrafastbert.rows import Row, read_rows
 
 # Files of rows that pretraining and fine-tuning leave in the folder of a model.
@@ -26,8 +29,10 @@ def write_model_card(folder: str | Path, rows_path: str | Path | None = None) ->
     paths = [folder / name for name in ROWS_OF_A_MODEL if (folder / name).exists()]
     own = [row for path in paths for row in read_rows(path)]
     others = read_rows(rows_path) if rows_path is not None else []
-    config = UltraFastBertConfig.from_pretrained(folder)
-    return write_card(folder, results(config, [*own, *others], own))
+    config = AutoConfig.from_pretrained(folder)
+    if isinstance(config, UltraFastBertConfig):
+        return write_card(folder, results(config, [*own, *others], own))
+    return write_card(folder, converted_results([*own, *others]))
 
 
 def results(config: UltraFastBertConfig, rows: Sequence[Row], own: Sequence[Row] = ()) -> str:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from ultrafastbert.report import convert_tables, layer_tables, tables, usage_tables
+from ultrafastbert.report import (
+    convert_tables,
+    converted_results,
+    layer_tables,
+    sweep_tables,
+    tables,
+    usage_tables,
+)
 from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.figures import draw_all
@@ -28,6 +35,8 @@ pre { padding: 0.7rem; overflow-x: auto; }
 CAPTIONS = {
     "loss_curves": "Training loss over the tokens read, one line a seed.",
     "quality": "Quality on validation texts. Dots are seeds.",
+    "sweep": "A converted encoder with other feedforward layers: chosen layer by layer, and the "
+    "same in every layer.",
     "layer_speed": "How many times faster the layer is than each baseline, by tokens per call. "
     "Bands span the 10th to the 90th percentile.",
     "layer_kernels": "Each way to compute the fast layer, beside the fastest dense layer of the "
@@ -98,8 +107,12 @@ def compose(
             convert_tables.convert_layer_table(rows),
             convert_tables.convert_table(rows),
             convert_tables.convert_task_table(rows),
+            converted_results.speed_table(rows),
             usage_tables.usage_table(rows),
             usage_tables.clusterability_table(rows),
+        ),
+        "Which layer where": _join(
+            sweep_tables.sweep_table(rows), _bullets(sweep_tables.gains(rows)), figure("sweep")
         ),
         "Speed of the layer": _join(
             layer_tables.layer_table(rows),

@@ -1,0 +1,128 @@
+"""Storing a model in less than half the space, and what that changes of its sentence vectors."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
+
+from ultrafastbert import models, rows, run_folder
+from ultrafastbert.convert.folder import copy_companions
+from ultrafastbert.convert.recipe import similar_pairs
+from ultrafastbert.convert.similarity import sentence_vectors, sts_spearman
+from ultrafastbert.data import docstrings
+from ultrafastbert.models.converted import converted_class
+from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.quantized import Quantizable
+
+# What a conversion and its quickstart leave beside their model, but for its rows.
+NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "report.*")
+# Paragraphs whose vectors are compared.
+N_TEXTS = 256
+# Mean cosine of vectors before and after, below which the smaller model is not kept.
+LEAST_COSINE = 0.99
+
+
+def shrink(
+    folder: str | Path,
+    out_dir: str | Path,
+    weight_dtype: str = "int8",
+    glue_dir: str | Path | None = None,
+) -> rows.Row:
+    """Write a saved model with fast feedforward layers to a new folder, compactly; return a row.
+
+    Weights of these layers become `weight_dtype`, `int8` or `bfloat16`, and stay so when loaded,
+    for inference; all other matrices are stored in bfloat16 and computed with in float32. Vectors
+    of texts, the documentation of Python's library, are compared before and after, with `glue_dir`
+    also the scores on STS-B. The row, of kind `shrink`, is appended to the folder's `rows.jsonl`.
+
+    Raises:
+        FileExistsError: if `out_dir` is not empty.
+        OSError: for files that are missing.
+        ValueError: for a model without such layers or quantized already, an unknown
+            `weight_dtype`, and where vectors differ too much: nothing is kept then.
+    """
+    folder, out_dir = Path(folder), Path(out_dir)
+    run_folder.check_empty(out_dir)
+    pairs = similar_pairs(glue_dir)
+    original = _load(folder)
+    if original.config.weight_dtype:
+        raise ValueError(
+            f"the weights in {folder} are {original.config.weight_dtype} already; shrink the "
+            "original"
+        )
+    tokenizer, texts = AutoTokenizer.from_pretrained(folder), list(_texts())
+    before = sentence_vectors(original, tokenizer, texts)
+    scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
+    with run_folder.new_folder(out_dir) as new:
+        copy_companions(folder, new, NOT_COPIED)
+        _save(original, new, weight_dtype)
+        small = _load(new)
+        cosines = _cosines(before, sentence_vectors(small, tokenizer, texts), weight_dtype)
+        scores |= {split: sts_spearman(small, tokenizer, pairs[split]) for split in pairs}
+        row = {
+            "kind": "shrink",
+            "weight_dtype": weight_dtype,
+            "bytes_before": _weight_bytes(folder),
+            "bytes": _weight_bytes(new),
+            "n_texts": len(texts),
+            "cosine_mean": float(cosines.mean()),
+            "cosine_min": float(cosines.min()),
+            **{f"stsb_{split}_spearman": score for split, score in scores.items()},
+        }
+        return rows.append_row(new / "rows.jsonl", row)
+
+
+def _load(folder: Path) -> Quantizable:
+    """Load a model as the class that its configuration names; ValueError for one of others."""
+    config = AutoConfig.from_pretrained(folder)
+    model: Any = load_saved(_model_class(config, folder), folder)
+    return model.eval()
+
+
+def _model_class(config: PreTrainedConfig, folder: Path) -> Any:
+    name = next(iter(config.architectures or ()), "")
+    if name.startswith("Converted"):
+        return converted_class(getattr(transformers, name.removeprefix("Converted")))
+    if name in models.__all__:
+        return getattr(models, name)
+    raise ValueError(
+        f"{folder} holds a model of class {name or 'unknown'}, without fast feedforward layers; "
+        "convert it first"
+    )
+
+
+def _texts() -> Iterator[str]:
+    harvest = docstrings.harvest((docstrings.STANDARD_LIBRARY,))
+    paragraphs = (line for text in harvest for line in text.text.splitlines())
+    return itertools.islice(paragraphs, N_TEXTS)
+
+
+def _save(model: Quantizable, folder: Path, weight_dtype: str) -> None:
+    """Save a model in small numbers; vectors, such as biases and scales, are small anyway."""
+    model.quantize_(weight_dtype)
+    state = model.state_dict()
+    stored: dict[int, Tensor] = {}  # by the memory they share: tied matrices stay tied
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter.dim() > 1:
+            state[name] = stored.setdefault(parameter.data_ptr(), state[name].bfloat16())
+    model.save_pretrained(folder, state_dict=state)
+
+
+def _cosines(before: Tensor, after: Tensor, weight_dtype: str) -> Tensor:
+    cosines = torch.nn.functional.cosine_similarity(before, after)
+    if not cosines.mean() >= LEAST_COSINE:
+        raise ValueError(
+            f"vectors of texts differ too much with weight_dtype={weight_dtype!r}: their mean "
+            f"cosine before and after is {cosines.mean():.4f}, less than {LEAST_COSINE}; keep "
+            "larger weights"
+        )
+    return cosines
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -1,0 +1,189 @@
+"""The blocks of a sweep: every member of the family learns every layer, for a short time."""
+
+import itertools
+import shutil
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from ultrafastbert import rows
+from ultrafastbert.convert.allocation import Members
+from ultrafastbert.convert.capture import Captured, capture, disk_bytes
+from ultrafastbert.convert.conversion import VALIDATION_SHARE, Status
+from ultrafastbert.convert.folder import load_dense, load_tokenizer
+from ultrafastbert.convert.held_out import HeldOut
+from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
+from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.texts import texts_of
+from ultrafastbert.convert.variants import with_blocks
+from ultrafastbert.data.text import Source
+from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.models.configuration import parse_ffn
+from ultrafastbert.models.converted import converted_copy
+from ultrafastbert.models.converted_block import ConvertedBlock
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What is tried in every layer, and how.
+
+    Attributes:
+        members: what may replace an FF block: KxD or KxDxL, `ff:WIDTH` for a dense layer, `none`
+            for its mean output. Keeping the block is always possible.
+        tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
+            more is held out, to measure on.
+        max_length: tokens of a paragraph that are read.
+        steps, batch_tokens: of each block's training, see `RegressionConfig`. Few are enough to
+            compare.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: for values that do not fit; the message names them.
+    """
+
+    members: tuple[str, ...] = ("1x4x8", "1x6x16", "1x6x40")
+    tokens: int = 500_000
+    max_length: int = 128
+    steps: int = 500
+    batch_tokens: int = 2048
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.members or len(set(self.members)) < len(self.members):
+            raise ValueError(f"members={self.members} must be one or more, each named once")
+        for member in self.members:
+            if parse_ffn(member)["ffn_type"] == "glu":
+                raise ValueError(f"members={member!r} is gated; write KxDxL, ff:WIDTH or none")
+        for name in ("tokens", "max_length", "steps", "batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Members, and `none`: the floor is always measured, whether it may be chosen or not."""
+        return tuple(dict.fromkeys((*self.members, "none")))
+
+    def training(self, member: str) -> RegressionConfig:
+        """Return how a member is trained."""
+        training = RegressionConfig(self.steps, self.batch_tokens, seed=self.seed)
+        is_dense = parse_ffn(member)["ffn_type"] == "ff"
+        return replace(training, learning_rate=DENSE_LEARNING_RATE) if is_dense else training
+
+
+class SweepBlocks:
+    """Blocks in a folder, and models with them.
+
+    Attributes:
+        teacher: the original.
+        n_layers: of the original.
+        rows_path: where rows are.
+    """
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        model_dir: Path,
+        text: Source,
+        out_dir: Path,
+        on_status: Status,
+    ):
+        self.config, self.text, self.on_status = config, text, on_status
+        self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
+        self.teacher = load_dense(model_dir)
+        self.tokenizer = load_tokenizer(model_dir)
+        self.layout = block_of(self.teacher)
+        self.n_layers = len(layers_of(self.teacher, self.layout))
+        self.hidden_size = self.teacher.config.hidden_size
+        self.blocks: dict[tuple[int, str], ConvertedBlock] = {}
+        for member in config.trained:
+            ConvertedBlock(self.hidden_size, member)  # what cannot be made is an error now
+
+    def rows(self, kind: str) -> list[rows.Row]:
+        """Return the rows of a kind so far."""
+        return rows.read_rows(self.rows_path, kind) if self.rows_path.exists() else []
+
+    def train(self) -> None:
+        """Train the blocks that are not trained yet, each with a row of kind `convert_layer`."""
+        done = {(row["layer"], row["ffn"]) for row in self.rows("convert_layer")}
+        cases = itertools.product(range(self.n_layers), self.config.trained)
+        if left := [case for case in cases if case not in done]:
+            train, validation = self._captured("train"), self._captured("validation")
+            for layer, member in left:
+                self._train(layer, member, train[layer], validation[layer])
+        for part in ("train", "validation"):
+            shutil.rmtree(self.work / part, ignore_errors=True)
+
+    def _captured(self, part: str) -> dict[int, Captured]:
+        config = self.config
+        n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
+        size = disk_bytes(n_tokens, self.hidden_size, self.n_layers)
+        what = f"reading text ({part}, {size / 2**30:.2f} GiB on disk)"
+        return capture(
+            self.teacher,
+            self.tokenizer,
+            self._held_out_texts if part == "validation" else texts_of(self.text, False),
+            n_tokens,
+            range(self.n_layers),
+            self.work / part,
+            config.max_length,
+            lambda n: self.on_status(what, n, n_tokens),
+        )
+
+    @cached_property
+    def _held_out_texts(self) -> list[str]:
+        return texts_of(self.text, True)
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """Held-out text, and what the original makes of it."""
+        texts = self._held_out_texts
+        return HeldOut(self.teacher, self.tokenizer, texts, self.config.max_length)
+
+    def _train(self, layer: int, member: str, train: Captured, validation: Captured) -> None:
+        block, training = ConvertedBlock(self.hidden_size, member), self.config.training(member)
+        what = f"layer {layer}: {member}"
+        regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
+        save_file(block.state_dict(), self._weights(layer, member))
+        row = {
+            "kind": "convert_layer",
+            "model": member,
+            "layer": layer,
+            "ffn": member,
+            "n_active": block.n_active,
+            "unexplained": unexplained(block, validation),
+            "unexplained_states": self._effect(layer, block),
+            **asdict(training),
+        }
+        rows.append_row(self.rows_path, row)
+
+    def _effect(self, layer: int, block: ConvertedBlock) -> float:
+        """Return what one block does to the last hidden states of the model."""
+        alone = [block if number == layer else None for number in range(self.n_layers)]
+        return self.held_out.unexplained_states(with_blocks(self.teacher, alone))
+
+    def _weights(self, layer: int, member: str) -> Path:
+        return self.work / f"layer{layer}.{member.replace(':', '')}.safetensors"
+
+    def _block(self, layer: int, member: str) -> ConvertedBlock:
+        if (layer, member) not in self.blocks:
+            block = ConvertedBlock(self.hidden_size, member)
+            block.load_state_dict(load_file(self._weights(layer, member)))
+            self.blocks[layer, member] = block.eval()
+        return self.blocks[layer, member]
+
+    def variant(self, members: Members) -> PreTrainedModel:
+        """Return a model with members in its layers, to be measured: it shares all weights."""
+        blocks = [self._block(layer, m) if m else None for layer, m in enumerate(members)]
+        return with_blocks(self.teacher, blocks)
+
+    def converted(self, members: Members) -> PreTrainedModel:
+        """Return a model with members in its layers, to be saved."""
+        model = converted_copy(self.teacher, list(members))
+        for number, member in enumerate(members):
+            if member:
+                new = layers_of(model, self.layout)[number].get_submodule(self.layout.first)
+                new.load_state_dict(self._block(number, member).state_dict())
+        return model

@@ -1,0 +1,78 @@
+"""What result rows say of a converted model: how near the original, how fast, how large."""
+
+from collections.abc import Iterable, Sequence
+
+from ultrafastbert.models.card_parts import bullets
+from ultrafastbert.report.answer import caveats
+from ultrafastbert.report.convert_tables import (
+    SPLITS,
+    TITLES,
+    convert_layer_table,
+    convert_table,
+    convert_task_table,
+)
+from ultrafastbert.report.tables import environment_table, latest, markdown_table, number
+from ultrafastbert.rows import Row
+
+KINDS = ("convert", "convert_layer", "convert_task", "convert_speed", "shrink")
+MEGABYTE = 1e6
+
+
+def converted_results(rows: Iterable[Row]) -> str:
+    """Return the results of a converted model in Markdown; empty where rows have none."""
+    rows = [row for row in rows if row["kind"] in KINDS]
+    sections = {
+        "How near the whole model is": convert_table(rows),
+        "Fine-tuned on tasks": convert_task_table(rows),
+        "How near each layer is": convert_layer_table(rows),
+        "Speed": speed_table(rows),
+        "Stored compactly": shrink_table(rows),
+        "What to keep in mind": bullets(caveats(rows)),
+        "Where it was measured": environment_table(rows),
+    }
+    if not rows:
+        return ""
+    found = [f"### {name}\n\n{text.strip()}" for name, text in sections.items() if text]
+    return "## Results\n\n" + "\n\n".join(found)
+
+
+def speed_table(rows: Iterable[Row]) -> str:
+    """Return how fast models are, beside the original; empty without rows of their speed."""
+    found = latest([row for row in rows if row["kind"] == "convert_speed"], "model", "weight_dtype")
+    if not found:
+        return ""
+    header = ["model, in PyTorch on one thread", "weights of fast layers"]
+    header += ["one text of 128 tokens, ms", "x original (p10 to p90)"]
+    header += ["32 texts of 32 tokens, ms", "x original (p10 to p90)"]
+    return markdown_table(header, map(_speed_line, found))
+
+
+def _speed_line(row: Row) -> list[str]:
+    is_fast = row["model"] not in ("teacher", "none") and not row["model"].startswith("ff_")
+    line = [TITLES.get(row["model"], TITLES["fff"]), row["weight_dtype"] if is_fast else ""]
+    for shape in ("text", "batch"):
+        low, middle, high = row[f"speedup_{shape}"]
+        line.append(number(row[f"latency_{shape}_ms"]))
+        line.append(f"{middle:.2f}x ({low:.2f} to {high:.2f})")
+    return line
+
+
+def shrink_table(rows: Iterable[Row]) -> str:
+    """Return what storing a model compactly changed; empty without rows of it."""
+    found = [row for row in rows if row["kind"] == "shrink"]
+    if not found:
+        return ""
+    splits = [split for split in SPLITS if f"stsb_{split}_spearman" in found[-1]]
+    header = ["weights of fast layers", "MB before", "MB", "cosine of vectors, mean (least)"]
+    header += [f"STS-B {split} before, then (Spearman, %)" for split in splits]
+    return markdown_table(header, (_shrink_line(row, splits) for row in found[-1:]))
+
+
+def _shrink_line(row: Row, splits: Sequence[str]) -> list[str]:
+    line = [row["weight_dtype"]]
+    line += [f"{row[field] / MEGABYTE:.1f}" for field in ("bytes_before", "bytes")]
+    line.append(f"{row['cosine_mean']:.4f} ({row['cosine_min']:.4f})")
+    for split in splits:
+        field = f"stsb_{split}_spearman"
+        line.append(f"{row[f'stsb_{split}_before_spearman']:.2f}, {row[field]:.2f}")
+    return line
