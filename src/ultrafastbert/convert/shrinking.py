@@ -20,7 +20,7 @@ from ultrafastbert.models.loading import load_saved
 from ultrafastbert.models.quantized import Quantizable
 
 # What a conversion and its quickstart leave beside their model, but for its rows.
-NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "report.*")
+NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "sweep.json", "report.*")
 # Paragraphs whose vectors are compared.
 N_TEXTS = 256
 # Mean cosine of vectors before and after, below which the smaller model is not kept.
