@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from ultrafastbert.convert import RegressionConfig, convert_model
+from ultrafastbert.convert.folder import load_dense
 from ultrafastbert.convert.taps import check_block, run_tapped
 from ultrafastbert.models import converted
 from ultrafastbert.models.architectures import Block, block_of, layers_of
@@ -297,6 +298,15 @@ def saved(model, tokenizer, folder):
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return folder
+
+
+def test_an_encoder_saved_under_the_name_of_a_head_is_an_encoder(tmp_path):
+    tiny_model("mpnet").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(
+        json.dumps(config | {"architectures": ["MPNetForMaskedLM"]})
+    )
+    assert type(load_dense(tmp_path)).__name__ == "MPNetModel"
 
 
 FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5"]
