@@ -34,7 +34,7 @@ from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
 from ultrafastbert.convert.splits import set_hyperplanes
 from ultrafastbert.convert.targets import capture_targets, layers_learned
-from ultrafastbert.convert.texts import pieces, sample
+from ultrafastbert.convert.texts import pieces, sample, texts_of
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
@@ -377,7 +377,7 @@ def test_several_seeds_and_tasks(dense_folder, text_file, stsb, tmp_path):
 
 def test_targets_are_what_the_model_makes_of_texts(texts, tokenizer, tmp_path):
     model = tiny_model()
-    made = capture_targets(model, tokenizer, texts, 500, tmp_path, max_length=20)
+    made = capture_targets(model, tokenizer, texts, 500, tmp_path / "targets", max_length=20)
     assert 400 < made.starts[-1] <= 500
     batches = made.batches(7, 64, seed=0)
     assert len(batches) == 7
@@ -394,6 +394,24 @@ def test_targets_are_what_the_model_makes_of_texts(texts, tokenizer, tmp_path):
         torch.testing.assert_close(batch["targets"][keep], expected, atol=0.05, rtol=0.05)
     with pytest.raises(ValueError, match="no text has 2 tokens or fewer"):
         capture_targets(model, tokenizer, texts, 2, tmp_path / "few")
+
+
+def test_less_text_than_wanted_is_measured_as_it_is(texts, tokenizer, tmp_path):
+    model = tiny_model()
+    made = capture_targets(model, tokenizer, texts[:20], 5000, tmp_path)
+    assert len(made.ids) == len(made.states) == made.starts[-1] < 500
+    variance = end_to_end.states_variance(made)
+    torch.testing.assert_close(variance, made.states.float().var(0).mean(1))
+    assert end_to_end.unexplained_states(model, made) < 1e-3
+
+
+def test_a_single_long_document_has_parts_to_hold_out(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text("\n".join(f"line {i}" for i in range(4000)))
+    held_out, others = texts_of(path, True), texts_of(path, False)
+    assert len(held_out) == 200
+    assert len(others) == 3800
+    assert not set(held_out) & set(others)
 
 
 def test_layers_learned_end_with_the_last():

@@ -171,8 +171,8 @@ def sweep_rows():
             "predicted_ms": ms,
             "latency_text_ms": ms,
             "latency_batch_ms": 8 * ms,
-            "speedup_text": (9 / ms, 10 / ms, 11 / ms),
-            "speedup_batch": (1.0, 20 / ms, 3.0),
+            "speedup_text": [9 / ms, 10 / ms, 11 / ms],
+            "speedup_batch": [1.0, 20 / ms, 3.0],
             "unexplained_states": unexplained,
             "stsb_validation_spearman": score,
         }

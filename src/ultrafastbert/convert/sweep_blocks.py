@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 from ultrafastbert import rows
 from ultrafastbert.convert.allocation import Members
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.conversion import VALIDATION_SHARE, Status
+from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.folder import load_dense, load_tokenizer
 from ultrafastbert.convert.held_out import HeldOut
-from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
+from ultrafastbert.convert.plan import DENSE_LEARNING_RATE, VALIDATION_SHARE
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
 from ultrafastbert.convert.texts import texts_of
 from ultrafastbert.convert.variants import with_blocks
