@@ -322,8 +322,13 @@ def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_fi
 def test_the_command_refuses_in_one_line(run, tokenizer, text_file, tmp_path):
     bert = saved(tiny_model("bert"), tokenizer, tmp_path / "bert")
     vit = saved(tiny_model("vit"), None, tmp_path / "vit")
+    bart = saved(tiny_model("bart"), tokenizer, tmp_path / "bart")
+    no_mask = AutoTokenizer.from_pretrained(bert, model_input_names=["input_ids"])
+    no_mask = saved(tiny_model("bert"), no_mask, tmp_path / "no_mask")
     out = tmp_path / "out"
     for folder, options, message in [
+        (bart, ["--block", BART], "BartModel cannot be converted from a folder: it returns 0 hid"),
+        (no_mask, [], "its tokenizer gives no attention_mask; in Python, convert_model takes"),
         (bert, ["--block", "layers.mlp"], "block='layers.mlp' must name modules of a layer"),
         (bert, ["--block", "layers.*.mlp"], "is nowhere in BertModel"),
         (bert, ["--max-length", "1000"], "max_length=1000 must be at most 512"),

@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
+from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
 from ultrafastbert.models.loading import load_saved
@@ -62,6 +65,27 @@ def check_reads(model: PreTrainedModel, max_length: int) -> None:
     if n_positions < max_length:
         raise ValueError(
             f"max_length={max_length} must be at most {n_positions}, the positions of the model"
+        )
+
+
+def check_encoder(model: PreTrainedModel, batch: dict[str, Tensor]) -> None:
+    """Raise ValueError where a run on a batch shows that hidden states cannot be learned.
+
+    The batch needs an `attention_mask`, the output `last_hidden_state` and `hidden_states`, one
+    more than there are layers.
+    """
+    wanted = f"{type(model).__name__} cannot be converted from a folder: "
+    way_out = "in Python, convert_model takes it, with batches, and trains layer by layer only"
+    if "attention_mask" not in batch:
+        raise ValueError(f"{wanted}its tokenizer gives no attention_mask; {way_out}")
+    with torch.no_grad(), autocast_of(model):
+        output: Any = model.base_model(**batch, output_hidden_states=True)
+    n_states = len(getattr(output, "hidden_states", None) or ())
+    if n_states != model.config.num_hidden_layers + 1 or "last_hidden_state" not in output:
+        raise ValueError(
+            f"{wanted}it returns {n_states} hidden_states, not one more than its "
+            f"{model.config.num_hidden_layers} layers, and last_hidden_state, as models of an "
+            f"encoder and a decoder; {way_out}"
         )
 
 
