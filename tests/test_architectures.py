@@ -194,6 +194,7 @@ def test_a_model_in_memory_converts(model_type, auto_class, tmp_path):
     assert 0 < rows[0]["unexplained"] < 0.9
     assert convert_layer_table(rows).count("\n") == 2
     fast.save_pretrained(tmp_path)
+    assert ("**Vocabulary:**" in (tmp_path / "README.md").read_text()) == (model_type != "vit")
     loaded, batch = auto_class.from_pretrained(tmp_path), batch_for(model)
     assert loaded.config.ffn == [None, "1x2x3"]
     assert torch.equal(loaded(**batch).logits, fast(**batch).logits)
