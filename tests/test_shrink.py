@@ -106,6 +106,24 @@ def test_tied_matrices_stay_tied(tokenizer, ids, tmp_path):
         assert small(ids).logits.isfinite().all()
 
 
+def test_models_below_a_masked_language_head_are_timed_and_encode(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    original, out = tmp_path / "original", tmp_path / "out"
+    BertForMaskedLM(config).save_pretrained(original)  # it has no pooler
+    tokenizer.save_pretrained(original)
+    save_converted(converted_copy(load_dense(original), ["1x2x3"]), original, out)
+    found = bench_converted(out, original)
+    assert [row["model"] for row in found] == ["fff", "fff_int8", "teacher"]
+    pytest.importorskip("sentence_transformers")
+    for folder in (original, out):
+        model = ultrafastbert.sentence_transformer(folder, device="cpu")
+        assert model.encode(["a leaf"]).shape == (1, 16)
+
+
 def test_what_cannot_be_shrunk_is_named(folder, dense, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="class BertModel, without fast feedforward layers"):
         shrink(dense, tmp_path / "small")

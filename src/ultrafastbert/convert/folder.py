@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
-from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.saved import load_as_saved
 
 # Weights in other formats would be those of the original model.
 NOT_COPIED = (
@@ -23,20 +22,11 @@ NOT_COPIED = (
 
 
 def load_dense(folder: Path) -> PreTrainedModel:
-    """Load the model of a folder as the class that its configuration names.
+    """Load the model of a folder, to train it, see `load_as_saved`.
 
-    Where there are no weights for the head of that class, as in many sentence encoders, it is the
-    model without a head.
-
-    Raises OSError where the folder has no config.json or no safetensors, ValueError for weights
-    that are missing or do not fit, and for a model that is no dense one.
+    Raises the same, and ValueError for a model that is no dense one.
     """
-    config = AutoConfig.from_pretrained(folder)
-    name = (config.architectures or ["AutoModel"])[0]
-    try:
-        model = load_saved(getattr(transformers, name, transformers.AutoModel), folder)
-    except ValueError:
-        model = load_saved(transformers.AutoModel, folder)
+    model = load_as_saved(folder)
     class_: Any = type(model)
     converted_class(class_)
     return model.eval()
