@@ -13,12 +13,15 @@ from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
 from ultrafastbert.models.saved import load_as_saved
 
-# Weights in other formats would be those of the original model.
-NOT_COPIED = (
+# Weights in other formats would be those of the original model; those of modules that come after
+# it, such as sentence-transformers' Dense, lie in folders of their own.
+WEIGHTS = (
     "*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt", "*.pth",
-    "*.ckpt", "*.ckpt.*", "*.h5", "*.msgpack", "*.onnx", "*.xml", "*.gguf", "*.pkl", "*.py",
-    "onnx", "openvino", ".*",
+    "*.ckpt", "*.ckpt.*", "*.h5", "*.msgpack", "*.onnx", "*.xml", "*.gguf", "*.pkl", "onnx",
+    "openvino",
 )  # fmt: skip
+# Code and hidden files, wherever they are.
+NOT_COPIED = ("*.py", ".*")
 
 
 def load_dense(folder: Path) -> PreTrainedModel:
@@ -93,5 +96,10 @@ def save_converted(model: PreTrainedModel, original: Path, folder: Path) -> None
 
 def copy_companions(source: Path, folder: Path, but: tuple[str, ...] = ()) -> None:
     """Copy what a model's folder holds beside the weights, without what matches patterns `but`."""
-    ignore = shutil.ignore_patterns(*NOT_COPIED, *but)
+    at_top = shutil.ignore_patterns(*WEIGHTS, *NOT_COPIED, *but)
+    below = shutil.ignore_patterns(*NOT_COPIED)
+
+    def ignore(path: str, names: list[str]) -> set[str]:
+        return (at_top if Path(path) == source else below)(path, names)
+
     shutil.copytree(source, folder, ignore=ignore, dirs_exist_ok=True)
