@@ -460,6 +460,13 @@ def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, t
     assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)
 
 
+def test_what_was_stored_in_low_precision_is_trained_in_float32(dense_folder, tmp_path):
+    AutoModel.from_pretrained(dense_folder).half().save_pretrained(tmp_path / "half")
+    model = load_dense(tmp_path / "half")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert converted_copy(model, [None, "1x2x3"]).config.dtype == torch.float32
+
+
 def test_modules_after_the_model_keep_their_weights(dense_folder, tmp_path):
     st = pytest.importorskip("sentence_transformers")
     dense = st.SentenceTransformer(str(dense_folder), device="cpu")

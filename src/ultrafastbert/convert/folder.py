@@ -25,11 +25,11 @@ NOT_COPIED = ("*.py", ".*")
 
 
 def load_dense(folder: Path) -> PreTrainedModel:
-    """Load the model of a folder, to train it, see `load_as_saved`.
+    """Load the model of a folder in float32, to train it, see `load_as_saved`.
 
     Raises the same, and ValueError for a model that is no dense one.
     """
-    model = load_as_saved(folder)
+    model = load_as_saved(folder, dtype=torch.float32)
     class_: Any = type(model)
     converted_class(class_)
     return model.eval()
