@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from ultrafastbert import rows
 from ultrafastbert.convert.capture import capture
@@ -92,7 +92,7 @@ def _usage(
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
     found = usage_rows(
         load_as_saved(folder).eval(),
-        AutoTokenizer.from_pretrained(folder),
+        load_tokenizer(folder),
         sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
         config.max_length,

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
-from ultrafastbert.models.saved import load_as_saved
+from ultrafastbert.models.saved import load_as_saved, load_padding_tokenizer
 
 # Weights in other formats would be those of the original model; those of modules that come after
 # it, such as sentence-transformers' Dense, lie in folders of their own.
@@ -36,20 +36,17 @@ def load_dense(folder: Path) -> PreTrainedModel:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a folder; one without padding pads with its end of text.
+    """Load the tokenizer of a folder, see `load_padding_tokenizer`.
 
     Raises ValueError where there is none, as in models of images.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return load_padding_tokenizer(folder)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{folder} has no tokenizer, and only models of text are converted from a folder; in "
             f"Python, convert_model takes batches of any kind ({error})"
         ) from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def check_reads(model: PreTrainedModel, max_length: int) -> None:
@@ -91,6 +88,8 @@ def save_converted(model: PreTrainedModel, original: Path, folder: Path) -> None
     copy_companions(original, folder)
     if (card := folder / "README.md").exists():
         card.replace(folder / ORIGINAL_CARD)
+    if AutoTokenizer.from_pretrained(original).pad_token is None:  # others are copied as they are
+        load_padding_tokenizer(original).save_pretrained(folder)
     model.save_pretrained(folder)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from ultrafastbert import rows, run_folder
-from ultrafastbert.convert.folder import copy_companions
+from ultrafastbert.convert.folder import copy_companions, load_tokenizer
 from ultrafastbert.convert.recipe import similar_pairs
 from ultrafastbert.convert.similarity import sentence_vectors, sts_spearman
 from ultrafastbert.data import docstrings
@@ -52,7 +51,7 @@ def shrink(
             f"the weights in {folder} are {original.config.weight_dtype} already; shrink the "
             "original"
         )
-    tokenizer, texts = AutoTokenizer.from_pretrained(folder), list(_texts())
+    tokenizer, texts = load_tokenizer(folder), list(_texts())
     before = sentence_vectors(original, tokenizer, texts)
     scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
     with run_folder.new_folder(out_dir) as new:

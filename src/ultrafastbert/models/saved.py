@@ -4,7 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ultrafastbert import models
 from ultrafastbert.models.converted import converted_class
@@ -26,6 +32,17 @@ def load_as_saved(folder: str | Path, **options: Any) -> PreTrainedModel:
         return load_saved(_class(name), folder, **options)
     except ValueError:
         return load_saved(AutoModel, folder, **options)
+
+
+def load_padding_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder; one without padding, as GPT-2's, pads with its end of text.
+
+    Raises OSError, ValueError or KeyError where there is none.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _class(name: str) -> Any:
