@@ -195,6 +195,7 @@ def test_a_model_in_memory_converts(model_type, auto_class, tmp_path):
     assert 0 < rows[0]["unexplained"] < 0.9
     assert convert_layer_table(rows).count("\n") == 2
     fast.save_pretrained(tmp_path)
+    assert ("**Vocabulary:**" in (tmp_path / "README.md").read_text()) == (model_type != "vit")
     loaded, batch = auto_class.from_pretrained(tmp_path), batch_for(model)
     assert loaded.config.ffn == [None, "1x2x3"]
     assert torch.equal(loaded(**batch).logits, fast(**batch).logits)
@@ -332,8 +333,13 @@ def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_fi
 def test_the_command_refuses_in_one_line(run, tokenizer, text_file, tmp_path):
     bert = saved(tiny_model("bert"), tokenizer, tmp_path / "bert")
     vit = saved(tiny_model("vit"), None, tmp_path / "vit")
+    bart = saved(tiny_model("bart"), tokenizer, tmp_path / "bart")
+    no_mask = AutoTokenizer.from_pretrained(bert, model_input_names=["input_ids"])
+    no_mask = saved(tiny_model("bert"), no_mask, tmp_path / "no_mask")
     out = tmp_path / "out"
     for folder, options, message in [
+        (bart, ["--block", BART], "BartModel cannot be converted from a folder: it returns 0 hid"),
+        (no_mask, [], "its tokenizer gives no attention_mask; in Python, convert_model takes"),
         (bert, ["--block", "layers.mlp"], "block='layers.mlp' must name modules of a layer"),
         (bert, ["--block", "layers.*.mlp"], "is nowhere in BertModel"),
         (bert, ["--max-length", "1000"], "max_length=1000 must be at most 512"),

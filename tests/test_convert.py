@@ -30,6 +30,7 @@ from ultrafastbert.convert import (
 )
 from ultrafastbert.convert.capture import Captured, capture
 from ultrafastbert.convert.equal_time import time_equal_width, widest
+from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
 from ultrafastbert.convert.splits import set_hyperplanes
@@ -475,6 +476,25 @@ def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, t
     assert type(model[0].auto_model).__name__ == "ConvertedBertModel"
     assert [type(module).__name__ for module in model] == ["Transformer", "Pooling"]
     assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)
+
+
+def test_what_was_stored_in_low_precision_is_trained_in_float32(dense_folder, tmp_path):
+    AutoModel.from_pretrained(dense_folder).half().save_pretrained(tmp_path / "half")
+    model = load_dense(tmp_path / "half")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert converted_copy(model, [None, "1x2x3"]).config.dtype == torch.float32
+
+
+def test_modules_after_the_model_keep_their_weights(dense_folder, tmp_path):
+    st = pytest.importorskip("sentence_transformers")
+    dense = st.SentenceTransformer(str(dense_folder), device="cpu")
+    dense.append(st.sentence_transformer.modules.Dense(16, 4))
+    dense.save(str(tmp_path / "dense"))
+    model = converted_copy(load_dense(tmp_path / "dense"), [None, "1x2x3"])
+    save_converted(model, tmp_path / "dense", tmp_path / "out")
+    loaded = st.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert torch.equal(loaded[2].linear.weight, dense[2].linear.weight)
+    assert loaded.encode(["the small tree"]).shape == (1, 4)
 
 
 def test_the_command_converts_and_prints_tables(

@@ -21,7 +21,13 @@ from ultrafastbert.convert.end_to_end import (
     unexplained_states,
 )
 from ultrafastbert.convert.equal_time import time_equal_width
-from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer, save_converted
+from ultrafastbert.convert.folder import (
+    check_encoder,
+    check_reads,
+    load_dense,
+    load_tokenizer,
+    save_converted,
+)
 from ultrafastbert.convert.plan import (
     VALIDATION_SHARE,
     Contestant,
@@ -67,6 +73,7 @@ class Conversion:
         check_reads(self.teacher, config.max_length)
         sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
         check_block(self.teacher, self.block, self.numbers, sample)
+        check_encoder(self.teacher, sample)
 
     @cached_property
     def contestants(self) -> dict[int, dict[str, Contestant]]:

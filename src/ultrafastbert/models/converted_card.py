@@ -86,10 +86,11 @@ def _architecture(config: PreTrainedConfig, folder: Path) -> str:
         "Model": (config.architectures or ["unknown"])[0],
         "Layers": f"{len(config.ffn)} of hidden size {config.hidden_size:,}",
         "Feedforward layers": _layers(config),
-        "Vocabulary": f"{config.vocab_size:,} tokens",
         "Parameters": f"{n_parameters(folder):,}",
         "Weights": _weights(config),
     }
+    if (n_tokens := getattr(config, "vocab_size", None)) is not None:  # images have none
+        facts["Vocabulary"] = f"{n_tokens:,} tokens"
     if (folder / "modules.json").exists():
         facts["Sentence embedding"] = sentence_modules(folder)
     return bullets(f"**{name}:** {value}" for name, value in facts.items())
