@@ -80,6 +80,15 @@ def test_layers_of_other_trees_are_never_averaged():
     assert table.count("no feedforward layer") == table.count("**1x") == 2
 
 
+def test_tables_count_seeds():
+    rows = [layer("fff", "1x2x3", seed, 0.5) for seed in (3, 7)] + [layer("none", "none", 3, 1.0)]
+    lines = convert_layer_table(rows).splitlines()
+    assert lines[0].endswith(" seeds |")
+    assert [line[-5:] for line in lines[2:]] == ["| 2 |", "| 1 |"]
+    lines = convert_table([*run_of("1x2x3", 1.0), whole("fff", 1, "1x2x3")]).splitlines()
+    assert [line[-5:] for line in lines[2:]] == ["| 2 |", "| 1 |", "| - |"]
+
+
 def test_a_task_that_one_model_lacks_is_left_open():
     common = {"kind": "convert_task", "n_active": 5, "seed": 0, "metric": "accuracy"}
     rows = [
@@ -87,7 +96,7 @@ def test_a_task_that_one_model_lacks_is_left_open():
         common | {"model": "none", "ffn": "none", "task": "mrpc", "value": 70.0},
         common | {"model": "teacher", "ffn": None, "n_active": None, "task": "rte", "value": 65.0},
     ]
-    assert "| fast feedforward (1x2x3) | 5 | 60.0 | - | - | - |" in convert_task_table(rows)
+    assert "| fast feedforward (1x2x3) | 5 | 60.0 | - | - | - | 1 |" in convert_task_table(rows)
 
 
 def test_speeds_of_two_conversions_stand_side_by_side():

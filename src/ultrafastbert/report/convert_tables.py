@@ -28,6 +28,7 @@ TITLES = {
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
+TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
 SPLITS = ("validation", "test")
 
 
@@ -49,6 +50,7 @@ def _layer_table(found: list[Row]) -> str:
         "variance left unexplained, %, by",
         "neurons used",
         *(f"layer {layer}" for layer in layers),
+        "seeds",
     ]
     body = [_layer_line(same, layers) for same in group(found, "model", "ffn").values()]
     return markdown_table(header, [*body, *_equal_width_lines(found, layers)])
@@ -59,6 +61,7 @@ def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
     return [
         *line,
         *(_percent([r["unexplained"] for r in rows if r["layer"] == layer]) for layer in layers),
+        _n_seeds(rows),
     ]
 
 
@@ -77,8 +80,8 @@ def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
         widths.append(f"{bound}{width:.0f}")
         multipliers.append(f"{bound}{width / trees[0]['n_active']:.1f}")
     return [
-        ["dense width of the tree's error", "", *widths],
-        ["that width over the neurons used", "", *multipliers],
+        ["dense width of the tree's error", "", *widths, ""],
+        ["that width over the neurons used", "", *multipliers, ""],
     ]
 
 
@@ -119,7 +122,11 @@ def convert_table(rows: Iterable[Row]) -> str:
 
 
 def convert_task_table(rows: Iterable[Row]) -> str:
-    """Return the scores of models fine-tuned on GLUE tasks, and shares of the gap as above."""
+    """Return the scores of models fine-tuned on GLUE tasks, and shares of the gap as above.
+
+    Only models of a conversion's first seed are fine-tuned: seeds, over which there are means and
+    standard deviations here, are those of the fine-tuning.
+    """
     return by_run([row for row in rows if row["kind"] == "convert_task"], _task_table)
 
 
@@ -130,11 +137,13 @@ def _task_table(tasks: list[Row]) -> str:
         for same in group(tasks, "model", "ffn", "seed").values()
     ]
     names = dict.fromkeys(row["task"] for row in tasks)
-    return _gap_table(scores, {name: (task_title(name, tasks), 1.0) for name in names})
+    return _gap_table(scores, {name: (task_title(name, tasks), 1.0) for name in names}, TASK_SEEDS)
 
 
-def _gap_table(rows: list[Row], columns: dict[str, tuple[str, float]]) -> str:
-    """Return scores by model, each followed by the share of the gap recovered.
+def _gap_table(
+    rows: list[Row], columns: dict[str, tuple[str, float]], seeds_title: str = "seeds"
+) -> str:
+    """Return scores by model, each followed by the share of the gap recovered, and their seeds.
 
     `columns` gives the title of a field, and a factor on its values; fields without values are left
     out.
@@ -153,8 +162,14 @@ def _gap_table(rows: list[Row], columns: dict[str, tuple[str, float]]) -> str:
             shares = [_gap_recovered(row, rows, field) for row in same if field in row]
             known = [100 * share for share in shares if share is not None]
             line.append(_spread(known, 0))
-        body.append(line)
-    return markdown_table(header, body)
+        body.append([*line, _n_seeds(same)])
+    return markdown_table([*header, seeds_title], body)
+
+
+def _n_seeds(rows: list[Row]) -> str:
+    """Return how many seeds rows are of; the original as it is has none."""
+    seeds = {row["seed"] for row in rows} - {None}
+    return str(len(seeds)) if seeds else NONE
 
 
 def _n_active(row: Row) -> str:
