@@ -1,5 +1,7 @@
 """Tables of converted models: runs apart, spreads that show, seeds that are counted."""
 
+import pytest
+
 from ultrafastbert.report.convert_tables import (
     convert_layer_table,
     convert_table,
@@ -87,6 +89,22 @@ def test_tables_count_seeds():
     assert [line[-5:] for line in lines[2:]] == ["| 2 |", "| 1 |"]
     lines = convert_table([*run_of("1x2x3", 1.0), whole("fff", 1, "1x2x3")]).splitlines()
     assert [line[-5:] for line in lines[2:]] == ["| 2 |", "| 1 |", "| - |"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "cell"),
+    [
+        ([0.01234, 0.01236], "1.235 ± 0.001"),
+        ([0.0123, 0.0133], "1.28 ± 0.07"),
+        ([0.5012, 0.5014], "50.13 ± 0.01"),
+        ([0.51, 0.55], "53.0 ± 2.8"),
+        ([0.5, 0.5], "50.0 ± 0.0"),
+        ([0.05], "5.00"),
+    ],
+)
+def test_a_spread_shows_where_there_is_one(errors, cell):
+    rows = [layer("fff", "1x2x3", seed, error) for seed, error in enumerate(errors)]
+    assert f"| 5 | {cell} |" in convert_layer_table(rows)
 
 
 def test_a_task_that_one_model_lacks_is_left_open():

@@ -29,6 +29,8 @@ TITLES = {
     "teacher": "the original",
 }
 TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
+SMALL_PERCENTAGE = 10.0
+MOST_DECIMALS = 3
 SPLITS = ("validation", "test")
 
 
@@ -60,7 +62,10 @@ def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
     line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
     return [
         *line,
-        *(_percent([r["unexplained"] for r in rows if r["layer"] == layer]) for layer in layers),
+        *(
+            _percent([100 * r["unexplained"] for r in rows if r["layer"] == layer])
+            for layer in layers
+        ),
         _n_seeds(rows),
     ]
 
@@ -158,7 +163,7 @@ def _gap_table(
     for same in group(rows, "model", "ffn").values():
         line = [_title(same[0]["model"], same[0]), _n_active(same[0])]
         for field, (_, factor) in columns.items():
-            line.append(_spread([factor * row[field] for row in same if field in row], 1))
+            line.append(_percent([factor * row[field] for row in same if field in row]))
             shares = [_gap_recovered(row, rows, field) for row in same if field in row]
             known = [100 * share for share in shares if share is not None]
             line.append(_spread(known, 0))
@@ -193,9 +198,14 @@ def _title(name: str, row: Row) -> str:
     return f"{title} ({row['ffn']})" if row.get("n_active") else title
 
 
-def _percent(shares: list[float]) -> str:
-    return _spread([100 * share for share in shares], 1)
+def _percent(values: list[float]) -> str:
+    """Return mean and standard deviation of percentages, to about three digits."""
+    is_small = bool(values) and abs(statistics.mean(values)) < SMALL_PERCENTAGE
+    return _spread(values, 2 if is_small else 1)
 
 
 def _spread(values: list[float], decimals: int) -> str:
-    return spread(values, decimals) if values else NONE
+    """Return mean and standard deviation, with more decimals where it would look like none."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    telling = (n for n in range(decimals, MOST_DECIMALS + 1) if round(deviation, n))
+    return spread(values, next(telling, decimals)) if values else NONE
