@@ -24,7 +24,7 @@ TITLES = {
     "fff_held": "the same with fixed principal splits",
     "fff_random_start": "the same with routing learned from random splits",
     "ff_active": "dense, as wide as the active neurons",
-    "ff_time": "dense, of equal measured time",
+    "ff_time": "dense, of equal time as a single layer",
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
