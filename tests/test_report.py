@@ -455,6 +455,8 @@ def test_readme_block_follows_the_rows(tmp_path):
     text = readme.read_text()
     assert text.startswith(f"# Title\n{BEGIN}\n### ")
     assert text.endswith(f"{END}\nend\n")
+    assert "### Converted models: which layer where\n\n| feedforward layers" in text
+    assert "Converted models: speed" not in text  # no rows of it
     write(tmp_path / "results" / "b.jsonl", glue_rows("cola"))
     assert not update_readme(readme, tmp_path / "results", check=True)
 

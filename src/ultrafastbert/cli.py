@@ -317,7 +317,11 @@ def convert_command(
         int, typer.Option(help="Tokens of the text that it learns from then.")
     ] = 3_000_000,
     controls: Annotated[
-        bool, typer.Option(help="Make the same with dense, random and no layers.")
+        bool,
+        typer.Option(
+            help="Make the same with dense (as wide as the path, of equal time as a single layer), "
+            "random and no layers."
+        ),
     ] = True,
     ablations: Annotated[
         bool, typer.Option(help="Train layers as well with one choice undone.")
@@ -416,6 +420,7 @@ SWEEP_TARGETS = ("target_speedup", "target_explained")
 def _sweep(context: typer.Context) -> None:
     """Run `convert --sweep` with the options of the command line."""
     from ultrafastbert.convert import SweepConfig, Target, sweep
+    from ultrafastbert.report import write_model_card
     from ultrafastbert.report.convert_tables import convert_layer_table
     from ultrafastbert.report.figures import draw_all
     from ultrafastbert.report.sweep_tables import gains, sweep_table
@@ -452,6 +457,7 @@ def _sweep(context: typer.Context) -> None:
             **options,
         )
     figure = draw_all(rows, out / "figures")["sweep"]
+    write_model_card(out)
     typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
     typer.echo("".join(f"{gain}\n" for gain in gains(rows)))
     typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable
 
+from ultrafastbert.report.runs import by_run
 from ultrafastbert.report.tables import group, latest, markdown_table, number
 from ultrafastbert.rows import Row
 
@@ -16,6 +17,10 @@ SMALLEST_SHARE = 0.01
 
 def usage_table(rows: Iterable[Row]) -> str:
     """Return how the leaves of each layer are used, means over its trees; empty without rows."""
+    return by_run([row for row in rows if row["kind"] == "convert_layer_usage"], _usage_table)
+
+
+def _usage_table(rows: list[Row]) -> str:
     layers = usage_layers(rows)
     if not layers:
         return ""
