@@ -409,13 +409,14 @@ def convert_command(
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 
-SWEEP_FIELDS = ("tokens", "max_length", "steps")
+SWEEP_FIELDS = ("block", "tokens", "max_length", "steps")
 SWEEP_TARGETS = ("target_speedup", "target_explained")
 
 
 def _sweep(context: typer.Context) -> None:
     """Run `convert --sweep` with the options of the command line."""
     from ultrafastbert.convert import SweepConfig, Target, sweep
+    from ultrafastbert.report import write_model_card
     from ultrafastbert.report.convert_tables import convert_layer_table
     from ultrafastbert.report.figures import draw_all
     from ultrafastbert.report.sweep_tables import gains, sweep_table
@@ -452,6 +453,7 @@ def _sweep(context: typer.Context) -> None:
             **options,
         )
     figure = draw_all(rows, out / "figures")["sweep"]
+    write_model_card(out)
     typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
     typer.echo("".join(f"{gain}\n" for gain in gains(rows)))
     typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")

@@ -11,10 +11,19 @@ from ultrafastbert.report.convert_tables import (
     convert_table,
     convert_task_table,
 )
+from ultrafastbert.report.sweep_tables import sweep_table
 from ultrafastbert.report.tables import environment_table, latest, markdown_table, number
 from ultrafastbert.rows import Row
 
-KINDS = ("convert", "convert_layer", "convert_task", "convert_speed", "shrink")
+KINDS = (
+    "convert",
+    "convert_choice",
+    "convert_layer",
+    "convert_speed",
+    "convert_sweep",
+    "convert_task",
+    "shrink",
+)
 MEGABYTE = 1e6
 
 
@@ -25,6 +34,7 @@ def converted_results(rows: Iterable[Row]) -> str:
         "How near the whole model is": convert_table(rows),
         "Fine-tuned on tasks": convert_task_table(rows),
         "How near each layer is": convert_layer_table(rows),
+        "Which layer where": sweep_table(rows),
         "Speed": speed_table(rows),
         "Stored compactly": shrink_table(rows),
         "What to keep in mind": bullets(caveats(rows)),
