@@ -4,10 +4,11 @@ import dataclasses
 import itertools
 
 import pytest
-import test_convert
 import torch
+from encoders import save_dense_encoder, write_stsb
 from hypothesis import given
 from hypothesis import strategies as st
+from test_architectures import tiny_model
 from test_report import sweep_rows
 from transformers import AutoModel
 
@@ -16,15 +17,32 @@ from ultrafastbert.convert import SweepConfig, Target, latency, sweep, sweep_mod
 from ultrafastbert.convert.allocation import pareto_front, within
 from ultrafastbert.convert.held_out import HeldOut
 from ultrafastbert.convert.variants import with_blocks
+from ultrafastbert.models.architectures import block_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.report.figures import draw_all
 from ultrafastbert.report.sweep_tables import describe, gains, sweep_table
 
-dense_folder, text_file = test_convert.dense_folder, test_convert.text_file
-stsb = test_convert.stsb
 MEMBERS = ("1x2x3", "ff:4")
 SMALL = SweepConfig(MEMBERS, tokens=2000, steps=20, batch_tokens=64)
+
+
+@pytest.fixture
+def dense_folder(tokenizer, tmp_path):
+    return save_dense_encoder(tokenizer, tmp_path / "dense")
+
+
+@pytest.fixture
+def text_file(documents, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(documents))
+    return path
+
+
+@pytest.fixture
+def stsb(documents, tmp_path):
+    sentences = [line for document in documents for line in document.split(". ")]
+    return write_stsb(tmp_path / "glue", sentences)
 
 
 def time_by_name(models, shape, ids):
@@ -68,10 +86,10 @@ def test_the_best_within_a_time_is_found():
 
 def test_variants_are_the_model_with_other_blocks(dense_folder):
     model = AutoModel.from_pretrained(dense_folder)
-    ids = torch.randint(5, 200, (2, 7))
+    ids = torch.randint(5, 100, (2, 7))
     before = model(ids).last_hidden_state
     block = ConvertedBlock(16, "1x2x3")
-    variant = with_blocks(model, [None, block])
+    variant = with_blocks(model, block_of(model), [None, block])
     assert variant.get_input_embeddings().weight is model.get_input_embeddings().weight
     converted = converted_copy(model, [None, "1x2x3"])
     converted.encoder.layer[1].intermediate.load_state_dict(block.state_dict())
@@ -84,7 +102,7 @@ def test_what_a_model_leaves_unexplained_is_measured_without_padding(dense_folde
     held_out = HeldOut(model, tokenizer, ["the small tree", "a leaf finds the deep node"], 20)
     assert held_out.unexplained_states(model) == 0.0
     assert len(held_out.ids) == sum(map(len, held_out.states))
-    other = with_blocks(model, [ConvertedBlock(16, "none"), None])
+    other = with_blocks(model, block_of(model), [ConvertedBlock(16, "none"), None])
     assert 0 < held_out.unexplained_states(other) < 10
 
 
@@ -171,6 +189,9 @@ def test_an_interrupted_sweep_goes_on(dense_folder, text_file, tmp_path):
 
 
 def test_wrong_sweeps_are_named(dense_folder, text_file, tmp_path):
+    config = dataclasses.replace(SMALL, block="layers.*.ff")
+    with pytest.raises(ValueError, match=r"block='layers\.\*\.ff' is nowhere in BertModel"):
+        sweep(dense_folder, tmp_path / "out", text_file, config)
     with pytest.raises(ValueError, match="each named once"):
         SweepConfig(("1x2x3", "1x2x3"))
     with pytest.raises(ValueError, match=r"members='glu:8' is gated"):
@@ -187,12 +208,24 @@ def test_wrong_sweeps_are_named(dense_folder, text_file, tmp_path):
         Target(explained=90)
 
 
+@pytest.mark.usefixtures("steady_clock")
+def test_another_architecture_sweeps(tokenizer, text_file, tmp_path):
+    tiny_model("modernbert").save_pretrained(tmp_path / "dense")
+    tokenizer.save_pretrained(tmp_path / "dense")
+    config = dataclasses.replace(SMALL, members=("1x2x3",), block="layers.*.mlp")
+    rows = sweep(tmp_path / "dense", tmp_path / "out", text_file, config, Target(speedup=2))
+    assert rows[-1]["ffn"] == ["1x2x3", "1x2x3"]
+    model = AutoModel.from_pretrained(tmp_path / "out")
+    assert type(model).__name__ == "ConvertedModernBertModel"
+
+
 def test_models_are_timed_beside_the_original(dense_folder, tokenizer, monkeypatch):
     monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
     monkeypatch.setattr(latency, "SECONDS", 0.0)
     model = AutoModel.from_pretrained(dense_folder)
-    models = {"original": model, "none": with_blocks(model, [ConvertedBlock(16, "none"), None])}
-    fields = latency.latency_fields(models, "original", torch.arange(5, 200))
+    other = with_blocks(model, block_of(model), [ConvertedBlock(16, "none"), None])
+    models = {"original": model, "none": other}
+    fields = latency.latency_fields(models, "original", torch.arange(5, 100))
     assert fields["original"]["speedup_text"] == (1.0, 1.0, 1.0)
     for row in fields.values():
         assert row["latency_text_ms"] > 0
@@ -223,7 +256,8 @@ def test_the_command_sweeps(dense_folder, text_file, tmp_path, run):
     assert "(chosen)" in card
     code, _, error = run("report", "write", out)
     assert code == 0, error
-    assert "Which layer where" in (out / "report.md").read_text()
+    for name in ("report.md", "README.md"):
+        assert "Which layer where" in (out / name).read_text()
 
 
 def test_models_of_a_sweep_become_a_table_and_a_figure(tmp_path):

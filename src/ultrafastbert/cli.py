@@ -413,7 +413,7 @@ def convert_command(
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 
-SWEEP_FIELDS = ("tokens", "max_length", "steps")
+SWEEP_FIELDS = ("block", "tokens", "max_length", "steps")
 SWEEP_TARGETS = ("target_speedup", "target_explained")
 
 

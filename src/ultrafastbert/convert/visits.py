@@ -39,9 +39,9 @@ def trees_of(model: PreTrainedModel) -> dict[int, FastFeedForward]:
     }
 
 
-def _layers(model: PreTrainedModel) -> Iterable[nn.Module]:
+def _layers(model: PreTrainedModel) -> nn.ModuleList | nn.Sequential:
     if isinstance(model.config, UltraFastBertConfig):
-        return model.base_model.layers
+        return model.base_model.get_submodule("layers")  # type: ignore[return-value]
     return layers_of(model, block_of(model, getattr(model.config, "ffn_block", None)))
 
 
