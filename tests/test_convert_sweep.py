@@ -251,6 +251,10 @@ def test_the_command_sweeps(dense_folder, text_file, tmp_path, run):
     assert "| 1x2x3 in every layer" in printed
     assert "(chosen)" in printed
     assert (out / "figures" / "sweep.png").exists()
+    card = (out / "README.md").read_text()
+    assert "may have been trained with them" in card
+    assert "### Which layer where" in card
+    assert "(chosen)" in card
     code, _, error = run("report", "write", out)
     assert code == 0, error
     for name in ("report.md", "README.md"):

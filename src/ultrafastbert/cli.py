@@ -317,7 +317,11 @@ def convert_command(
         int, typer.Option(help="Tokens of the text that it learns from then.")
     ] = 3_000_000,
     controls: Annotated[
-        bool, typer.Option(help="Make the same with dense, random and no layers.")
+        bool,
+        typer.Option(
+            help="Make the same with dense (as wide as the path, of equal time as a single layer), "
+            "random and no layers."
+        ),
     ] = True,
     ablations: Annotated[
         bool, typer.Option(help="Train layers as well with one choice undone.")

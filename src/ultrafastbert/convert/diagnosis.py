@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import transformers
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig
 
 from ultrafastbert import rows
 from ultrafastbert.convert.capture import capture
@@ -20,8 +19,8 @@ from ultrafastbert.convert.usage import usage_rows
 from ultrafastbert.data.text import Source, read_documents
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig
-from ultrafastbert.models.converted import PREFIX, converted_class
-from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.converted import PREFIX
+from ultrafastbert.models.saved import load_as_saved
 from ultrafastbert.tree import parse_family
 
 # Tokens to fit on, over those that are held out, from documents of their own.
@@ -91,13 +90,9 @@ def _usage(
 ) -> list[rows.Row]:
     if config.ffn is not None:
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
-    class_: Any = AutoModel
-    if saved.model_type.startswith(PREFIX):  # AutoModel would miss the pooler of some heads
-        name = saved.architectures[0].removeprefix("Converted")
-        class_ = converted_class(getattr(transformers, name))
     found = usage_rows(
-        load_saved(class_, folder).eval(),
-        AutoTokenizer.from_pretrained(folder),
+        load_as_saved(folder).eval(),
+        load_tokenizer(folder),
         sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
         config.max_length,

@@ -13,10 +13,10 @@ from ultrafastbert import rows
 from ultrafastbert.convert.allocation import Members
 from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.conversion import VALIDATION_SHARE, Status
+from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.held_out import HeldOut
-from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
+from ultrafastbert.convert.plan import DENSE_LEARNING_RATE, VALIDATION_SHARE
 from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import texts_of
