@@ -129,8 +129,9 @@ def test_a_sweep_measures_models_and_saves_one(dense_folder, text_file, stsb, tm
         assert -100 <= row["stsb_validation_spearman"] <= 100
     (choice,) = (row for row in rows if row["kind"] == "convert_choice")
     chosen = models[tuple(choice["ffn"])]
-    assert (choice["target_speedup"], choice["target_explained"]) == (None, 0.9)
-    assert chosen["unexplained_states"] <= 0.1
+    assert (choice["target_speedup"], choice["target_explained"]) == (None, None)
+    fastest = min(row["predicted_ms"] for row in models.values())
+    assert chosen["predicted_ms"] <= (fastest + original["predicted_ms"]) / 2
     assert AutoModel.from_pretrained(out).config.ffn == choice["ffn"]
     assert sweep(dense_folder, out, text_file, SMALL, glue_dir=stsb, resume=True) == rows
     with pytest.raises(FileExistsError, match="--resume"):

@@ -349,7 +349,7 @@ def convert_command(
     target_explained: Annotated[
         float | None,
         typer.Option(
-            help="With --sweep: this share of the last hidden states' variance; default: 0.9."
+            help="With --sweep: the fastest with this share of the last hidden states' variance."
         ),
     ] = None,
     resume: Resume = False,
@@ -362,8 +362,9 @@ def convert_command(
 
     With --sweep, every layer named there learns for a short time (500 updates) at
     every place. The best choices, layer by layer, are measured beside the same
-    layer everywhere; the one that reaches the target becomes the model, without
-    training as a whole. --resume with another target chooses again, quickly.
+    layer everywhere; the best one of the target becomes the model (by default: half
+    of the time that can be saved), without training as a whole. --resume with
+    another target chooses again, quickly.
     """
     if any(option is not None for option in (sweep, target_speedup, target_explained)):
         return _sweep(context)
