@@ -11,12 +11,14 @@ from transformers import PreTrainedModel
 
 from ultrafastbert import rows
 from ultrafastbert.convert.allocation import Members
+from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.conversion import VALIDATION_SHARE, Status
-from ultrafastbert.convert.folder import load_dense, load_tokenizer
+from ultrafastbert.convert.folder import check_encoder, check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.held_out import HeldOut
 from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import texts_of
 from ultrafastbert.convert.variants import with_blocks
 from ultrafastbert.data.text import Source
@@ -96,6 +98,10 @@ class SweepBlocks:
         self.tokenizer = load_tokenizer(model_dir)
         self.layout = block_of(self.teacher)
         self.n_layers = len(layers_of(self.teacher, self.layout))
+        check_reads(self.teacher, config.max_length)
+        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
+        check_block(self.teacher, self.layout, range(self.n_layers), sample)
+        check_encoder(self.teacher, sample)
         self.hidden_size = self.teacher.config.hidden_size
         self.blocks: dict[tuple[int, str], ConvertedBlock] = {}
         for member in config.trained:
