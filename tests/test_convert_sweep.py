@@ -208,7 +208,7 @@ def test_models_are_timed_beside_the_original(dense_folder, tokenizer, monkeypat
 def test_the_command_sweeps(dense_folder, text_file, tmp_path, run):
     out = tmp_path / "out"
     command = ["convert", dense_folder, out, "--text", text_file, "--tokens", 2000, "--steps", 5]
-    members = ["--sweep", "1x2x3,1x1x2"]
+    members = ["--sweep", "1x2x3, 1x1x2"]
     code, _, error = run(*command, *members, "--ffn", "1x2x3")
     assert code == 2
     assert "--ffn does not go with --sweep" in error
