@@ -336,8 +336,10 @@ def test_the_command_refuses_in_one_line(run, tokenizer, text_file, tmp_path):
     bart = saved(tiny_model("bart"), tokenizer, tmp_path / "bart")
     no_mask = AutoTokenizer.from_pretrained(bert, model_input_names=["input_ids"])
     no_mask = saved(tiny_model("bert"), no_mask, tmp_path / "no_mask")
+    roberta = saved(tiny_model("roberta"), tokenizer, tmp_path / "roberta")
     out = tmp_path / "out"
     for folder, options, message in [
+        (roberta, ["--max-length", "512"], "max_length=512 must be at most 511, the positions"),
         (bart, ["--block", BART], "BartModel cannot be converted from a folder: it returns 0 hid"),
         (no_mask, [], "its tokenizer gives no attention_mask; in Python, convert_model takes"),
         (bert, ["--block", "layers.mlp"], "block='layers.mlp' must name modules of a layer"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_architectures import tiny_model
 from test_report import sweep_rows
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from ultrafastbert.bench import timing
 from ultrafastbert.convert import SweepConfig, Target, latency, sweep, sweep_models
@@ -201,6 +201,9 @@ def test_wrong_sweeps_are_named(dense_folder, text_file, tmp_path):
         SweepConfig(("two",))
     with pytest.raises(ValueError, match="steps=0"):
         dataclasses.replace(SMALL, steps=0)
+    long = dataclasses.replace(SMALL, max_length=513)
+    with pytest.raises(ValueError, match="max_length=513 must be at most 512"):
+        sweep(dense_folder, tmp_path / "long", text_file, long)
     with pytest.raises(ValueError, match="give one of them"):
         Target(2.0, 0.9)
     with pytest.raises(ValueError, match=r"speedup=0\.5 must be at least 1"):
@@ -223,10 +226,11 @@ def test_another_architecture_sweeps(tokenizer, text_file, tmp_path):
 def test_models_are_timed_beside_the_original(dense_folder, tokenizer, monkeypatch):
     monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
     monkeypatch.setattr(latency, "SECONDS", 0.0)
-    model = AutoModel.from_pretrained(dense_folder)
+    config = AutoConfig.from_pretrained(dense_folder, max_position_embeddings=77)
+    model = AutoModel.from_config(config).eval()  # of fewer positions than a query has
     other = with_blocks(model, block_of(model), [ConvertedBlock(16, "none"), None])
     models = {"original": model, "none": other}
-    fields = latency.latency_fields(models, "original", torch.arange(5, 100))
+    fields = latency.latency_fields(models, "original", torch.arange(5, 200))
     assert fields["original"]["speedup_text"] == (1.0, 1.0, 1.0)
     for row in fields.values():
         assert row["latency_text_ms"] > 0
@@ -238,7 +242,7 @@ def test_models_are_timed_beside_the_original(dense_folder, tokenizer, monkeypat
 def test_the_command_sweeps(dense_folder, text_file, tmp_path, run):
     out = tmp_path / "out"
     command = ["convert", dense_folder, out, "--text", text_file, "--tokens", 2000, "--steps", 5]
-    members = ["--sweep", "1x2x3,1x1x2"]
+    members = ["--sweep", "1x2x3, 1x1x2"]
     code, _, error = run(*command, *members, "--ffn", "1x2x3")
     assert code == 2
     assert "--ffn does not go with --sweep" in error

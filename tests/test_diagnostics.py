@@ -220,6 +220,9 @@ def test_what_cannot_be_diagnosed_is_named(text_file, tokenizer, tmp_path):
     folder = saved(without, tokenizer, tmp_path / "without")
     with pytest.raises(ValueError, match="unknown where its feedforward block sits"):
         diagnose(folder, text_file)
+    folder = saved(tiny_bert(), tokenizer, tmp_path / "bert")
+    with pytest.raises(ValueError, match="max_length=513 must be at most 512"):
+        diagnose(folder, text_file, DiagnoseConfig("1x2", max_length=513))
     with pytest.raises(ValueError, match="ffn='1x0x8' has no tree"):
         DiagnoseConfig("1x0x8")
     with pytest.raises(ValueError, match="tokens=0 must be at least 1"):

@@ -148,7 +148,8 @@ def _quickstart_convert(
     typer.echo("What to do next:")
     typer.echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
     typer.echo(f"  ultrafastbert shrink {out} SMALL_FOLDER")
-    typer.echo(f"  ultrafastbert convert {minilm_folder()} BETTER_FOLDER --text YOUR_TEXT")
+    better = f"{minilm_folder()} BETTER_FOLDER --ffn {config.ffn} --text YOUR_TEXT"
+    typer.echo(f"  ultrafastbert convert {better}")
 
 
 @app.command("pretrain")
@@ -439,7 +440,7 @@ def _sweep(context: typer.Context) -> None:
         raise ValueError(f"--target-{next(iter(targets))} needs --sweep: members to choose among")
     if given:
         raise ValueError(f"--{_dashed(next(iter(given)))} does not go with --sweep; leave it out")
-    config = SweepConfig(tuple(members.split(",")), **fields)
+    config = SweepConfig(tuple(name.strip() for name in members.split(",")), **fields)
     options = {"target": Target(**targets)} if targets else {}
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None, note="")

@@ -9,11 +9,13 @@ from typing import Any
 from transformers import AutoConfig
 
 from ultrafastbert import rows
+from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import capture
 from ultrafastbert.convert.clusterability import check_tokens, clusterability
 from ultrafastbert.convert.conversion import Status
-from ultrafastbert.convert.folder import load_dense, load_tokenizer
+from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.plan import ConvertConfig
+from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import pieces, sample, texts_of
 from ultrafastbert.convert.usage import usage_rows
 from ultrafastbert.data.text import Source, read_documents
@@ -90,8 +92,10 @@ def _usage(
 ) -> list[rows.Row]:
     if config.ffn is not None:
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
+    model = load_as_saved(folder).eval()
+    check_reads(model, config.max_length)
     found = usage_rows(
-        load_as_saved(folder).eval(),
+        model,
         load_tokenizer(folder),
         sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
@@ -109,7 +113,11 @@ def _clusterability(
     family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
     model, tokenizer = load_dense(folder), load_tokenizer(folder)
-    numbers = range(len(layers_of(model, block_of(model))))
+    block = block_of(model)
+    numbers = range(len(layers_of(model, block)))
+    check_reads(model, config.max_length)
+    first = next(batches_of(tokenizer, ["some text"], config.max_length))
+    check_block(model, block, numbers, first)
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
     with tempfile.TemporaryDirectory() as scratch:

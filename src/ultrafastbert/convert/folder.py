@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.precision import autocast_of
@@ -49,12 +49,27 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         ) from error
 
 
+def n_positions(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model reads at most, or None where nothing limits them.
+
+    RoBERTa and its like count positions from after that of padding, so they have fewer.
+    """
+    found = getattr(model.config, "max_position_embeddings", None)
+    if not found or found < 0:
+        return None
+    paddings = [
+        module.padding_idx
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+    return found - max((1 + number for number in paddings if number is not None), default=0)
+
+
 def check_reads(model: PreTrainedModel, max_length: int) -> None:
     """Raise ValueError for texts of more tokens than a model has positions."""
-    n_positions = getattr(model.config, "max_position_embeddings", None) or max_length
-    if n_positions < max_length:
+    if max_length > (most := n_positions(model) or max_length):
         raise ValueError(
-            f"max_length={max_length} must be at most {n_positions}, the positions of the model"
+            f"max_length={max_length} must be at most {most}, the positions of the model"
         )
 
 

@@ -14,7 +14,7 @@ from ultrafastbert.convert.allocation import Members
 from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.conversion import Status
-from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer
+from ultrafastbert.convert.folder import check_encoder, check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.held_out import HeldOut
 from ultrafastbert.convert.plan import DENSE_LEARNING_RATE, VALIDATION_SHARE
 from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
@@ -103,6 +103,7 @@ class SweepBlocks:
         check_reads(self.teacher, config.max_length)
         sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
         self.hidden_size = check_block(self.teacher, self.place, range(self.n_layers), sample)
+        check_encoder(self.teacher, sample)
         self.blocks: dict[tuple[int, str], ConvertedBlock] = {}
         for member in config.trained:
             ConvertedBlock(self.hidden_size, member)  # what cannot be made is an error now
