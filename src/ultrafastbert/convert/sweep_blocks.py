@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.conversion import VALIDATION_SHARE, Status
 from ultrafastbert.convert.folder import load_dense, load_tokenizer
 from ultrafastbert.convert.held_out import HeldOut
-from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
+from ultrafastbert.convert.plan import training_of
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
 from ultrafastbert.convert.texts import texts_of
 from ultrafastbert.convert.variants import with_blocks
@@ -68,9 +68,7 @@ class SweepConfig:
 
     def training(self, member: str) -> RegressionConfig:
         """Return how a member is trained."""
-        training = RegressionConfig(self.steps, self.batch_tokens, seed=self.seed)
-        is_dense = parse_ffn(member)["ffn_type"] == "ff"
-        return replace(training, learning_rate=DENSE_LEARNING_RATE) if is_dense else training
+        return training_of(member, self.steps, self.batch_tokens, self.seed)
 
 
 class SweepBlocks:
