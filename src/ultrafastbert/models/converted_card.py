@@ -88,10 +88,11 @@ def _architecture(config: PreTrainedConfig, folder: Path) -> str:
         "Model": (config.architectures or ["unknown"])[0],
         "Layers": f"{len(config.ffn)} of hidden size {config.hidden_size:,}",
         "Feedforward layers": _layers(config),
-        "Vocabulary": f"{config.vocab_size:,} tokens",
         "Parameters": f"{n_parameters(folder):,}",
         "Weights": _weights(config),
     }
+    if hasattr(config, "vocab_size"):  # models of images have none
+        facts["Vocabulary"] = f"{config.vocab_size:,} tokens"
     if (folder / "modules.json").exists():
         facts["Sentence embedding"] = sentence_modules(folder)
     return bullets(f"**{name}:** {value}" for name, value in facts.items())
