@@ -15,7 +15,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from ultrafastbert.convert import RegressionConfig, convert_model
+from ultrafastbert.convert import RegressionConfig, convert_model, in_memory
 from ultrafastbert.convert.folder import load_dense
 from ultrafastbert.convert.taps import check_block, run_tapped
 from ultrafastbert.models import converted
@@ -222,6 +222,15 @@ class Layer(nn.Module):
 
     def forward(self, x):
         return x + self.mlp(self.norm(x))
+
+
+def test_dense_controls_in_memory_are_trained_at_their_own_rate(monkeypatch):
+    used = []
+    monkeypatch.setattr(in_memory, "regress", lambda *_: used.append(_[2]))
+    model = tiny_model("vit")
+    for ffn in ("1x2x3", "ff:4"):
+        convert_model(model, [batch_for(model)] * 2, ffn, layers=[0])
+    assert used == [RegressionConfig(), RegressionConfig(learning_rate=1.6e-2)]
 
 
 def test_a_plain_module_converts():

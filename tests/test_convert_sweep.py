@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import types
 
 import pytest
 import torch
@@ -104,6 +105,27 @@ def test_what_a_model_leaves_unexplained_is_measured_without_padding(dense_folde
     assert len(held_out.ids) == sum(map(len, held_out.states))
     other = with_blocks(model, block_of(model), [ConvertedBlock(16, "none"), None])
     assert 0 < held_out.unexplained_states(other) < 10
+
+
+def test_a_model_is_made_once_however_its_errors_are_summed():
+    rows = {
+        "convert_member": [
+            {"ffn": ffn, "latency_text_ms": ms}
+            for ffn, ms in ((None, 9.0), ("1x2x3", 3.0), ("none", 1.5))
+        ],
+        "convert_layer": [
+            {"layer": layer, "ffn": ffn, "unexplained_states": error}
+            for layer, error in enumerate((0.1, 0.2, 0.3))
+            for ffn in ("1x2x3", "none")
+        ],
+    }
+    blocks = types.SimpleNamespace(
+        config=SweepConfig(("1x2x3",)), n_layers=3, on_status=None, rows=rows.get
+    )
+    models = sweep_models.SweepModels(blocks, None)
+    models.front = [a._replace(error=a.error + 1e-16) for a in models.front]
+    made = [allocation.members for allocation in models.points()]
+    assert len(made) == len(set(made)) > 3
 
 
 @pytest.mark.usefixtures("steady_clock")

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ultrafastbert import tree
-from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
-from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.plan import training_of
+from ultrafastbert.convert.regression import regress, unexplained
 from ultrafastbert.convert.scaling import measure
 from ultrafastbert.convert.splits import FEWEST_TOKENS, set_hyperplanes
 from ultrafastbert.convert.taps import Captured
@@ -52,8 +52,9 @@ def clusterability(
     """
     fitted, held_out = _regions(train, validation, family, seed)
     n_active = tree.n_active(family.depth, family.leaf_size, family.n_trees)
-    block = ConvertedBlock(train.x.shape[1], f"ff:{n_active}")
-    regress(block, train, RegressionConfig(DENSE_STEPS, 2048, DENSE_LEARNING_RATE, seed=seed))
+    dense = f"ff:{n_active}"
+    block = ConvertedBlock(train.x.shape[1], dense)
+    regress(block, train, training_of(dense, DENSE_STEPS, seed=seed))
     variance = held_out.y.var(0, correction=0)
     return {
         "region_unexplained": _unexplained(fitted, held_out, 0),

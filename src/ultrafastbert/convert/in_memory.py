@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from ultrafastbert.convert.capture import mapped
 from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.plan import training_of
 from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.taps import Captured, check_block, run_tapped
 from ultrafastbert.models.architectures import Block, block_of, layers_of, replace_block
@@ -53,14 +54,14 @@ def convert_model(
         layers: numbers of the layers to convert, from 0; all by default.
         block: where the FF block sits, such as `encoder.layer.*.intermediate,output.dense`, see
             `models.architectures.Block`; found by itself in many architectures.
-        training: how each block is trained.
+        training: how each block is trained; by default as `convert` does.
         on_status: told what is being done, how much of it is, and of how much.
 
     Raises:
         ValueError: for an unknown architecture, block, layer or `ffn`, blocks that cannot be
             replaced, or fewer than two batches.
     """
-    training, place = training or RegressionConfig(), block_of(model, block)
+    training, place = training or training_of(ffn), block_of(model, block)
     n_layers, iterator = len(layers_of(model, place)), iter(batches)
     numbers = tuple(range(n_layers)) if layers is None else tuple(layers)
     first = list(itertools.islice(iterator, 2))

@@ -81,6 +81,21 @@ class Contestant(NamedTuple):
     is_model: bool = True  # or single layers only
 
 
+def training_of(
+    ffn: str,
+    steps: int = RegressionConfig.steps,
+    batch_tokens: int = RegressionConfig.batch_tokens,
+    seed: int = 0,
+) -> RegressionConfig:
+    """Return how a block is trained: a dense layer at the learning rate that is best for it.
+
+    Raises ValueError for an `ffn` that is none.
+    """
+    training = RegressionConfig(steps, batch_tokens, seed=seed)
+    is_dense = parse_ffn(ffn)["ffn_type"] == "ff"
+    return replace(training, learning_rate=DENSE_LEARNING_RATE) if is_dense else training
+
+
 def contestants(
     config: ConvertConfig, hidden_size: int, seed: int, equal_time_width: int | None
 ) -> dict[str, Contestant]:
@@ -88,16 +103,20 @@ def contestants(
 
     `equal_time_width` is how wide a dense layer takes the time of the layer wanted.
     """
-    training = RegressionConfig(config.steps, config.batch_tokens, seed=seed)
-    dense = replace(training, learning_rate=DENSE_LEARNING_RATE)
-    found = {"fff": Contestant(config.ffn, training)}
+
+    def plain(ffn: str, is_model: bool = True) -> Contestant:
+        training = training_of(ffn, config.steps, config.batch_tokens, seed)
+        return Contestant(ffn, training, is_model)
+
+    training = training_of(config.ffn, config.steps, config.batch_tokens, seed)
+    found = {"fff": plain(config.ffn)}
     if config.controls:
         n_active = ConvertedBlock(hidden_size, config.ffn).n_active
         fixed = replace(training, split="random", routing_learning_rate=0.0)
         found["random"] = Contestant(config.ffn, fixed)
-        found["ff_active"] = Contestant(f"ff:{n_active}", dense)
-        found["ff_time"] = Contestant(f"ff:{equal_time_width}", dense)
-        found["none"] = Contestant("none", training)
+        found["ff_active"] = plain(f"ff:{n_active}")
+        found["ff_time"] = plain(f"ff:{equal_time_width}")
+        found["none"] = plain("none")
     if config.ablations:
         held = replace(training, routing_learning_rate=0.0)
         found["fff_held"] = Contestant(config.ffn, held, is_model=False)
@@ -105,5 +124,5 @@ def contestants(
             config.ffn, replace(training, split="random"), is_model=False
         )
     for width in config.dense_widths:
-        found[f"ff_{width}"] = Contestant(f"ff:{width}", dense, is_model=False)
+        found[f"ff_{width}"] = plain(f"ff:{width}", is_model=False)
     return found

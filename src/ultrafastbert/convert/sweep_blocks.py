@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ultrafastbert.convert.capture import Captured, capture, disk_bytes
 from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.folder import check_encoder, check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.held_out import HeldOut
-from ultrafastbert.convert.plan import DENSE_LEARNING_RATE, VALIDATION_SHARE
+from ultrafastbert.convert.plan import VALIDATION_SHARE, training_of
 from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import texts_of
@@ -72,9 +72,7 @@ class SweepConfig:
 
     def training(self, member: str) -> RegressionConfig:
         """Return how a member is trained."""
-        training = RegressionConfig(self.steps, self.batch_tokens, seed=self.seed)
-        is_dense = parse_ffn(member)["ffn_type"] == "ff"
-        return replace(training, learning_rate=DENSE_LEARNING_RATE) if is_dense else training
+        return training_of(member, self.steps, self.batch_tokens, self.seed)
 
 
 class SweepBlocks:

@@ -89,7 +89,7 @@ class SweepModels:
         times = [allocation.time_ns for allocation in uniform]
         times += [fastest + (slowest - fastest) * i // N_POINTS for i in range(N_POINTS)]
         best = [within(self.front, time) for time in sorted(times)]
-        return list(dict.fromkeys((*uniform, *filter(None, best))))
+        return _distinct([*uniform, *filter(None, best)])
 
     @property
     def _original_ns(self) -> int:
@@ -126,7 +126,7 @@ class SweepModels:
     def measure(self, allocations: Sequence[Allocation]) -> None:
         """Measure models, each with a row of kind `convert_sweep`, beside the original."""
         done = {tuple(row["ffn"]) for row in self.blocks.rows("convert_sweep")}
-        left = [a for a in dict.fromkeys(allocations) if a.members not in done]
+        left = [a for a in _distinct(allocations) if a.members not in done]
         latencies = self._latencies([allocation.members for allocation in left])
         for number, allocation in enumerate(left):
             self.on_status("measuring models", number, len(left))
@@ -164,3 +164,15 @@ class SweepModels:
             members: {name: value for name, value in row.items() if name not in unwanted}
             for members, row in found.items()
         }
+
+
+def _distinct(allocations: Sequence[Allocation]) -> list[Allocation]:
+    """Return the first allocation of each choice of members.
+
+    Their errors are no guide: sums of the same numbers differ in the last digits by the way they
+    are summed.
+    """
+    found: dict[Members, Allocation] = {}
+    for allocation in allocations:
+        found.setdefault(allocation.members, allocation)
+    return list(found.values())
