@@ -46,7 +46,7 @@ def latency_fields(
     """Return the fields of rows, by model: milliseconds, and how many times the original's speed.
 
     `latency_SHAPE_ms` are medians, `speedup_SHAPE` the 10th percentile, median and 90th, of SHAPE
-    `text` (one of 128 tokens) and `batch` (32 of 32 tokens).
+    `text` (one of 128 tokens, or as many as all models read) and `batch` (32 of 32 tokens).
     """
     fields: dict[str, Row] = {name: {} for name in models}
     for title, shape in SHAPES.items():
