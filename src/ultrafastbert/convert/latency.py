@@ -17,7 +17,10 @@ SECONDS = 1.5  # for each model
 
 
 def time_models(
-    models: Mapping[str, PreTrainedModel], shape: tuple[int, int], ids: Tensor
+    models: Mapping[str, PreTrainedModel],
+    shape: tuple[int, int],
+    ids: Tensor,
+    seconds: float,
 ) -> dict[str, Timing]:
     """Time models on texts of one shape: forward, in PyTorch, float32, one thread.
 
@@ -25,12 +28,13 @@ def time_models(
         models: any number, by name.
         shape: texts and tokens of each.
         ids: real tokens, from which texts are cut.
+        seconds: for each model.
     """
     n_tokens = N_BATCHES * shape[0] * shape[1]
     inputs = ids.repeat(-(-n_tokens // len(ids)))[:n_tokens].view(N_BATCHES, *shape)
     runs = {name: partial(_run, model, inputs) for name, model in models.items()}
     with use_threads(1), torch.inference_mode():
-        return interleave(runs, SECONDS * len(runs))
+        return interleave(runs, seconds * len(runs))
 
 
 def _run(model: PreTrainedModel, inputs: Tensor, number: int) -> None:
@@ -48,7 +52,7 @@ def latency_fields(
     fields: dict[str, Row] = {name: {} for name in models}
     for title, shape in SHAPES.items():
         load = OtherLoad()
-        timings = time_models(models, shape, ids)
+        timings = time_models(models, shape, ids, SECONDS)
         for name, timing in timings.items():
             fields[name] |= {
                 f"latency_{title}_ms": 1e3 * timing.median,
