@@ -46,7 +46,7 @@ def stsb(documents, tmp_path):
     return write_stsb(tmp_path / "glue", sentences)
 
 
-def time_by_name(models, shape, ids):
+def time_by_name(models, shape, ids, seconds):
     """Models take longer the more original blocks they have."""
     return {name: timing.Timing((1e-3 * (1 + name.count("None")),) * 3, 1) for name in models}
 
@@ -152,8 +152,8 @@ def test_a_sweep_measures_models_and_saves_one(dense_folder, text_file, stsb, tm
     (choice,) = (row for row in rows if row["kind"] == "convert_choice")
     chosen = models[tuple(choice["ffn"])]
     assert (choice["target_speedup"], choice["target_explained"]) == (None, None)
-    fastest = min(row["predicted_ms"] for row in models.values())
-    assert chosen["predicted_ms"] <= (fastest + original["predicted_ms"]) / 2
+    fastest = min(row["latency_text_ms"] for row in models.values())
+    assert chosen["latency_text_ms"] <= (fastest + original["latency_text_ms"]) / 2
     assert AutoModel.from_pretrained(out).config.ffn == choice["ffn"]
     assert sweep(dense_folder, out, text_file, SMALL, glue_dir=stsb, resume=True) == rows
     with pytest.raises(FileExistsError, match="--resume"):
@@ -209,6 +209,42 @@ def test_an_interrupted_sweep_goes_on(dense_folder, text_file, tmp_path):
         for row, name in itertools.product(rows, volatile):
             row.pop(name, None)
     assert resumed == straight
+
+
+class Measured:
+    """Blocks of a sweep of which only the rows of models are there."""
+
+    config, n_layers, on_status = SweepConfig(("1x2",)), 2, None
+
+    def rows(self, kind):
+        assert kind == "convert_sweep"
+        measured = {
+            (None, None): (1.0, 0.0),
+            ("1x2", None): (1.6, 0.3),
+            (None, "1x2"): (1.5, 0.2),
+            ("1x2", "1x2"): (2.0, 0.25),
+            ("none", "none"): (2.5, 0.9),
+        }
+        return [
+            {"ffn": list(ffn), "speedup_text": (0.0, speedup, 9.0), "unexplained_states": error}
+            for ffn, (speedup, error) in measured.items()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("target", "chosen"),
+    [
+        (Target(speedup=1.4), (None, "1x2")),
+        (Target(speedup=1.55), ("1x2", "1x2")),
+        (Target(speedup=2.1), ("1x2", "1x2")),
+        (Target(explained=0.7), ("1x2", "1x2")),
+        (Target(explained=0.8), (None, "1x2")),
+        (Target(explained=0.9), (None, None)),
+        (Target(), (None, "1x2")),
+    ],
+)
+def test_the_best_is_chosen_by_what_was_measured(target, chosen):
+    assert sweep_models.SweepModels(Measured(), None).choose(target) == chosen
 
 
 def test_wrong_sweeps_are_named(dense_folder, text_file, tmp_path):

@@ -7,8 +7,9 @@ from ultrafastbert.convert.recipe import convert
 from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
 from ultrafastbert.convert.shrinking import shrink
 from ultrafastbert.convert.speed import bench_converted
-from ultrafastbert.convert.sweep import Target, sweep
+from ultrafastbert.convert.sweep import sweep
 from ultrafastbert.convert.sweep_blocks import SweepConfig
+from ultrafastbert.convert.sweep_target import Target
 
 __all__ = [
     "ConvertConfig",

@@ -18,7 +18,10 @@ SECONDS = 1.5  # for each model
 
 
 def time_models(
-    models: Mapping[str, PreTrainedModel], shape: tuple[int, int], ids: Tensor
+    models: Mapping[str, PreTrainedModel],
+    shape: tuple[int, int],
+    ids: Tensor,
+    seconds: float,
 ) -> dict[str, Timing]:
     """Time models on texts of one shape: forward, in PyTorch, float32, one thread.
 
@@ -26,6 +29,7 @@ def time_models(
         models: any number, by name.
         shape: texts and tokens of each, which are fewer where a model reads fewer.
         ids: real tokens, from which texts are cut.
+        seconds: for each model.
     """
     limits = filter(None, map(n_positions, models.values()))
     length = min([shape[1], *limits])
@@ -33,7 +37,7 @@ def time_models(
     inputs = ids.repeat(-(-n_tokens // len(ids)))[:n_tokens].view(N_BATCHES, shape[0], length)
     runs = {name: partial(_run, model, inputs) for name, model in models.items()}
     with use_threads(1), torch.inference_mode():
-        return interleave(runs, SECONDS * len(runs))
+        return interleave(runs, seconds * len(runs))
 
 
 def _run(model: PreTrainedModel, inputs: Tensor, number: int) -> None:
@@ -51,7 +55,7 @@ def latency_fields(
     fields: dict[str, Row] = {name: {} for name in models}
     for title, shape in SHAPES.items():
         load = OtherLoad()
-        timings = time_models(models, shape, ids)
+        timings = time_models(models, shape, ids, SECONDS)
         for name, timing in timings.items():
             fields[name] |= {
                 f"latency_{title}_ms": 1e3 * timing.median,

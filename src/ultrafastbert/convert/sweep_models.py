@@ -12,10 +12,13 @@ from ultrafastbert.convert.allocation import Allocation, Members, pareto_front, 
 from ultrafastbert.convert.latency import SHAPES, latency_fields, time_models
 from ultrafastbert.convert.similarity import sts_spearman
 from ultrafastbert.convert.sweep_blocks import SweepBlocks
+from ultrafastbert.convert.sweep_target import Target
 
 # So many evenly spaced models of the front are made, beside those at the times of uniform ones.
 N_POINTS = 5
 NS_PER_MS = 1e6
+# For each member: all choices follow from these times, which may differ by a few percent.
+MEMBER_SECONDS = 4.0
 
 
 class SweepModels:
@@ -40,7 +43,8 @@ class SweepModels:
             return
         self.on_status("timing each member in every layer", 0, 1)
         models = {str(members): self.blocks.variant(members) for members in self.uniform}
-        timings = time_models(models, SHAPES["text"], self.blocks.held_out.ids)
+        ids = self.blocks.held_out.ids
+        timings = time_models(models, SHAPES["text"], ids, MEMBER_SECONDS)
         original = timings[str(self.uniform[0])]
         # By ratios, round by round: what slows the whole machine cancels out.
         ratios = [timings[str(members)].speedup_over(original)[1] for members in self.uniform]
@@ -91,37 +95,47 @@ class SweepModels:
         best = [within(self.front, time) for time in sorted(times)]
         return _distinct([*uniform, *filter(None, best)])
 
-    @property
-    def _original_ns(self) -> int:
-        return self._allocation(self.uniform[0]).time_ns
-
-    def best_of_half_the_saving(self) -> Allocation:
-        """Return the choice of least error in the mean of the original's time and the fastest's."""
-        mean = (self._original_ns + self.front[0].time_ns) / 2
-        return within(self.front, mean) or self.front[0]
-
-    def best_of_speedup(self, target: float) -> Allocation:
-        """Return the choice of least error that is so many times faster than the original."""
-        if found := within(self.front, self._original_ns / target):
+    def planned(self, target: Target) -> Allocation:
+        """Return the choice of the front that meets a target; ValueError where none does."""
+        if target.explained is not None:
+            return self._fastest_that_explains(target.explained)
+        original = self._allocation(self.uniform[0]).time_ns
+        reached = original / self.front[0].time_ns
+        if found := within(self.front, original / target.speedup_among(reached)):
             return found
-        reached = self._original_ns / self.front[0].time_ns
         raise ValueError(
-            f"target_speedup={target} is out of reach: the fastest choice is {reached:.2f} times "
-            "faster; resume with a lower target, or sweep faster members"
+            f"target_speedup={target.speedup} is out of reach: the fastest choice is "
+            f"{reached:.2f} times faster; resume with a lower target, or sweep faster members"
         )
 
-    def fastest_that_explains(self, target: float) -> Allocation:
-        """Return the fastest choice that explains this share of the last states' variance.
+    def _fastest_that_explains(self, share: float) -> Allocation:
+        """Return the first of the front that does, by bisection.
 
-        Summed errors only say which choices are best; here models are measured, by bisection.
+        Summed errors say which choices are best, but not how good a whole model is.
         """
 
         def explains(allocation: Allocation) -> bool:
             self.on_status("looking for the fastest model that explains enough", 0, 1)
             model = self.blocks.variant(allocation.members)
-            return self.blocks.held_out.unexplained_states(model) <= 1 - target
+            return self.blocks.held_out.unexplained_states(model) <= 1 - share
 
         return self.front[bisect_left(self.front, True, key=explains)]
+
+    def choose(self, target: Target) -> Members:
+        """Return the best model that was measured, by what was measured.
+
+        The fastest one where none is as fast as was planned.
+        """
+        choice = {None, *self.blocks.config.members}
+        models = [r for r in self.blocks.rows("convert_sweep") if choice.issuperset(r["ffn"])]
+        fastest = max(models, key=_speedup)
+        if target.explained is not None:
+            good = [row for row in models if row["unexplained_states"] <= 1 - target.explained]
+            best = max(good, key=_speedup)
+        else:
+            good = [r for r in models if _speedup(r) >= target.speedup_among(_speedup(fastest))]
+            best = min(good, key=lambda row: row["unexplained_states"], default=fastest)
+        return tuple(best["ffn"])
 
     def measure(self, allocations: Sequence[Allocation]) -> None:
         """Measure models, each with a row of kind `convert_sweep`, beside the original."""
@@ -176,3 +190,7 @@ def _distinct(allocations: Sequence[Allocation]) -> list[Allocation]:
     for allocation in allocations:
         found.setdefault(allocation.members, allocation)
     return list(found.values())
+
+
+def _speedup(row: rows.Row) -> float:
+    return row["speedup_text"][1]
