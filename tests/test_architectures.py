@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from ultrafastbert.convert import RegressionConfig, convert_model
+from ultrafastbert.convert.folder import load_dense
 from ultrafastbert.convert.taps import check_block, run_tapped
 from ultrafastbert.models import converted
 from ultrafastbert.models.architectures import Block, block_of, layers_of
@@ -194,6 +195,7 @@ def test_a_model_in_memory_converts(model_type, auto_class, tmp_path):
     assert 0 < rows[0]["unexplained"] < 0.9
     assert convert_layer_table(rows).count("\n") == 2
     fast.save_pretrained(tmp_path)
+    assert ("**Vocabulary:**" in (tmp_path / "README.md").read_text()) == (model_type != "vit")
     loaded, batch = auto_class.from_pretrained(tmp_path), batch_for(model)
     assert loaded.config.ffn == [None, "1x2x3"]
     assert torch.equal(loaded(**batch).logits, fast(**batch).logits)
@@ -299,6 +301,15 @@ def saved(model, tokenizer, folder):
     return folder
 
 
+def test_an_encoder_saved_under_the_name_of_a_head_is_an_encoder(tmp_path):
+    tiny_model("mpnet").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(
+        json.dumps(config | {"architectures": ["MPNetForMaskedLM"]})
+    )
+    assert type(load_dense(tmp_path)).__name__ == "MPNetModel"
+
+
 FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5"]
 FAST += ["--end-to-end-steps", "1", "--end-to-end-tokens", "1000", "--no-controls"]
 
@@ -322,8 +333,15 @@ def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_fi
 def test_the_command_refuses_in_one_line(run, tokenizer, text_file, tmp_path):
     bert = saved(tiny_model("bert"), tokenizer, tmp_path / "bert")
     vit = saved(tiny_model("vit"), None, tmp_path / "vit")
+    bart = saved(tiny_model("bart"), tokenizer, tmp_path / "bart")
+    no_mask = AutoTokenizer.from_pretrained(bert, model_input_names=["input_ids"])
+    no_mask = saved(tiny_model("bert"), no_mask, tmp_path / "no_mask")
+    roberta = saved(tiny_model("roberta"), tokenizer, tmp_path / "roberta")
     out = tmp_path / "out"
     for folder, options, message in [
+        (roberta, ["--max-length", "512"], "max_length=512 must be at most 511, the positions"),
+        (bart, ["--block", BART], "BartModel cannot be converted from a folder: it returns 0 hid"),
+        (no_mask, [], "its tokenizer gives no attention_mask; in Python, convert_model takes"),
         (bert, ["--block", "layers.mlp"], "block='layers.mlp' must name modules of a layer"),
         (bert, ["--block", "layers.*.mlp"], "is nowhere in BertModel"),
         (bert, ["--max-length", "1000"], "max_length=1000 must be at most 512"),
@@ -336,4 +354,4 @@ def test_the_command_refuses_in_one_line(run, tokenizer, text_file, tmp_path):
         assert not out.exists()
     code, _, error = run("convert", bert, out, "--text", text_file, *FAST, "--tokens", "1000000")
     assert code == 2
-    assert "tokens, but 1,000,000 are wanted; give more text or fewer tokens" in error
+    assert "tokens, but 40,000 are wanted; give more text or fewer tokens" in error

@@ -30,11 +30,12 @@ from ultrafastbert.convert import (
 )
 from ultrafastbert.convert.capture import Captured, capture
 from ultrafastbert.convert.equal_time import time_equal_width, widest
+from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
 from ultrafastbert.convert.splits import set_hyperplanes
 from ultrafastbert.convert.targets import capture_targets, layers_learned
-from ultrafastbert.convert.texts import pieces, sample
+from ultrafastbert.convert.texts import pieces, sample, texts_of
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
@@ -377,7 +378,7 @@ def test_several_seeds_and_tasks(dense_folder, text_file, stsb, tmp_path):
 
 def test_targets_are_what_the_model_makes_of_texts(texts, tokenizer, tmp_path):
     model = tiny_model()
-    made = capture_targets(model, tokenizer, texts, 500, tmp_path, max_length=20)
+    made = capture_targets(model, tokenizer, texts, 500, tmp_path / "targets", max_length=20)
     assert 400 < made.starts[-1] <= 500
     batches = made.batches(7, 64, seed=0)
     assert len(batches) == 7
@@ -394,6 +395,24 @@ def test_targets_are_what_the_model_makes_of_texts(texts, tokenizer, tmp_path):
         torch.testing.assert_close(batch["targets"][keep], expected, atol=0.05, rtol=0.05)
     with pytest.raises(ValueError, match="no text has 2 tokens or fewer"):
         capture_targets(model, tokenizer, texts, 2, tmp_path / "few")
+
+
+def test_less_text_than_wanted_is_measured_as_it_is(texts, tokenizer, tmp_path):
+    model = tiny_model()
+    made = capture_targets(model, tokenizer, texts[:20], 5000, tmp_path)
+    assert len(made.ids) == len(made.states) == made.starts[-1] < 500
+    variance = end_to_end.states_variance(made)
+    torch.testing.assert_close(variance, made.states.float().var(0).mean(1))
+    assert end_to_end.unexplained_states(model, made) < 1e-3
+
+
+def test_a_single_long_document_has_parts_to_hold_out(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text("\n".join(f"line {i}" for i in range(4000)))
+    held_out, others = texts_of(path, True), texts_of(path, False)
+    assert len(held_out) == 200
+    assert len(others) == 3800
+    assert not set(held_out) & set(others)
 
 
 def test_layers_learned_end_with_the_last():
@@ -457,6 +476,25 @@ def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, t
     assert type(model[0].auto_model).__name__ == "ConvertedBertModel"
     assert [type(module).__name__ for module in model] == ["Transformer", "Pooling"]
     assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)
+
+
+def test_what_was_stored_in_low_precision_is_trained_in_float32(dense_folder, tmp_path):
+    AutoModel.from_pretrained(dense_folder).half().save_pretrained(tmp_path / "half")
+    model = load_dense(tmp_path / "half")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert converted_copy(model, [None, "1x2x3"]).config.dtype == torch.float32
+
+
+def test_modules_after_the_model_keep_their_weights(dense_folder, tmp_path):
+    st = pytest.importorskip("sentence_transformers")
+    dense = st.SentenceTransformer(str(dense_folder), device="cpu")
+    dense.append(st.sentence_transformer.modules.Dense(16, 4))
+    dense.save(str(tmp_path / "dense"))
+    model = converted_copy(load_dense(tmp_path / "dense"), [None, "1x2x3"])
+    save_converted(model, tmp_path / "dense", tmp_path / "out")
+    loaded = st.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert torch.equal(loaded[2].linear.weight, dense[2].linear.weight)
+    assert loaded.encode(["the small tree"]).shape == (1, 4)
 
 
 def test_the_command_converts_and_prints_tables(

@@ -7,14 +7,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny
-from transformers import BertConfig, BertForMaskedLM, BertModel, FNetConfig, FNetModel
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    FNetConfig,
+    FNetModel,
+    LongformerConfig,
+    LongformerModel,
+)
 
 from ultrafastbert import UltraFastBertForMaskedLM, rows
 from ultrafastbert.convert import ConvertConfig, DiagnoseConfig, convert, diagnose
 from ultrafastbert.convert.capture import Captured
 from ultrafastbert.convert.clusterability import RIDGE, clusterability, linear_map
 from ultrafastbert.convert.usage import leaf_usage, purity, top_regions, usage_rows
-from ultrafastbert.convert.visits import visits
+from ultrafastbert.convert.visits import trees_of, visits
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.report.usage_figures import draw_diagnosis
 from ultrafastbert.report.usage_tables import clusterability_table, region_table, usage_table
@@ -94,6 +104,21 @@ def test_visits_are_those_of_single_texts(texts, tokenizer):
         assert torch.equal(seen.leaves[1][part], alone.leaves[1])
     with pytest.raises(ValueError, match=r"the text has \d+ tokens, but 5,000 are wanted"):
         visits(model, tokenizer, texts[:3], 5000)
+
+
+def test_models_that_pad_or_share_layers_are_visited(texts, tokenizer):
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 32, "num_hidden_layers": 2, "embedding_size": 16}
+    model = LongformerModel(LongformerConfig(**sizes, attention_window=4)).eval()
+    seen = visits(converted_copy(model, [None, "1x2"]), tokenizer, texts[:3], 24)
+    assert seen.leaves[1].shape == (24, 1)
+    shared = AlbertModel(AlbertConfig(**sizes, inner_group_num=2)).eval()
+    converted = converted_copy(shared, ["1x2", "1x3"])
+    assert [trees_of(converted)[number].depth for number in (0, 1)] == [2, 3]
+    n_tokens = len(tokenizer(texts[0])["input_ids"])
+    seen = visits(converted, tokenizer, texts[:1], 2 * n_tokens)  # each block is run twice
+    assert seen.ids[:n_tokens].tolist() == seen.ids[n_tokens:].tolist()
+    assert seen.leaves[1].shape == (2 * n_tokens, 1)
 
 
 def test_usage_rows_add_up(texts, tokenizer):
@@ -195,6 +220,9 @@ def test_what_cannot_be_diagnosed_is_named(text_file, tokenizer, tmp_path):
     folder = saved(without, tokenizer, tmp_path / "without")
     with pytest.raises(ValueError, match="unknown where its feedforward block sits"):
         diagnose(folder, text_file)
+    folder = saved(tiny_bert(), tokenizer, tmp_path / "bert")
+    with pytest.raises(ValueError, match="max_length=513 must be at most 512"):
+        diagnose(folder, text_file, DiagnoseConfig("1x2", max_length=513))
     with pytest.raises(ValueError, match="ffn='1x0x8' has no tree"):
         DiagnoseConfig("1x0x8")
     with pytest.raises(ValueError, match="tokens=0 must be at least 1"):

@@ -55,6 +55,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
         "no feedforward layer",
         "x original",
         f"encode --model {out}",
+        "BETTER_FOLDER --ffn 1x3x2 --text",
     ):
         assert text in printed
     assert AutoModel.from_pretrained(out).config.ffn == ["1x3x2", "1x3x2"]

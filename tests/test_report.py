@@ -171,8 +171,8 @@ def sweep_rows():
             "predicted_ms": ms,
             "latency_text_ms": ms,
             "latency_batch_ms": 8 * ms,
-            "speedup_text": (9 / ms, 10 / ms, 11 / ms),
-            "speedup_batch": (1.0, 20 / ms, 3.0),
+            "speedup_text": [9 / ms, 10 / ms, 11 / ms],
+            "speedup_batch": [1.0, 20 / ms, 3.0],
             "unexplained_states": unexplained,
             "stsb_validation_spearman": score,
         }
@@ -455,6 +455,8 @@ def test_readme_block_follows_the_rows(tmp_path):
     text = readme.read_text()
     assert text.startswith(f"# Title\n{BEGIN}\n### ")
     assert text.endswith(f"{END}\nend\n")
+    assert "### Converted models: which layer where\n\n| feedforward layers" in text
+    assert "Converted models: speed" not in text  # no rows of it
     write(tmp_path / "results" / "b.jsonl", glue_rows("cola"))
     assert not update_readme(readme, tmp_path / "results", check=True)
 

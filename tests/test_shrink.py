@@ -7,10 +7,18 @@ import torch
 from encoders import save_dense_encoder, write_stsb
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2Model,
+)
 
 import ultrafastbert
-from ultrafastbert import FastFeedForward, bundled, rows
+from ultrafastbert import FastFeedForward, bundled, glue, rows
 from ultrafastbert.bench import timing
 from ultrafastbert.convert import bench_converted, latency, shrink, shrinking
 from ultrafastbert.convert.folder import load_dense, save_converted
@@ -104,6 +112,40 @@ def test_tied_matrices_stay_tied(tokenizer, ids, tmp_path):
     assert small.get_output_embeddings().weight is small.get_input_embeddings().weight
     with torch.inference_mode():
         assert small(ids).logits.isfinite().all()
+
+
+def test_models_below_a_masked_language_head_are_timed_and_encode(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    original, out = tmp_path / "original", tmp_path / "out"
+    BertForMaskedLM(config).save_pretrained(original)  # it has no pooler
+    tokenizer.save_pretrained(original)
+    save_converted(converted_copy(load_dense(original), ["1x2x3"]), original, out)
+    found = bench_converted(out, original)
+    assert [row["model"] for row in found] == ["fff", "fff_int8", "teacher"]
+    pytest.importorskip("sentence_transformers")
+    for folder in (original, out):
+        model = ultrafastbert.sentence_transformer(folder, device="cpu")
+        assert model.encode(["a leaf"]).shape == (1, 16)
+
+
+def test_tokenizers_without_padding_are_saved_with_it(tokenizer, sentences, tmp_path):
+    sizes = {"vocab_size": len(tokenizer), "n_embd": 16, "n_layer": 1, "n_head": 2}
+    original, out = tmp_path / "original", tmp_path / "out"
+    GPT2Model(GPT2Config(**sizes)).save_pretrained(original)
+    tokenizer.save_pretrained(original)
+    without = AutoTokenizer.from_pretrained(original, eos_token="[SEP]")
+    without.pad_token = None
+    without.save_pretrained(original)
+    save_converted(converted_copy(load_dense(original), ["1x2x3"]), original, out)
+    assert AutoTokenizer.from_pretrained(out).pad_token == "[SEP]"
+    shrink(out, tmp_path / "small")
+    data = write_stsb(tmp_path / "glue", sentences)
+    config = glue.GlueConfig(epochs=1)
+    assert glue.fine_tune(original, "stsb", 0, config, data)["kind"] == "glue"
 
 
 def test_what_cannot_be_shrunk_is_named(folder, dense, tmp_path, monkeypatch):

@@ -148,7 +148,8 @@ def _quickstart_convert(
     typer.echo("What to do next:")
     typer.echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
     typer.echo(f"  ultrafastbert shrink {out} SMALL_FOLDER")
-    typer.echo(f"  ultrafastbert convert {minilm_folder()} BETTER_FOLDER --text YOUR_TEXT")
+    better = f"{minilm_folder()} BETTER_FOLDER --ffn {config.ffn} --text YOUR_TEXT"
+    typer.echo(f"  ultrafastbert convert {better}")
 
 
 @app.command("pretrain")
@@ -317,7 +318,11 @@ def convert_command(
         int, typer.Option(help="Tokens of the text that it learns from then.")
     ] = 3_000_000,
     controls: Annotated[
-        bool, typer.Option(help="Make the same with dense, random and no layers.")
+        bool,
+        typer.Option(
+            help="Make the same with dense (as wide as the path, of equal time as a single layer), "
+            "random and no layers."
+        ),
     ] = True,
     ablations: Annotated[
         bool, typer.Option(help="Train layers as well with one choice undone.")
@@ -345,7 +350,7 @@ def convert_command(
     target_explained: Annotated[
         float | None,
         typer.Option(
-            help="With --sweep: this share of the last hidden states' variance; default: 0.9."
+            help="With --sweep: the fastest with this share of the last hidden states' variance."
         ),
     ] = None,
     resume: Resume = False,
@@ -358,8 +363,9 @@ def convert_command(
 
     With --sweep, every layer named there learns for a short time (500 updates) at
     every place. The best choices, layer by layer, are measured beside the same
-    layer everywhere; the one that reaches the target becomes the model, without
-    training as a whole. --resume with another target chooses again, quickly.
+    layer everywhere; the best one of the target becomes the model (by default: half
+    of the time that can be saved), without training as a whole. --resume with
+    another target chooses again, quickly.
     """
     if any(option is not None for option in (sweep, target_speedup, target_explained)):
         return _sweep(context)
@@ -409,13 +415,14 @@ def convert_command(
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
 
 
-SWEEP_FIELDS = ("tokens", "max_length", "steps")
+SWEEP_FIELDS = ("block", "tokens", "max_length", "steps")
 SWEEP_TARGETS = ("target_speedup", "target_explained")
 
 
 def _sweep(context: typer.Context) -> None:
     """Run `convert --sweep` with the options of the command line."""
     from ultrafastbert.convert import SweepConfig, Target, sweep
+    from ultrafastbert.report import write_model_card
     from ultrafastbert.report.convert_tables import convert_layer_table
     from ultrafastbert.report.figures import draw_all
     from ultrafastbert.report.sweep_tables import gains, sweep_table
@@ -433,7 +440,7 @@ def _sweep(context: typer.Context) -> None:
         raise ValueError(f"--target-{next(iter(targets))} needs --sweep: members to choose among")
     if given:
         raise ValueError(f"--{_dashed(next(iter(given)))} does not go with --sweep; leave it out")
-    config = SweepConfig(tuple(members.split(",")), **fields)
+    config = SweepConfig(tuple(name.strip() for name in members.split(",")), **fields)
     options = {"target": Target(**targets)} if targets else {}
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None, note="")
@@ -452,6 +459,7 @@ def _sweep(context: typer.Context) -> None:
             **options,
         )
     figure = draw_all(rows, out / "figures")["sweep"]
+    write_model_card(out)
     typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
     typer.echo("".join(f"{gain}\n" for gain in gains(rows)))
     typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")

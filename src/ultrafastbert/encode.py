@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig
 
 from ultrafastbert import run_folder
 from ultrafastbert.bundled import bundled_model
 from ultrafastbert.models.card import write_card
-from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.saved import load_as_saved
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -52,7 +52,7 @@ def sentence_transformer(
     library = _library()
     folder = bundled_model() if folder is None else folder
     # sentence-transformers itself would draw missing weights at random, with a warning.
-    load_saved(AutoModel, folder)
+    load_as_saved(folder)
     model = library.SentenceTransformer(str(folder), **options)
     if not (Path(folder) / "modules.json").exists():
         _pool(model, AutoConfig.from_pretrained(folder), pooling, normalize)

@@ -46,13 +46,19 @@ def capture(
     """
     size = model.config.hidden_size
     if not (folder / DONE).exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        renew(folder)
         check_disk(folder, disk_bytes(n_tokens, size, len(numbers)))
         captured = {number: _open(folder, number, n_tokens, size) for number in numbers}
         batches = batches_of(tokenizer, texts, max_length)
         _fill(model, block or block_of(model), batches, captured, n_tokens, on_tokens)
         (folder / DONE).touch()
     return {number: _open(folder, number, n_tokens, size) for number in numbers}
+
+
+def renew(folder: Path) -> None:
+    """Make a folder, without what an interrupted run left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def check_disk(folder: Path, needed: int) -> None:

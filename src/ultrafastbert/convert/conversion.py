@@ -14,15 +14,26 @@ from transformers import PreTrainedModel
 from ultrafastbert import glue, rows
 from ultrafastbert.convert import targets
 from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import Captured, capture, disk_bytes
+from ultrafastbert.convert.capture import Captured, capture, check_disk, disk_bytes
 from ultrafastbert.convert.end_to_end import (
     EndToEndConfig,
     distill_end_to_end,
     unexplained_states,
 )
 from ultrafastbert.convert.equal_time import time_equal_width
-from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer, save_converted
-from ultrafastbert.convert.plan import Contestant, ConvertConfig, contestants
+from ultrafastbert.convert.folder import (
+    check_encoder,
+    check_reads,
+    load_dense,
+    load_tokenizer,
+    save_converted,
+)
+from ultrafastbert.convert.plan import (
+    VALIDATION_SHARE,
+    Contestant,
+    ConvertConfig,
+    contestants,
+)
 from ultrafastbert.convert.regression import layer_row, regress
 from ultrafastbert.convert.similarity import sts_spearman
 from ultrafastbert.convert.taps import check_block
@@ -32,9 +43,6 @@ from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
-
-# Tokens to train on, over those to measure on: more than documents, as those differ in length.
-VALIDATION_SHARE = 25
 
 # A trained encoder needs no more, whatever its blocks.
 FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
@@ -65,6 +73,7 @@ class Conversion:
         check_reads(self.teacher, config.max_length)
         sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
         check_block(self.teacher, self.block, self.numbers, sample)
+        check_encoder(self.teacher, sample)
 
     @cached_property
     def contestants(self) -> dict[int, dict[str, Contestant]]:
@@ -86,6 +95,16 @@ class Conversion:
             found = [rows.append_row(self.rows_path, row)]
         return found[0]["width"]
 
+    def check_disk(self) -> None:
+        """Raise ValueError where the disk is too small for the larger of the two stages."""
+        config, size = self.config, self.teacher.config.hidden_size
+        share = 1 + 1 / VALIDATION_SHARE
+        layers = disk_bytes(config.tokens, size, len(self.numbers))
+        whole = targets.disk_bytes(config.end_to_end_tokens, size, self.n_layers)
+        self.on_status(f"needs {share * max(layers, whole) / 2**30:.2f} GiB on disk", 0, None)
+        if not self.work.exists():
+            check_disk(self.out_dir, int(share * max(layers, whole)))
+
     def distill_layers(self) -> None:
         """Train the blocks that are not trained yet, layer by layer."""
         done = {(row["seed"], row["layer"], row["model"]) for row in self._rows("convert_layer")}
@@ -94,11 +113,12 @@ class Conversion:
             for seed, layer in itertools.product(self.config.seeds, self.numbers)
             for name in self.contestants[seed]
         ]
-        if not (left := [case for case in cases if case not in done]):
-            return
-        train, validation = self._captured("train"), self._captured("validation")
-        for seed, layer, name in left:
-            self._train(seed, layer, name, train[layer], validation[layer])
+        if left := [case for case in cases if case not in done]:
+            validation, train = self._captured("validation"), self._captured("train")
+            for seed, layer, name in left:
+                self._train(seed, layer, name, train[layer], validation[layer])
+        for part in ("train", "validation"):
+            shutil.rmtree(self.work / part, ignore_errors=True)
 
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
@@ -141,7 +161,8 @@ class Conversion:
         what = f"layer {layer}: {ffn} ({name}, seed {seed})"
         regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
         save_file(block.state_dict(), self._weights(seed, layer, name))
-        rows.append_row(self.rows_path, layer_row(name, layer, block, training, validation))
+        row = layer_row(name, layer, block, training, validation)
+        rows.append_row(self.rows_path, row | self._run)
 
     def _weights(self, seed: int, layer: int, name: str) -> Path:
         return self.work / f"{name}.seed{seed}.layer{layer}.safetensors"
@@ -162,7 +183,7 @@ class Conversion:
             if contestant.is_model and (seed, name) not in done
         ]
         if models:
-            train, validation = self._targets("train"), self._targets("validation")
+            validation, train = self._targets("validation"), self._targets("train")
         for seed, name in models:
             model = self._model(seed, name)
             self._train_end_to_end(seed, name, model, train)
@@ -171,6 +192,7 @@ class Conversion:
                 if name == "fff":
                     self._record_usage(model)
             self._score(seed, name, model, pairs, validation)
+            shutil.rmtree(self._checkpoints(seed, name), ignore_errors=True)
         if (None, "teacher") not in done:
             self._score(None, "teacher", self.teacher, pairs, self._targets("validation"))
 
@@ -184,8 +206,8 @@ class Conversion:
         """Fine-tune the models that were saved, and the teacher, on the tasks; a row for each."""
         done = {(row["model"], row["task"], row["seed"]) for row in self._rows("convert_task")}
         models = [row for row in self._rows("convert") if row["seed"] in (None, self.first_seed)]
-        cases = itertools.product(models, self.config.tasks, self.config.seeds)
-        for model, task, seed in cases:
+        cases = itertools.product(self.config.tasks, self.config.seeds, models)
+        for task, seed, model in cases:
             name = model["model"]
             if (name, task, seed) in done:
                 continue
@@ -193,7 +215,7 @@ class Conversion:
                 self.folder(name), task, seed, FINE_TUNING, glue_dir, self._on_fine_tuning(name)
             )
             row = found | {field: model[field] for field in ("model", "ffn", "n_active")}
-            rows.append_row(self.rows_path, row | {"kind": "convert_task"})
+            rows.append_row(self.rows_path, row | {"kind": "convert_task"} | self._run)
 
     def _on_fine_tuning(self, name: str) -> Callable[[glue.Progress], None]:
         def report(progress: glue.Progress) -> None:
@@ -201,6 +223,11 @@ class Conversion:
             self.on_status(what, progress.step, progress.n_steps)
 
         return report
+
+    @property
+    def _run(self) -> rows.Row:
+        """What tells the rows of this conversion from those of others."""
+        return {"original": self.model_dir.name, "run_ffn": self.config.ffn}
 
     @property
     def first_seed(self) -> int:
@@ -225,11 +252,13 @@ class Conversion:
     ) -> None:
         config = EndToEndConfig(self.config.end_to_end_steps, seed=seed)
         what = f"end to end: {self.contestants[seed][name].ffn} ({name}, seed {seed})"
-        folder = self.work / "end_to_end" / f"{name}.seed{seed}"
+        folder = self._checkpoints(seed, name)
         distill_end_to_end(
             model, train, config, folder, lambda step: self.on_status(what, step, config.steps)
         )
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def _checkpoints(self, seed: int, name: str) -> Path:
+        return self.work / "end_to_end" / f"{name}.seed{seed}"
 
     def _record_usage(self, model: PreTrainedModel) -> None:
         n_tokens = self.config.tokens // VALIDATION_SHARE
@@ -253,6 +282,7 @@ class Conversion:
         validation: targets.Targets,
     ) -> None:
         row: rows.Row = {"kind": "convert", "model": name, **asdict(self.config), "seed": seed}
+        row |= self._run
         del row["seeds"]
         contestant = self._contestant(seed, name)
         row["ffn"] = contestant.ffn if contestant else None

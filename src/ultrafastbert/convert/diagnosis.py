@@ -6,22 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import transformers
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig
 
 from ultrafastbert import rows
+from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import capture
 from ultrafastbert.convert.clusterability import check_tokens, clusterability
 from ultrafastbert.convert.conversion import Status
-from ultrafastbert.convert.folder import load_dense, load_tokenizer
+from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.plan import ConvertConfig
+from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import pieces, sample, texts_of
 from ultrafastbert.convert.usage import usage_rows
 from ultrafastbert.data.text import Source, read_documents
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig
-from ultrafastbert.models.converted import PREFIX, converted_class
-from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.converted import PREFIX
+from ultrafastbert.models.saved import load_as_saved
 from ultrafastbert.tree import parse_family
 
 # Tokens to fit on, over those that are held out, from documents of their own.
@@ -91,13 +92,11 @@ def _usage(
 ) -> list[rows.Row]:
     if config.ffn is not None:
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
-    class_: Any = AutoModel
-    if saved.model_type.startswith(PREFIX):  # AutoModel would miss the pooler of some heads
-        name = saved.architectures[0].removeprefix("Converted")
-        class_ = converted_class(getattr(transformers, name))
+    model = load_as_saved(folder).eval()
+    check_reads(model, config.max_length)
     found = usage_rows(
-        load_saved(class_, folder).eval(),
-        AutoTokenizer.from_pretrained(folder),
+        model,
+        load_tokenizer(folder),
         sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
         config.max_length,
@@ -114,7 +113,11 @@ def _clusterability(
     family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
     model, tokenizer = load_dense(folder), load_tokenizer(folder)
-    numbers = range(len(layers_of(model, block_of(model))))
+    block = block_of(model)
+    numbers = range(len(layers_of(model, block)))
+    check_reads(model, config.max_length)
+    first = next(batches_of(tokenizer, ["some text"], config.max_length))
+    check_block(model, block, numbers, first)
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
     with tempfile.TemporaryDirectory() as scratch:

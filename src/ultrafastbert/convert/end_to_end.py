@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.schedule import learning_rate_share
-from ultrafastbert.convert.targets import Targets
+from ultrafastbert.convert.targets import Targets, chosen_states
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.pooling import pool
 from ultrafastbert.resumable import ResumableTrainer
@@ -56,7 +56,7 @@ def distill_end_to_end(
     """Train a converted model, in place, on the original's last hidden states.
 
     The loss is the share of their variance that is left unexplained, the mean of this share after
-    layers between, and one minus the cosine of sentence vectors (means over tokens). Weights of the
+    layers between, and one minus the cosine of sentence vectors (means over tokens). Word
     embeddings stay, and so do hyperplanes, which have no gradient of their own. Dropout is off, as
     it was when the targets were made. Checkpoints are kept in `folder`; a run that was cut off goes
     on from the last one with the same numbers.
@@ -135,10 +135,10 @@ class EndToEndTrainer(ResumableTrainer):
         encoder: Any = model.eval()  # without dropout, as the targets were made
         expected, mask = inputs["targets"], inputs["attention_mask"]
         with autocast_of(encoder):
-            hidden = encoder.base_model(
+            output = encoder.base_model(
                 input_ids=inputs["input_ids"], attention_mask=mask, output_hidden_states=True
-            ).hidden_states
-        states = torch.stack([hidden[layer] for layer in self.targets.layers], 2).float()
+            )
+        states = chosen_states(output, self.targets.layers).float()
         keep = mask.bool()
         error = (states[keep] - expected[keep]).square().mean((0, 2)) / self.variance  # (N)
         found, wanted = (pool(each[:, :, -1], mask, "mean") for each in (states, expected))
@@ -201,7 +201,7 @@ def _arguments(config: EndToEndConfig, folder: Path) -> TrainingArguments:
         max_steps=config.steps,
         max_grad_norm=0.0,
         seed=config.seed,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=True,  # where the targets are, and all that is measured
         dataloader_pin_memory=False,
         save_strategy="no",  # by time, see ResumableTrainer
         save_total_limit=1,

@@ -4,64 +4,93 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
-from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.saved import load_as_saved, load_padding_tokenizer
 
-# Weights in other formats would be those of the original model.
-NOT_COPIED = (
+# Weights in other formats would be those of the original model; those of modules that come after
+# it, such as sentence-transformers' Dense, lie in folders of their own.
+WEIGHTS = (
     "*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt", "*.pth",
-    "*.ckpt", "*.ckpt.*", "*.h5", "*.msgpack", "*.onnx", "*.xml", "*.gguf", "*.pkl", "*.py",
-    "onnx", "openvino", ".*",
+    "*.ckpt", "*.ckpt.*", "*.h5", "*.msgpack", "*.onnx", "*.xml", "*.gguf", "*.pkl", "onnx",
+    "openvino",
 )  # fmt: skip
+# Code and hidden files, wherever they are.
+NOT_COPIED = ("*.py", ".*")
 
 
 def load_dense(folder: Path) -> PreTrainedModel:
-    """Load the model of a folder as the class that its configuration names.
+    """Load the model of a folder in float32, to train it, see `load_as_saved`.
 
-    Where there are no weights for the head of that class, as in many sentence encoders, it is the
-    model without a head.
-
-    Raises OSError where the folder has no config.json or no safetensors, ValueError for weights
-    that are missing or do not fit, and for a model that is no dense one.
+    Raises the same, and ValueError for a model that is no dense one.
     """
-    config = AutoConfig.from_pretrained(folder)
-    name = (config.architectures or ["AutoModel"])[0]
-    try:
-        model = load_saved(getattr(transformers, name, transformers.AutoModel), folder)
-    except ValueError:
-        model = load_saved(transformers.AutoModel, folder)
+    model = load_as_saved(folder, dtype=torch.float32)
     class_: Any = type(model)
     converted_class(class_)
     return model.eval()
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a folder; one without padding pads with its end of text.
+    """Load the tokenizer of a folder, see `load_padding_tokenizer`.
 
     Raises ValueError where there is none, as in models of images.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return load_padding_tokenizer(folder)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{folder} has no tokenizer, and only models of text are converted from a folder; in "
             f"Python, convert_model takes batches of any kind ({error})"
         ) from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+
+
+def n_positions(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model reads at most, or None where nothing limits them.
+
+    RoBERTa and its like count positions from after that of padding, so they have fewer.
+    """
+    found = getattr(model.config, "max_position_embeddings", None)
+    if not found or found < 0:
+        return None
+    paddings = [
+        module.padding_idx
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+    return found - max((1 + number for number in paddings if number is not None), default=0)
 
 
 def check_reads(model: PreTrainedModel, max_length: int) -> None:
     """Raise ValueError for texts of more tokens than a model has positions."""
-    n_positions = getattr(model.config, "max_position_embeddings", None) or max_length
-    if n_positions < max_length:
+    if max_length > (most := n_positions(model) or max_length):
         raise ValueError(
-            f"max_length={max_length} must be at most {n_positions}, the positions of the model"
+            f"max_length={max_length} must be at most {most}, the positions of the model"
+        )
+
+
+def check_encoder(model: PreTrainedModel, batch: dict[str, Tensor]) -> None:
+    """Raise ValueError where a run on a batch shows that hidden states cannot be learned.
+
+    The batch needs an `attention_mask`, the output `last_hidden_state` and `hidden_states`, one
+    more than there are layers.
+    """
+    wanted = f"{type(model).__name__} cannot be converted from a folder: "
+    way_out = "in Python, convert_model takes it, with batches, and trains layer by layer only"
+    if "attention_mask" not in batch:
+        raise ValueError(f"{wanted}its tokenizer gives no attention_mask; {way_out}")
+    with torch.no_grad(), autocast_of(model):
+        output: Any = model.base_model(**batch, output_hidden_states=True)
+    n_states = len(getattr(output, "hidden_states", None) or ())
+    if n_states != model.config.num_hidden_layers + 1 or "last_hidden_state" not in output:
+        raise ValueError(
+            f"{wanted}it returns {n_states} hidden_states, not one more than its "
+            f"{model.config.num_hidden_layers} layers, and last_hidden_state, as models of an "
+            f"encoder and a decoder; {way_out}"
         )
 
 
@@ -74,10 +103,17 @@ def save_converted(model: PreTrainedModel, original: Path, folder: Path) -> None
     copy_companions(original, folder)
     if (card := folder / "README.md").exists():
         card.replace(folder / ORIGINAL_CARD)
+    if AutoTokenizer.from_pretrained(original).pad_token is None:  # others are copied as they are
+        load_padding_tokenizer(original).save_pretrained(folder)
     model.save_pretrained(folder)
 
 
 def copy_companions(source: Path, folder: Path, but: tuple[str, ...] = ()) -> None:
     """Copy what a model's folder holds beside the weights, without what matches patterns `but`."""
-    ignore = shutil.ignore_patterns(*NOT_COPIED, *but)
+    at_top = shutil.ignore_patterns(*WEIGHTS, *NOT_COPIED, *but)
+    below = shutil.ignore_patterns(*NOT_COPIED)
+
+    def ignore(path: str, names: list[str]) -> set[str]:
+        return (at_top if Path(path) == source else below)(path, names)
+
     shutil.copytree(source, folder, ignore=ignore, dirs_exist_ok=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ultrafastbert.bench.timing import OtherLoad, Timing, interleave, use_threads
+from ultrafastbert.convert.folder import n_positions
 from ultrafastbert.rows import Row
 
 # Texts and tokens of each: what a query is, and what is encoded in bulk.
@@ -23,11 +24,13 @@ def time_models(
 
     Args:
         models: any number, by name.
-        shape: texts and tokens of each.
+        shape: texts and tokens of each, which are fewer where a model reads fewer.
         ids: real tokens, from which texts are cut.
     """
-    n_tokens = N_BATCHES * shape[0] * shape[1]
-    inputs = ids.repeat(-(-n_tokens // len(ids)))[:n_tokens].view(N_BATCHES, *shape)
+    limits = filter(None, map(n_positions, models.values()))
+    length = min([shape[1], *limits])
+    n_tokens = N_BATCHES * shape[0] * length
+    inputs = ids.repeat(-(-n_tokens // len(ids)))[:n_tokens].view(N_BATCHES, shape[0], length)
     runs = {name: partial(_run, model, inputs) for name, model in models.items()}
     with use_threads(1), torch.inference_mode():
         return interleave(runs, SECONDS * len(runs))

@@ -11,6 +11,8 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 # Dense layers as narrow as a path learn best at this one, trees at theirs: the best of 4e-3, 8e-3,
 # 16e-3 and 32e-3 for each.
 DENSE_LEARNING_RATE = 1.6e-2
+# Tokens to train on, over those to measure on: more than documents, as those differ in length.
+VALIDATION_SHARE = 25
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,11 @@ class ConvertConfig:
     def __post_init__(self) -> None:
         if parse_ffn(self.ffn)["ffn_type"] != "fff":
             raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x7x8")
-        for name in ("tokens", "max_length", "steps", "batch_tokens", "end_to_end_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        least = {"tokens": VALIDATION_SHARE, "end_to_end_tokens": VALIDATION_SHARE}
+        least |= dict.fromkeys(("max_length", "steps", "batch_tokens"), 1)
+        for name, number in least.items():
+            if getattr(self, name) < number:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {number}")
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths={self.dense_widths} must be at least 1")
         if self.end_to_end_steps < 0:

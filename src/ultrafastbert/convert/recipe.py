@@ -50,6 +50,7 @@ def convert(
     run = Conversion(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
     run_folder.claim(out_dir, SETTINGS, settings, resume)
+    run.check_disk()
     run.distill_layers()
     run.finish_models(pairs)
     if glue_dir is not None:

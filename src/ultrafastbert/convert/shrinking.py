@@ -3,21 +3,17 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
-from ultrafastbert import models, rows, run_folder
-from ultrafastbert.convert.folder import copy_companions
+from ultrafastbert import rows, run_folder
+from ultrafastbert.convert.folder import copy_companions, load_tokenizer
 from ultrafastbert.convert.recipe import similar_pairs
 from ultrafastbert.convert.similarity import sentence_vectors, sts_spearman
 from ultrafastbert.data import docstrings
-from ultrafastbert.models.converted import converted_class
-from ultrafastbert.models.loading import load_saved
 from ultrafastbert.models.quantized import Quantizable
+from ultrafastbert.models.saved import load_as_saved
 
 # What a conversion and its quickstart leave beside their model, but for its rows.
 NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "sweep.json", "report.*")
@@ -55,7 +51,7 @@ def shrink(
             f"the weights in {folder} are {original.config.weight_dtype} already; shrink the "
             "original"
         )
-    tokenizer, texts = AutoTokenizer.from_pretrained(folder), list(_texts())
+    tokenizer, texts = load_tokenizer(folder), list(_texts())
     before = sentence_vectors(original, tokenizer, texts)
     scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
     with run_folder.new_folder(out_dir) as new:
@@ -78,22 +74,14 @@ def shrink(
 
 
 def _load(folder: Path) -> Quantizable:
-    """Load a model as the class that its configuration names; ValueError for one of others."""
-    config = AutoConfig.from_pretrained(folder)
-    model: Any = load_saved(_model_class(config, folder), folder)
-    return model.eval()
-
-
-def _model_class(config: PreTrainedConfig, folder: Path) -> Any:
-    name = next(iter(config.architectures or ()), "")
-    if name.startswith("Converted"):
-        return converted_class(getattr(transformers, name.removeprefix("Converted")))
-    if name in models.__all__:
-        return getattr(models, name)
-    raise ValueError(
-        f"{folder} holds a model of class {name or 'unknown'}, without fast feedforward layers; "
-        "convert it first"
-    )
+    """Load a model as it was saved; ValueError for one of other kinds."""
+    model = load_as_saved(folder).eval()
+    if not isinstance(model, Quantizable):
+        raise ValueError(
+            f"{folder} holds a model of class {type(model).__name__}, without fast feedforward "
+            "layers; convert it first"
+        )
+    return model
 
 
 def _texts() -> Iterator[str]:

@@ -4,13 +4,13 @@ import itertools
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert import rows
 from ultrafastbert.convert.folder import load_dense
 from ultrafastbert.convert.latency import latency_fields
 from ultrafastbert.data import docstrings
-from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.saved import load_as_saved
 
 # Files of documentation that texts to time are cut from.
 N_FILES = 32
@@ -27,11 +27,11 @@ def bench_converted(folder: str | Path, original: str | Path) -> list[rows.Row]:
     vocabularies differ.
     """
     folder, original = Path(folder), Path(original)
-    models: dict[str, PreTrainedModel] = {"fff": load_saved(AutoModel, folder).eval()}
+    models: dict[str, PreTrainedModel] = {"fff": load_as_saved(folder).eval()}
     if models["fff"].config.weight_dtype is None:
-        models["fff_int8"] = load_saved(AutoModel, folder, weight_dtype="int8").eval()
+        models["fff_int8"] = load_as_saved(folder, weight_dtype="int8").eval()
     for control in sorted((folder / "controls").glob("*/config.json")):
-        models[control.parent.name] = load_saved(AutoModel, control.parent).eval()
+        models[control.parent.name] = load_as_saved(control.parent).eval()
     models["teacher"] = load_dense(original)
     sizes = {model.config.vocab_size for model in models.values()}
     if len(sizes) > 1:

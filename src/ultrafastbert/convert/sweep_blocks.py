@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from transformers import PreTrainedModel
 
 from ultrafastbert import rows
 from ultrafastbert.convert.allocation import Members
+from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.conversion import VALIDATION_SHARE, Status
-from ultrafastbert.convert.folder import load_dense, load_tokenizer
+from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.folder import check_encoder, check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.held_out import HeldOut
-from ultrafastbert.convert.plan import DENSE_LEARNING_RATE
-from ultrafastbert.convert.regression import RegressionConfig, regress, unexplained
+from ultrafastbert.convert.plan import DENSE_LEARNING_RATE, VALIDATION_SHARE
+from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
+from ultrafastbert.convert.taps import check_block
 from ultrafastbert.convert.texts import texts_of
 from ultrafastbert.convert.variants import with_blocks
 from ultrafastbert.data.text import Source
@@ -33,6 +35,7 @@ class SweepConfig:
     Attributes:
         members: what may replace an FF block: KxD or KxDxL, `ff:WIDTH` for a dense layer, `none`
             for its mean output. Keeping the block is always possible.
+        block: where the FF block sits, as in `ConvertConfig`.
         tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
             more is held out, to measure on.
         max_length: tokens of a paragraph that are read.
@@ -45,6 +48,7 @@ class SweepConfig:
     """
 
     members: tuple[str, ...] = ("1x4x8", "1x6x16", "1x6x40")
+    block: str | None = None
     tokens: int = 500_000
     max_length: int = 128
     steps: int = 500
@@ -94,9 +98,12 @@ class SweepBlocks:
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
         self.teacher = load_dense(model_dir)
         self.tokenizer = load_tokenizer(model_dir)
-        self.layout = block_of(self.teacher)
-        self.n_layers = len(layers_of(self.teacher, self.layout))
-        self.hidden_size = self.teacher.config.hidden_size
+        self.place = block_of(self.teacher, config.block)
+        self.n_layers = len(layers_of(self.teacher, self.place))
+        check_reads(self.teacher, config.max_length)
+        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
+        self.hidden_size = check_block(self.teacher, self.place, range(self.n_layers), sample)
+        check_encoder(self.teacher, sample)
         self.blocks: dict[tuple[int, str], ConvertedBlock] = {}
         for member in config.trained:
             ConvertedBlock(self.hidden_size, member)  # what cannot be made is an error now
@@ -130,6 +137,7 @@ class SweepBlocks:
             self.work / part,
             config.max_length,
             lambda n: self.on_status(what, n, n_tokens),
+            self.place,
         )
 
     @cached_property
@@ -147,22 +155,13 @@ class SweepBlocks:
         what = f"layer {layer}: {member}"
         regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
         save_file(block.state_dict(), self._weights(layer, member))
-        row = {
-            "kind": "convert_layer",
-            "model": member,
-            "layer": layer,
-            "ffn": member,
-            "n_active": block.n_active,
-            "unexplained": unexplained(block, validation),
-            "unexplained_states": self._effect(layer, block),
-            **asdict(training),
-        }
-        rows.append_row(self.rows_path, row)
+        row = layer_row(member, layer, block, training, validation)
+        rows.append_row(self.rows_path, row | {"unexplained_states": self._effect(layer, block)})
 
     def _effect(self, layer: int, block: ConvertedBlock) -> float:
         """Return what one block does to the last hidden states of the model."""
         alone = [block if number == layer else None for number in range(self.n_layers)]
-        return self.held_out.unexplained_states(with_blocks(self.teacher, alone))
+        return self.held_out.unexplained_states(with_blocks(self.teacher, self.place, alone))
 
     def _weights(self, layer: int, member: str) -> Path:
         return self.work / f"layer{layer}.{member.replace(':', '')}.safetensors"
@@ -177,13 +176,13 @@ class SweepBlocks:
     def variant(self, members: Members) -> PreTrainedModel:
         """Return a model with members in its layers, to be measured: it shares all weights."""
         blocks = [self._block(layer, m) if m else None for layer, m in enumerate(members)]
-        return with_blocks(self.teacher, blocks)
+        return with_blocks(self.teacher, self.place, blocks)
 
     def converted(self, members: Members) -> PreTrainedModel:
         """Return a model with members in its layers, to be saved."""
-        model = converted_copy(self.teacher, list(members))
+        model = converted_copy(self.teacher, members, self.place)
         for number, member in enumerate(members):
             if member:
-                new = layers_of(model, self.layout)[number].get_submodule(self.layout.first)
+                new = layers_of(model, self.place)[number].get_submodule(self.place.first)
                 new.load_state_dict(self._block(number, member).state_dict())
         return model

@@ -32,7 +32,8 @@ def run_tapped(
     """
     body, is_mapping = body_of(model), isinstance(batch, Mapping)
     mask = batch.get("attention_mask") if is_mapping else None
-    with _tapped(model, block, numbers, mask) as taps, torch.no_grad(), autocast_of(model):
+    modules = {number: block_modules(model, block, number) for number in numbers}
+    with tapped(modules, mask, f"block {block}") as taps, torch.no_grad(), autocast_of(model):
         if is_mapping:
             body(**batch)
         else:
@@ -64,13 +65,14 @@ def check_block(model: nn.Module, block: Block, numbers: Sequence[int], batch: A
 
 
 @contextmanager
-def _tapped(
-    model: nn.Module, block: Block, numbers: Sequence[int], mask: Tensor | None
-) -> Iterator[dict[int, "_Tap"]]:
-    taps = {number: _Tap(f"block {block} of layer {number}", mask) for number in numbers}
+def tapped(
+    blocks: Mapping[int, Sequence[nn.Module]], mask: Tensor | None, what: str
+) -> Iterator[dict[int, "Tap"]]:
+    """Follow the modules of blocks, by number of the layer, without what a mask leaves out."""
+    taps = {number: Tap(f"{what} of layer {number}", mask) for number in blocks}
     hooks = []
     for number, tap in taps.items():
-        modules = block_modules(model, block, number)
+        modules = blocks[number]
         hooks.append(modules[0].register_forward_pre_hook(tap.keep_input, with_kwargs=True))
         hooks.append(modules[-1].register_forward_hook(tap.keep_output))
     try:
@@ -80,7 +82,7 @@ def _tapped(
             hook.remove()
 
 
-class _Tap:
+class Tap:
     """Copies what a block reads and writes, as models may overwrite it."""
 
     def __init__(self, where: str, mask: Tensor | None):

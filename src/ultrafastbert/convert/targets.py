@@ -5,7 +5,7 @@ All models that learn from one original learn from the same texts, so its output
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import check_disk, mapped
+from ultrafastbert.convert.capture import check_disk, mapped, renew
 from ultrafastbert.convert.precision import autocast_of
 
 # The last hidden states are learned, and so many between, which keep the layers in step.
@@ -85,6 +85,15 @@ def layers_learned(n_layers: int) -> list[int]:
     return sorted({max(1, n_layers * i // (BETWEEN + 1)) for i in range(1, BETWEEN + 2)})
 
 
+def chosen_states(output: Any, layers: list[int]) -> Tensor:
+    """Return a model's hidden states after some layers, the last one's as it gives them out.
+
+    They may have passed a final norm: (B, S, N, H).
+    """
+    between = [output.hidden_states[layer] for layer in layers[:-1]]
+    return torch.stack([*between, output.last_hidden_state], 2)
+
+
 def disk_bytes(n_tokens: int, hidden_size: int, n_layers: int) -> int:
     """Return how much disk the targets of so many tokens take."""
     states = len(layers_learned(n_layers)) * hidden_size * torch.bfloat16.itemsize
@@ -110,7 +119,7 @@ def capture_targets(
     n_layers, size = model.config.num_hidden_layers, model.config.hidden_size
     layers, done = layers_learned(n_layers), (folder / INDEX).exists()
     if not done:
-        folder.mkdir(parents=True, exist_ok=True)
+        renew(folder)
         check_disk(folder, disk_bytes(n_tokens, size, n_layers))
     ids = mapped(folder / "ids.int32", (n_tokens,), torch.int32)
     shape = (n_tokens, len(layers), size)
@@ -118,8 +127,11 @@ def capture_targets(
     if not done:
         batches = batches_of(tokenizer, texts, max_length)
         starts = _fill(model, batches, layers, ids, states, on_tokens)
-        save_file({"starts": starts}, folder / INDEX)
-    return Targets(ids, load_file(folder / INDEX)["starts"], states, layers)
+        partial = folder / f"{INDEX}.partial"
+        save_file({"starts": starts}, partial)
+        partial.replace(folder / INDEX)
+    starts = load_file(folder / INDEX)["starts"]
+    return Targets(ids[: starts[-1]], starts, states[: starts[-1]], layers)
 
 
 def _fill(
@@ -138,9 +150,8 @@ def _fill(
             fitting = int((ends <= len(ids)).sum())
             keep = batch["attention_mask"].bool()[:fitting]  # (B, S)
             part = slice(starts[-1], starts[-1] + int(keep.sum()))
-            hidden = model.base_model(**batch, output_hidden_states=True).hidden_states
-            chosen = torch.stack([hidden[i][:fitting][keep] for i in layers], 1)
-            states[part] = chosen.bfloat16()
+            output = model.base_model(**batch, output_hidden_states=True)
+            states[part] = chosen_states(output, layers)[:fitting][keep].bfloat16()
             ids[part] = batch["input_ids"][:fitting][keep].int()
             starts += ends[:fitting].tolist()
             on_tokens(part.stop)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from ultrafastbert.data.text import Source, read_documents, split_documents
 
-# One document in this many is held out, to measure on.
+# One section in this many is held out, to measure on: documents, of which long ones are several.
 VALIDATION_EVERY = 20
+SECTION_PARAGRAPHS = 100
 # Texts in memory at most: a few hundred megabytes.
 MAX_TEXTS = 1_000_000
 # Paragraphs are cut into pieces of so many sentences, drawn at random.
@@ -21,8 +22,16 @@ def texts_of(source: Source, validation: bool) -> list[str]:
     Of more than a million, every one is as likely to be among the result, which does not depend on
     anything but the text, so that all models read the same.
     """
-    documents = split_documents(read_documents(source), VALIDATION_EVERY, validation)
-    return sample(pieces(line for document in documents for line in document.splitlines()))
+    parts = split_documents(sections(read_documents(source)), VALIDATION_EVERY, validation)
+    return sample(pieces(line for part in parts for line in part.splitlines()))
+
+
+def sections(documents: Iterable[str]) -> Iterator[str]:
+    """Cut documents at ends of paragraphs, so that a single long one has parts to hold out."""
+    for document in documents:
+        lines = document.splitlines()
+        for start in range(0, len(lines), SECTION_PARAGRAPHS):
+            yield "\n".join(lines[start : start + SECTION_PARAGRAPHS])
 
 
 def pieces(paragraphs: Iterable[str]) -> Iterator[str]:

@@ -5,19 +5,20 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
-from ultrafastbert.models.architectures import block_of, layers_of, replace_block
+from ultrafastbert.models.architectures import Block, layers_of, replace_block
 from ultrafastbert.models.converted_block import ConvertedBlock
 
 
-def with_blocks(model: PreTrainedModel, blocks: Sequence[ConvertedBlock | None]) -> PreTrainedModel:
-    """Return a model with a block in each layer, or the original one where it is None.
+def with_blocks(
+    model: PreTrainedModel, place: Block, blocks: Sequence[ConvertedBlock | None]
+) -> PreTrainedModel:
+    """Return a model with a block at that place of each layer, or the original one for None.
 
     It takes no memory but its modules'. To save one, see `converted_copy`.
     """
-    block = block_of(model)
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     variant = copy.deepcopy(model, memo=shared)
-    for number, new in zip(range(len(layers_of(variant, block))), blocks, strict=True):
+    for number, new in zip(range(len(layers_of(variant, place))), blocks, strict=True):
         if new is not None:
-            replace_block(variant, block, number, new)
+            replace_block(variant, place, number, new)
     return variant

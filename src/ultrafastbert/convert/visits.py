@@ -1,8 +1,6 @@
 """Which leaf of every tree each token of a text reaches, in models with fast feedforward layers."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,7 +8,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.batches import batches_of
+from ultrafastbert.convert.taps import tapped
 from ultrafastbert.layers import FastFeedForward
+from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.models.configuration import UltraFastBertConfig
 
 OnTokens = Callable[[int], None]  # how many were read so far
 
@@ -28,18 +29,20 @@ class Visits(NamedTuple):
     leaves: dict[int, Tensor]
 
 
-def trees_of(model: nn.Module) -> dict[int, FastFeedForward]:
+def trees_of(model: PreTrainedModel) -> dict[int, FastFeedForward]:
     """Return the fast feedforward layers of depth 1 or more, by number of the Transformer layer."""
     return {
-        _layer_number(name): module
-        for name, module in model.named_modules()
+        number: module
+        for number, layer in enumerate(_layers(model))
+        for module in layer.modules()
         if isinstance(module, FastFeedForward) and module.depth
     }
 
 
-def _layer_number(name: str) -> int:
-    """Return the number in a module's name, as in `encoder.layer.3.intermediate.inner`."""
-    return next(int(part) for part in name.split(".") if part.isdigit())
+def _layers(model: PreTrainedModel) -> nn.ModuleList | nn.Sequential:
+    if isinstance(model.config, UltraFastBertConfig):
+        return model.base_model.get_submodule("layers")  # type: ignore[return-value]
+    return layers_of(model, block_of(model, getattr(model.config, "ffn_block", None)))
 
 
 @torch.no_grad()
@@ -53,47 +56,30 @@ def visits(
 ) -> Visits:
     """Run a model over texts until so many tokens passed; padding is left out.
 
+    A token counts as often as it is run, where layers share their block.
+
     Raises ValueError if the texts have fewer tokens.
     """
     trees, n_read = trees_of(model), 0
     parts: list[Visits] = []
-    with _tapped(trees) as inputs:
-        for batch in batches_of(tokenizer, texts, max_length):
+    blocks = {number: (layer,) for number, layer in trees.items()}
+    for batch in batches_of(tokenizer, texts, max_length):
+        mask = batch["attention_mask"]
+        with tapped(blocks, mask, "fast feedforward layer") as taps:
             model.base_model(**batch)
-            mask = batch["attention_mask"]
-            keep = mask.bool()  # (B, S)
-            real = {n: x.reshape(-1, x.shape[-1])[keep.flatten()] for n, x in inputs.items()}
-            leaves = {n: trees[n].visited_leaves(x) for n, x in real.items()}
-            parts.append(Visits(batch["input_ids"][keep], (mask.cumsum(1) - 1)[keep], leaves))
-            n_read = min(n_tokens, n_read + int(keep.sum()))
-            on_tokens(n_read)
-            if n_read == n_tokens:
-                return _joined(parts, n_tokens)
+        leaves = {n: trees[n].visited_leaves(tap.captured().x) for n, tap in taps.items()}
+        keep, n_seen = mask.bool(), len(next(iter(leaves.values())))  # (B, S)
+        n_runs = n_seen // int(keep.sum())  # more than one where layers share their block
+        ids, positions = batch["input_ids"][keep], (mask.cumsum(1) - 1)[keep]
+        parts.append(Visits(ids.repeat(n_runs), positions.repeat(n_runs), leaves))
+        n_read = min(n_tokens, n_read + n_seen)
+        on_tokens(n_read)
+        if n_read == n_tokens:
+            return _joined(parts, n_tokens)
     raise ValueError(
         f"the text has {n_read:,} tokens, but {n_tokens:,} are wanted; give more text or fewer "
         "tokens"
     )
-
-
-@contextmanager
-def _tapped(trees: dict[int, FastFeedForward]) -> Iterator[dict[int, Tensor]]:
-    """Let layers leave their last input in a table."""
-    inputs: dict[int, Tensor] = {}
-    hooks = [
-        layer.register_forward_pre_hook(partial(_keep, inputs, number))
-        for number, layer in trees.items()
-    ]
-    try:
-        yield inputs
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _keep(
-    inputs: dict[int, Tensor], number: int, module: nn.Module, args: tuple[Tensor, ...]
-) -> None:
-    inputs[number] = args[0]
 
 
 def _joined(parts: list[Visits], n_tokens: int) -> Visits:

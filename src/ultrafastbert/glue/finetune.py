@@ -13,7 +13,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     set_seed,
@@ -27,6 +26,7 @@ from ultrafastbert.glue.tasks import TASKS, TaskSpec, get_task, score
 from ultrafastbert.glue.trainer import FineTuner, OnProgress, quiet, training_arguments
 from ultrafastbert.layers import bf16_supported
 from ultrafastbert.models.loading import load_saved
+from ultrafastbert.models.saved import load_padding_tokenizer
 
 # What Hugging Face's encoders call the rates of dropout.
 _DROPOUTS = (
@@ -170,8 +170,10 @@ class _Job:
         """Train and evaluate; return the result row."""
         with quiet(), tempfile.TemporaryDirectory() as empty_dir:
             set_seed(self.seed)
-            tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
+            tokenizer = load_padding_tokenizer(self.model_dir)
             model = _load_model(self.model_dir, self.spec, self.config.dropout)
+            if getattr(model.config, "pad_token_id", None) is None:
+                model.config.pad_token_id = tokenizer.pad_token_id
             length = _max_length(self.config, model.config)
             encoded = {
                 split: EncodedRows(dataset, self.spec, tokenizer, length)

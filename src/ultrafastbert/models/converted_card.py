@@ -69,6 +69,8 @@ def compose_converted(folder: Path, results: str) -> str:
 
 def _title(config: PreTrainedConfig, original: Original) -> str:
     names = list(dict.fromkeys(name for name in config.ffn if name is not None))
+    if not names:
+        return f"# {original.name}, unchanged\n\nIts feedforward layers are the original's."
     if not any(parse_ffn(name)["ffn_type"] == "fff" for name in names):
         return (
             f"# {original.name} with {', '.join(names)}\n\nA control: its feedforward layers were "
@@ -76,8 +78,8 @@ def _title(config: PreTrainedConfig, original: Original) -> str:
         )
     return (
         f"# {original.name} with fast feedforward layers\n\n{original.name} with other feedforward "
-        "layers, of which a token visits one path each (arXiv 2311.10770). They learned from plain "
-        "text what the original's do; everything else is the original's, and learned with them."
+        "layers, of which a token visits one path each (arXiv 2311.10770). They learned what the "
+        "original's do; everything else is the original's, and may have been trained with them."
     )
 
 
@@ -86,10 +88,11 @@ def _architecture(config: PreTrainedConfig, folder: Path) -> str:
         "Model": (config.architectures or ["unknown"])[0],
         "Layers": f"{len(config.ffn)} of hidden size {config.hidden_size:,}",
         "Feedforward layers": _layers(config),
-        "Vocabulary": f"{config.vocab_size:,} tokens",
         "Parameters": f"{n_parameters(folder):,}",
         "Weights": _weights(config),
     }
+    if (n_tokens := getattr(config, "vocab_size", None)) is not None:  # images have none
+        facts["Vocabulary"] = f"{n_tokens:,} tokens"
     if (folder / "modules.json").exists():
         facts["Sentence embedding"] = sentence_modules(folder)
     return bullets(f"**{name}:** {value}" for name, value in facts.items())
@@ -138,8 +141,8 @@ def _limits(config: PreTrainedConfig, has_results: bool) -> str:
         "What the original is for; its limits and biases are those of this model, too.",
         IMPORT,
         ATTENTION,
-        "It learned from plain text, which is not recorded here: on other kinds of text it may be "
-        "further from the original.",
+        "What it learned from is not recorded here: on other kinds of inputs it may be further "
+        "from the original.",
     ]
     if has_results:
         texts.append("How near it is to the original is below; nothing else was measured.")

@@ -1,10 +1,21 @@
-"""Rows of converted models -> tables: error of every layer, and scores, beside the controls."""
+"""Rows of converted models -> tables: error of every layer, and scores, beside the controls.
+
+Rows of several conversions give one table for each, see `runs`.
+"""
 
 import itertools
 import statistics
 from collections.abc import Iterable
 
-from ultrafastbert.report.tables import NONE, group, markdown_table, spread, task_title
+from ultrafastbert.report.runs import RUN, by_run
+from ultrafastbert.report.tables import (
+    NONE,
+    group,
+    latest,
+    markdown_table,
+    spread,
+    task_title,
+)
 from ultrafastbert.rows import Row
 
 TITLES = {
@@ -13,10 +24,13 @@ TITLES = {
     "fff_held": "the same with fixed principal splits",
     "fff_random_start": "the same with routing learned from random splits",
     "ff_active": "dense, as wide as the active neurons",
-    "ff_time": "dense, of equal measured time",
+    "ff_time": "dense, of equal time as a single layer",
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
+TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
+SMALL_PERCENTAGE = 10.0
+MOST_DECIMALS = 3
 SPLITS = ("validation", "test")
 
 
@@ -27,6 +41,10 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
     Empty without rows of converted layers.
     """
     found = [row for row in rows if row["kind"] == "convert_layer"]
+    return by_run(latest(found, *RUN, "model", "ffn", "layer", "seed"), _layer_table)
+
+
+def _layer_table(found: list[Row]) -> str:
     if not found:
         return ""
     layers = sorted({row["layer"] for row in found})
@@ -34,8 +52,9 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
         "variance left unexplained, %, by",
         "neurons used",
         *(f"layer {layer}" for layer in layers),
+        "seeds",
     ]
-    body = [_layer_line(same, layers) for same in group(found, "model").values()]
+    body = [_layer_line(same, layers) for same in group(found, "model", "ffn").values()]
     return markdown_table(header, [*body, *_equal_width_lines(found, layers)])
 
 
@@ -43,7 +62,11 @@ def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
     line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
     return [
         *line,
-        *(_percent([r["unexplained"] for r in rows if r["layer"] == layer]) for layer in layers),
+        *(
+            _percent([100 * r["unexplained"] for r in rows if r["layer"] == layer])
+            for layer in layers
+        ),
+        _n_seeds(rows),
     ]
 
 
@@ -55,15 +78,15 @@ def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
         trees = [row for row in here if row["model"] == "fff"]
         dense = group((row for row in here if row["ffn"].startswith("ff:")), "n_active")
         errors = {width: _mean_error(same) for (width,), same in dense.items()}
-        if len(errors) < 2 or not trees:
+        if len(errors) < 2 or len({row["ffn"] for row in trees}) != 1:
             return []
         width, is_bound = equal_width(_mean_error(trees), errors)
         bound = "> " if is_bound else ""
         widths.append(f"{bound}{width:.0f}")
         multipliers.append(f"{bound}{width / trees[0]['n_active']:.1f}")
     return [
-        ["dense width of the tree's error", "", *widths],
-        ["that width over the neurons used", "", *multipliers],
+        ["dense width of the tree's error", "", *widths, ""],
+        ["that width over the neurons used", "", *multipliers, ""],
     ]
 
 
@@ -99,23 +122,33 @@ def convert_table(rows: Iterable[Row]) -> str:
     columns = {"unexplained_states": ("last hidden states: variance left unexplained, %", 100.0)}
     for split in SPLITS:
         columns[f"stsb_{split}_spearman"] = (f"STS-B {split} (Spearman, %)", 1.0)
-    return _gap_table(found, columns)
+    found = latest(found, *RUN, "model", "ffn", "seed")
+    return by_run(found, lambda same: _gap_table(same, columns))
 
 
 def convert_task_table(rows: Iterable[Row]) -> str:
-    """Return the scores of models fine-tuned on GLUE tasks, and shares of the gap as above."""
-    tasks = [row for row in rows if row["kind"] == "convert_task"]
+    """Return the scores of models fine-tuned on GLUE tasks, and shares of the gap as above.
+
+    Only models of a conversion's first seed are fine-tuned: seeds, over which there are means and
+    standard deviations here, are those of the fine-tuning.
+    """
+    return by_run([row for row in rows if row["kind"] == "convert_task"], _task_table)
+
+
+def _task_table(tasks: list[Row]) -> str:
     scores = [
         {name: same[0].get(name) for name in ("model", "ffn", "n_active", "seed")}
         | {row["task"]: row["value"] for row in same}
-        for same in group(tasks, "model", "seed").values()
+        for same in group(tasks, "model", "ffn", "seed").values()
     ]
     names = dict.fromkeys(row["task"] for row in tasks)
-    return _gap_table(scores, {name: (task_title(name, tasks), 1.0) for name in names})
+    return _gap_table(scores, {name: (task_title(name, tasks), 1.0) for name in names}, TASK_SEEDS)
 
 
-def _gap_table(rows: list[Row], columns: dict[str, tuple[str, float]]) -> str:
-    """Return scores by model, each followed by the share of the gap recovered.
+def _gap_table(
+    rows: list[Row], columns: dict[str, tuple[str, float]], seeds_title: str = "seeds"
+) -> str:
+    """Return scores by model, each followed by the share of the gap recovered, and their seeds.
 
     `columns` gives the title of a field, and a factor on its values; fields without values are left
     out.
@@ -127,15 +160,21 @@ def _gap_table(rows: list[Row], columns: dict[str, tuple[str, float]]) -> str:
     for title, _ in columns.values():
         header += [title, "share of the gap recovered, %"]
     body = []
-    for same in group(rows, "model").values():
+    for same in group(rows, "model", "ffn").values():
         line = [_title(same[0]["model"], same[0]), _n_active(same[0])]
         for field, (_, factor) in columns.items():
-            line.append(spread([factor * row[field] for row in same if field in row], 1))
-            shares = [_gap_recovered(row, rows, field) for row in same]
+            line.append(_percent([factor * row[field] for row in same if field in row]))
+            shares = [_gap_recovered(row, rows, field) for row in same if field in row]
             known = [100 * share for share in shares if share is not None]
-            line.append(spread(known, 0) if known else NONE)
-        body.append(line)
-    return markdown_table(header, body)
+            line.append(_spread(known, 0))
+        body.append([*line, _n_seeds(same)])
+    return markdown_table([*header, seeds_title], body)
+
+
+def _n_seeds(rows: list[Row]) -> str:
+    """Return how many seeds rows are of; the original as it is has none."""
+    seeds = {row["seed"] for row in rows} - {None}
+    return str(len(seeds)) if seeds else NONE
 
 
 def _n_active(row: Row) -> str:
@@ -144,8 +183,9 @@ def _n_active(row: Row) -> str:
 
 def _gap_recovered(row: Row, rows: list[Row], field: str) -> float | None:
     """Return 0 for what a model without FF layers reaches with the same seed, 1 for the teacher."""
-    floors = [r for r in rows if r["model"] == "none" and r["seed"] == row["seed"]]
-    ceilings = [r for r in rows if r["model"] == "teacher" and r["seed"] in (None, row["seed"])]
+    known = [r for r in rows if field in r]
+    floors = [r for r in known if r["model"] == "none" and r["seed"] == row["seed"]]
+    ceilings = [r for r in known if r["model"] == "teacher" and r["seed"] in (None, row["seed"])]
     if not floors or not ceilings or row["model"] in ("none", "teacher"):
         return None
     floor, ceiling = floors[0][field], ceilings[0][field]
@@ -158,5 +198,14 @@ def _title(name: str, row: Row) -> str:
     return f"{title} ({row['ffn']})" if row.get("n_active") else title
 
 
-def _percent(shares: list[float]) -> str:
-    return spread([100 * share for share in shares], 1) if shares else NONE
+def _percent(values: list[float]) -> str:
+    """Return mean and standard deviation of percentages, to about three digits."""
+    is_small = bool(values) and abs(statistics.mean(values)) < SMALL_PERCENTAGE
+    return _spread(values, 2 if is_small else 1)
+
+
+def _spread(values: list[float], decimals: int) -> str:
+    """Return mean and standard deviation, with more decimals where it would look like none."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    telling = (n for n in range(decimals, MOST_DECIMALS + 1) if round(deviation, n))
+    return spread(values, next(telling, decimals)) if values else NONE

@@ -11,10 +11,20 @@ from ultrafastbert.report.convert_tables import (
     convert_table,
     convert_task_table,
 )
+from ultrafastbert.report.runs import by_run
+from ultrafastbert.report.sweep_tables import sweep_table
 from ultrafastbert.report.tables import environment_table, latest, markdown_table, number
 from ultrafastbert.rows import Row
 
-KINDS = ("convert", "convert_layer", "convert_task", "convert_speed", "shrink")
+KINDS = (
+    "convert",
+    "convert_layer",
+    "convert_task",
+    "convert_sweep",
+    "convert_choice",
+    "convert_speed",
+    "shrink",
+)
 MEGABYTE = 1e6
 
 
@@ -24,6 +34,7 @@ def converted_results(rows: Iterable[Row]) -> str:
     sections = {
         "How near the whole model is": convert_table(rows),
         "Fine-tuned on tasks": convert_task_table(rows),
+        "Which layer where": sweep_table(rows),
         "How near each layer is": convert_layer_table(rows),
         "Speed": speed_table(rows),
         "Stored compactly": shrink_table(rows),
@@ -38,8 +49,11 @@ def converted_results(rows: Iterable[Row]) -> str:
 
 def speed_table(rows: Iterable[Row]) -> str:
     """Return how fast models are, beside the original; empty without rows of their speed."""
-    found = latest([row for row in rows if row["kind"] == "convert_speed"], "model", "weight_dtype")
-    if not found:
+    return by_run([row for row in rows if row["kind"] == "convert_speed"], _speed_table)
+
+
+def _speed_table(rows: list[Row]) -> str:
+    if not (found := latest(rows, "model", "weight_dtype")):
         return ""
     header = ["model, in PyTorch on one thread", "weights of fast layers"]
     header += ["one text of 128 tokens, ms", "x original (p10 to p90)"]

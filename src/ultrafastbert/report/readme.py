@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from ultrafastbert.report import convert_tables, layer_tables, tables
+from ultrafastbert.report import (
+    convert_tables,
+    converted_results,
+    layer_tables,
+    sweep_tables,
+    tables,
+    usage_tables,
+)
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.write import read_result_rows
 
@@ -23,6 +30,9 @@ def results_block(rows_dir: str | Path) -> str:
         "Converted models: error of each layer": convert_tables.convert_layer_table(rows),
         "Converted models: quality": convert_tables.convert_table(rows),
         "Converted models: tasks": convert_tables.convert_task_table(rows),
+        "Converted models: speed": converted_results.speed_table(rows),
+        "Converted models: which layer where": sweep_tables.sweep_table(rows),
+        "Converted models: use of leaves": usage_tables.usage_table(rows),
         "Speed of the layer": layer_tables.layer_table(tables.most_threads(rows)),
         "The paper's table 2, done right": layer_tables.paper_table(rows),
         "Over the number of neurons": layer_tables.width_table(rows),

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable
 
+from ultrafastbert.report.runs import by_run
 from ultrafastbert.report.tables import group, latest, markdown_table, number
 from ultrafastbert.rows import Row
 
@@ -16,6 +17,10 @@ SMALLEST_SHARE = 0.01
 
 def usage_table(rows: Iterable[Row]) -> str:
     """Return how the leaves of each layer are used, means over its trees; empty without rows."""
+    return by_run([row for row in rows if row["kind"] == "convert_layer_usage"], _usage_table)
+
+
+def _usage_table(rows: list[Row]) -> str:
     layers = usage_layers(rows)
     if not layers:
         return ""
@@ -65,13 +70,22 @@ def region_table(rows: Iterable[Row]) -> str:
 
 
 def top_regions(trees: list[Row], most: int = REGIONS) -> list[Row]:
-    """Return the most used leaves of a layer's trees, each with its `name`."""
-    regions = [
-        {**region, "name": f"layer {row['layer']}, {_leaf_name(row, region, len(trees))}"}
-        for row in trees
-        for region in row["regions"]
+    """Return the most used leaves of a layer's trees, each with its `name`.
+
+    Tokens of nearly no share are left out.
+    """
+    found = sorted(
+        ((row, region) for row in trees for region in row["regions"]),
+        key=lambda pair: -pair[1]["share"],
+    )
+    return [
+        {
+            "name": f"layer {row['layer']}, {_leaf_name(row, region, len(trees))}",
+            "share": region["share"],
+            "tokens": [pair for pair in region["tokens"] if pair[1] >= SMALLEST_SHARE],
+        }
+        for row, region in found[:most]
     ]
-    return sorted(regions, key=lambda region: -region["share"])[:most]
 
 
 def _leaf_name(row: Row, region: Row, n_trees: int) -> str:
@@ -81,9 +95,7 @@ def _leaf_name(row: Row, region: Row, n_trees: int) -> str:
 
 def _region_line(region: Row) -> list[str]:
     tokens = ", ".join(
-        f"{text} {100 * share:.0f}".replace("|", "\\|")
-        for text, share in region["tokens"][:TOKENS]
-        if share >= SMALLEST_SHARE
+        f"{text} {100 * share:.0f}".replace("|", "\\|") for text, share in region["tokens"][:TOKENS]
     )
     return [region["name"], f"{100 * region['share']:.1f}", tokens]
 

@@ -1,0 +1,36 @@
+"""Rows of several conversions, such as a folder of results has: one table for each of them."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+from ultrafastbert.report.tables import count, group
+from ultrafastbert.rows import Row
+
+# What tells conversions apart: fields of the run, not of what was trained in it. A kind of rows has
+# those that concern it; rows without any belong to one run.
+RUN = {
+    "original": "",
+    "run_ffn": "",
+    "tokens": "tokens to learn blocks",
+    "steps": "updates of a block",
+    "batch_tokens": "tokens an update",
+    "end_to_end_steps": "updates end to end",
+    "end_to_end_tokens": "tokens to learn end to end",
+}
+
+
+def by_run(rows: Sequence[Row], table: Callable[[list[Row]], str]) -> str:
+    """Return the table of the rows of one kind, or one for each run, with what it is above it."""
+    runs = group(rows, *RUN)
+    if len(runs) < 2:
+        return table(list(rows))
+    tables = [(_heading(key), table(same)) for key, same in runs.items()]
+    return "\n\n".join(f"**{heading}**\n\n{text.strip()}" for heading, text in tables if text)
+
+
+def _heading(run: Sequence[Hashable]) -> str:
+    parts = [
+        f"{count(value)} {title}" if isinstance(value, int) else f"{value}"
+        for value, title in zip(run, RUN.values(), strict=True)
+        if value is not None
+    ]
+    return ", ".join(parts) or "a run that is not described"

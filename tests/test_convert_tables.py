@@ -1,0 +1,132 @@
+"""Tables of converted models: runs apart, spreads that show, seeds that are counted."""
+
+import pytest
+
+from ultrafastbert.report.convert_tables import (
+    convert_layer_table,
+    convert_table,
+    convert_task_table,
+)
+from ultrafastbert.report.converted_results import speed_table
+
+SCORES = {"none": 0.8, "fff": 0.4, "teacher": 0.0}
+
+
+def layer(model, ffn, seed, unexplained, **run):
+    return {
+        "kind": "convert_layer",
+        "model": model,
+        "layer": 0,
+        "ffn": ffn,
+        "n_active": 5,
+        "steps": 10,
+        "batch_tokens": 64,
+        "seed": seed,
+        "unexplained": unexplained,
+        **run,
+    }
+
+
+def whole(model, seed, run_ffn, factor=1.0, **run):
+    ffn = {"none": "none", "fff": run_ffn, "teacher": None}[model]
+    return {
+        "kind": "convert",
+        "model": model,
+        "ffn": ffn,
+        "n_active": None if ffn is None else 5,
+        "seed": seed,
+        "run_ffn": run_ffn,
+        "tokens": 2000,
+        "steps": 10,
+        "unexplained_states": factor * SCORES[model],
+        **run,
+    }
+
+
+def run_of(run_ffn, factor, **run):
+    return [
+        whole("fff", 0, run_ffn, factor, **run),
+        whole("none", 0, run_ffn, factor, **run),
+        whole("teacher", None, run_ffn, **run),
+    ]
+
+
+def test_each_conversion_has_its_own_table():
+    rows = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 0.5)]
+    table = convert_table(rows)
+    assert table.index("**1x2x3, 2k tokens") < table.index("| fast feedforward (1x2x3) | 5 | 40")
+    assert table.index("**1x3x2, 2k tokens") < table.index("| fast feedforward (1x3x2) | 5 | 20")
+    assert table.count("| 50 |") == 2  # of the gap, that of the same run
+    longer = convert_table([*run_of("1x2x3", 1.0), *run_of("1x2x3", 0.5, steps=20)])
+    assert "10 updates of a block" in longer
+    assert "20 updates of a block" in longer
+    other = convert_table([*run_of("1x2x3", 1.0), *run_of("1x2x3", 0.5, original="MiniLM")])
+    assert "**MiniLM, 1x2x3, " in other
+
+
+def test_one_conversion_has_no_heading_and_counts_a_measurement_once():
+    rows = run_of("1x2x3", 1.0)
+    assert convert_table(rows) == convert_table(rows + rows)
+    assert "**" not in convert_table(rows)
+    assert convert_table([]) == convert_layer_table([]) == convert_task_table([]) == ""
+
+
+def test_layers_of_other_trees_are_never_averaged():
+    rows = [layer("fff", "1x2x3", 0, 0.5), layer("fff", "1x3x2", 0, 0.1)]
+    table = convert_layer_table(rows)  # rows that do not say of which run they are
+    assert "(1x2x3) | 5 | 50.0 |" in table
+    assert "(1x3x2) | 5 | 10.0 |" in table
+    rows = [row | {"run_ffn": row["ffn"]} for row in rows]
+    rows += [layer("none", "none", 0, 1.0, run_ffn=ffn) for ffn in ("1x2x3", "1x3x2")]
+    table = convert_layer_table(rows)
+    assert table.count("no feedforward layer") == table.count("**1x") == 2
+
+
+def test_tables_count_seeds():
+    rows = [layer("fff", "1x2x3", seed, 0.5) for seed in (3, 7)] + [layer("none", "none", 3, 1.0)]
+    lines = convert_layer_table(rows).splitlines()
+    assert lines[0].endswith(" seeds |")
+    assert [line[-5:] for line in lines[2:]] == ["| 2 |", "| 1 |"]
+    lines = convert_table([*run_of("1x2x3", 1.0), whole("fff", 1, "1x2x3")]).splitlines()
+    assert [line[-5:] for line in lines[2:]] == ["| 2 |", "| 1 |", "| - |"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "cell"),
+    [
+        ([0.01234, 0.01236], "1.235 ± 0.001"),
+        ([0.0123, 0.0133], "1.28 ± 0.07"),
+        ([0.5012, 0.5014], "50.13 ± 0.01"),
+        ([0.51, 0.55], "53.0 ± 2.8"),
+        ([0.5, 0.5], "50.0 ± 0.0"),
+        ([0.05], "5.00"),
+    ],
+)
+def test_a_spread_shows_where_there_is_one(errors, cell):
+    rows = [layer("fff", "1x2x3", seed, error) for seed, error in enumerate(errors)]
+    assert f"| 5 | {cell} |" in convert_layer_table(rows)
+
+
+def test_a_task_that_one_model_lacks_is_left_open():
+    common = {"kind": "convert_task", "n_active": 5, "seed": 0, "metric": "accuracy"}
+    rows = [
+        common | {"model": "fff", "ffn": "1x2x3", "task": "rte", "value": 60.0},
+        common | {"model": "none", "ffn": "none", "task": "mrpc", "value": 70.0},
+        common | {"model": "teacher", "ffn": None, "n_active": None, "task": "rte", "value": 65.0},
+    ]
+    assert "| fast feedforward (1x2x3) | 5 | 60.0 | - | - | - | 1 |" in convert_task_table(rows)
+
+
+def test_speeds_of_two_conversions_stand_side_by_side():
+    row = {
+        "kind": "convert_speed",
+        "model": "fff",
+        "weight_dtype": "float32",
+        "speedup_text": [1.0, 2.0, 3.0],
+        "speedup_batch": [1.0, 2.0, 3.0],
+        "latency_text_ms": 1.0,
+        "latency_batch_ms": 1.0,
+    }
+    table = speed_table([row | {"run_ffn": "1x2x3"}, row | {"run_ffn": "1x3x2"}])
+    assert table.count("| fast feedforward | float32 |") == 2
+    assert speed_table([row, row]).count("| fast feedforward | float32 |") == 1
