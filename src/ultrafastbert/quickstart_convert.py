@@ -34,8 +34,8 @@ def quick_config(ffn: str = FFN, seed: int = 0) -> ConvertConfig:
         ffn,
         tokens=150_000,
         steps=300,
-        end_to_end_steps=40,
-        end_to_end_tokens=100_000,
+        end_to_end_steps=100,
+        end_to_end_tokens=150_000,
         seeds=(seed,),
     )
 
