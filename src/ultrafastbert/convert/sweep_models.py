@@ -117,7 +117,7 @@ class SweepModels:
         def explains(allocation: Allocation) -> bool:
             self.on_status("looking for the fastest model that explains enough", 0, 1)
             model = self.blocks.variant(allocation.members)
-            return self.blocks.held_out.unexplained_states(model) <= 1 - share
+            return 1 - self.blocks.held_out.unexplained_states(model) >= share
 
         return self.front[bisect_left(self.front, True, key=explains)]
 
@@ -130,7 +130,7 @@ class SweepModels:
         models = [r for r in self.blocks.rows("convert_sweep") if choice.issuperset(r["ffn"])]
         fastest = max(models, key=_speedup)
         if target.explained is not None:
-            good = [row for row in models if row["unexplained_states"] <= 1 - target.explained]
+            good = [row for row in models if 1 - row["unexplained_states"] >= target.explained]
             best = max(good, key=_speedup)
         else:
             good = [r for r in models if _speedup(r) >= target.speedup_among(_speedup(fastest))]
