@@ -80,16 +80,14 @@ def diagnose(
     saved: Any = AutoConfig.from_pretrained(folder)
     is_fast = saved.model_type.startswith(PREFIX) or isinstance(saved, UltraFastBertConfig)
     if is_fast:
-        found = _usage(folder, saved, text, config, on_status)
+        found = _usage(folder, text, config, on_status)
     else:
         found = _clusterability(folder, text, config, on_status)
     found = [{**row, "model": folder.absolute().name} for row in found]
     return found if rows_path is None else rows.append_rows(rows_path, found)
 
 
-def _usage(
-    folder: Path, saved: Any, text: Source, config: DiagnoseConfig, on_status: Status
-) -> list[rows.Row]:
+def _usage(folder: Path, text: Source, config: DiagnoseConfig, on_status: Status) -> list[rows.Row]:
     if config.ffn is not None:
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
     model = load_as_saved(folder).eval()
