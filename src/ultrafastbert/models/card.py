@@ -4,6 +4,9 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
 
 from ultrafastbert.models.architectures import PREFIX
 from ultrafastbert.models.card_parts import (
@@ -23,6 +26,18 @@ from ultrafastbert.models.converted_card import compose_converted
 
 # Ends a card of ours. A card whose text does not give this digest any more belongs to its editor.
 SIGNATURE = re.compile(r"\n<!-- written by ultrafastbert, renewed until edited: (\w+) -->\n$")
+
+
+class WithCard(PreTrainedModel):
+    """A model that is saved with its card."""
+
+    def save_pretrained(
+        self, save_directory: Any, is_main_process: bool = True, *args: Any, **options: Any
+    ) -> None:
+        """Save the model, with a model card where nobody wrote a README.md."""
+        super().save_pretrained(save_directory, is_main_process, *args, **options)
+        if is_main_process:
+            write_card(save_directory)
 
 
 def write_card(folder: str | Path, results: str = "") -> bool:

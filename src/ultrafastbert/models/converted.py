@@ -24,7 +24,7 @@ from ultrafastbert.models.architectures import (
     layers_of,
     replace_block,
 )
-from ultrafastbert.models.card import write_card
+from ultrafastbert.models.card import WithCard
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.loading import HUB_OPTIONS
 from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
@@ -116,7 +116,7 @@ class _OnDemand:
         return cls._class(config)._from_config(config, **options)
 
 
-class Converted(Quantizable):
+class Converted(Quantizable, WithCard):
     """Mixed into the class of a model: builds it with the blocks that its configuration names."""
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **options: Any):
@@ -157,14 +157,6 @@ class Converted(Quantizable):
         if weight_dtype:
             loaded[0].quantize_(weight_dtype, exact_routing)
         return loaded if wants_info else loaded[0]
-
-    def save_pretrained(
-        self, save_directory: Any, is_main_process: bool = True, *args: Any, **options: Any
-    ) -> None:
-        """Save the model, with a model card where nobody wrote a README.md."""
-        super().save_pretrained(save_directory, is_main_process, *args, **options)
-        if is_main_process:
-            write_card(save_directory)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, FastFeedForward) and not module.weight_dtype:

@@ -6,7 +6,6 @@ H hidden.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.output_capturing import capture_outputs
 
 from ultrafastbert.layers import FastFeedForward, FeedForward, GatedFeedForward
-from ultrafastbert.models.card import write_card
+from ultrafastbert.models.card import WithCard
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.loading import CheckedLoading
 from ultrafastbert.models.quantized import Quantizable
@@ -230,7 +229,7 @@ class UltraFastBertLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
 
 
-class UltraFastBertPreTrainedModel(CheckedLoading, Quantizable):
+class UltraFastBertPreTrainedModel(CheckedLoading, Quantizable, WithCard):
     """What all UltraFastBERT models share: loading, saving, initialisation."""
 
     config_class = UltraFastBertConfig
@@ -247,14 +246,6 @@ class UltraFastBertPreTrainedModel(CheckedLoading, Quantizable):
     def __init__(self, config: UltraFastBertConfig):
         config.check()
         super().__init__(config)
-
-    def save_pretrained(
-        self, save_directory: Any, is_main_process: bool = True, *args: Any, **options: Any
-    ) -> None:
-        """Save the model, with a model card where nobody wrote a README.md."""
-        super().save_pretrained(save_directory, is_main_process, *args, **options)
-        if is_main_process:
-            write_card(save_directory)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
