@@ -1,5 +1,6 @@
 """Converting dense encoders: what is saved loads, is trained right, and is measured."""
 
+import copy
 import dataclasses
 import itertools
 import json
@@ -15,6 +16,8 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     BertForMaskedLM,
+    CanineTokenizer,
+    RobertaTokenizer,
 )
 
 from ultrafastbert import FastFeedForward, cli, resumable
@@ -28,13 +31,14 @@ from ultrafastbert.convert import (
     regress,
     unexplained,
 )
+from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import Captured, capture
 from ultrafastbert.convert.equal_time import time_equal_width, widest
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.scaling import Scaling
 from ultrafastbert.convert.splits import set_hyperplanes
-from ultrafastbert.convert.targets import capture_targets, layers_learned
+from ultrafastbert.convert.targets import capture_targets, disk_bytes, layers_learned
 from ultrafastbert.convert.texts import pieces, sample, texts_of
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
@@ -397,10 +401,93 @@ def test_targets_are_what_the_model_makes_of_texts(texts, tokenizer, tmp_path):
         capture_targets(model, tokenizer, texts, 2, tmp_path / "few")
 
 
+@pytest.fixture
+def typed_tokenizer(tokenizer):
+    """A tokenizer that gives token types, as BERT's does."""
+    typed = copy.deepcopy(tokenizer)
+    typed.model_input_names = [*tokenizer.model_input_names, "token_type_ids"]
+    return typed
+
+
+def test_pairs_and_single_texts_share_batches(typed_tokenizer):
+    texts = ["the small tree", ("a leaf", "the deep node finds the path"), "a leaf"]
+    (batch,) = batches_of(typed_tokenizer, texts, max_length=8)
+    order = ["a leaf", "the small tree", texts[1]]  # of both parts' length
+    for row, text in enumerate(order):
+        parts = (text,) if isinstance(text, str) else text
+        alone = typed_tokenizer(*parts, truncation=True, max_length=8, padding="max_length")
+        assert {name: batch[name][row].tolist() for name in batch} == dict(alone)
+    a, leaf, sep = typed_tokenizer.convert_tokens_to_ids(["a", "leaf", "[SEP]"])
+    assert batch["input_ids"][2, 1:4].tolist() == [a, leaf, sep]  # the longer part is cut
+    assert batch["token_type_ids"].tolist() == [[0] * 8, [0] * 8, [0] * 4 + [1] * 4]
+
+
+def test_pairs_in_the_format_of_other_tokenizers():
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"abcd"]
+    roberta = RobertaTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[])
+    (batch,) = batches_of(roberta, [("a", "bcd"), "ab"], max_length=7)
+    assert batch["input_ids"].tolist() == [[0, 5, 6, 2, 1, 1, 1], [0, 5, 2, 2, 6, 7, 2]]
+    assert "token_type_ids" not in batch
+    in_python = CanineTokenizer()
+    (batch,) = batches_of(in_python, [("a", "bcd"), "ab"], max_length=7)
+    cls, sep = in_python.cls_token_id, in_python.sep_token_id
+    assert batch["input_ids"][1].tolist() == [cls, *map(ord, "a"), sep, *map(ord, "bcd"), sep]
+    assert batch["attention_mask"].sum(1).tolist() == [4, 7]
+
+
+def test_targets_of_pairs_are_those_of_the_encoded_pair(typed_tokenizer, tmp_path):
+    model, pair = tiny_model(), ("a leaf finds the node.", "The small tree skips the path.")
+    made = capture_targets(model, typed_tokenizer, [pair], 50, tmp_path)
+    encoded = typed_tokenizer(*pair, return_tensors="pt")
+    batch = made.batch([0], pad_token_id=0)
+    targets = batch.pop("targets")
+    assert batch["token_type_ids"].unique().tolist() == [0, 1]
+    assert batch.keys() == encoded.keys()
+    assert all(torch.equal(batch[name], encoded[name]) for name in batch)
+    expected = model(**encoded).last_hidden_state
+    torch.testing.assert_close(targets[:, :, -1], expected, atol=0.02, rtol=0.02)
+    without_types = model(encoded["input_ids"]).last_hidden_state
+    assert (targets[:, :, -1] - without_types).abs().max() > 0.05
+
+
+def test_targets_take_the_disk_that_was_said(texts, tokenizer, typed_tokenizer, tmp_path):
+    for each, bytes_ in ((tokenizer, 4), (typed_tokenizer, 5)):
+        folder = tmp_path / str(bytes_)
+        capture_targets(tiny_model(), each, texts, 500, folder)
+        size = sum(
+            path.stat().st_size for path in folder.iterdir() if path.suffix != ".safetensors"
+        )
+        assert size == disk_bytes(500, 16, 2, each) == 500 * (2 * 2 * 16 + bytes_)
+
+
+def test_targets_without_all_inputs_are_made_anew(texts, tokenizer, typed_tokenizer, tmp_path):
+    pairs = list(itertools.pairwise(texts))
+    capture_targets(tiny_model(), tokenizer, texts, 500, tmp_path)
+    made = capture_targets(tiny_model(), typed_tokenizer, pairs, 500, tmp_path)
+    assert made.inputs["token_type_ids"].any()
+    again = capture_targets(tiny_model(), typed_tokenizer, [], 500, tmp_path)
+    assert all(torch.equal(again.inputs[name], made.inputs[name]) for name in made.inputs)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "modernbert"])
+def test_models_learn_from_pairs(model_type, texts, tokenizer, typed_tokenizer, tmp_path):
+    pairs, model = [*itertools.pairwise(texts[:40]), *texts[:20]], tiny_model(model_type)
+    has_types = model_type == "bert"
+    each = typed_tokenizer if has_types else tokenizer
+    made = capture_targets(model, each, pairs, 2000, tmp_path / "targets")
+    assert ("token_type_ids" in made.inputs) == has_types
+    assert end_to_end.unexplained_states(model, made) < 1e-3
+    student = converted_copy(model, ["1x2x3", "none"])
+    before = end_to_end.unexplained_states(student, made)
+    config = end_to_end.EndToEndConfig(steps=20, batch_tokens=256)
+    end_to_end.distill_end_to_end(student, made, config, tmp_path / "checkpoints")
+    assert end_to_end.unexplained_states(student, made) < before
+
+
 def test_less_text_than_wanted_is_measured_as_it_is(texts, tokenizer, tmp_path):
     model = tiny_model()
     made = capture_targets(model, tokenizer, texts[:20], 5000, tmp_path)
-    assert len(made.ids) == len(made.states) == made.starts[-1] < 500
+    assert len(made.inputs["input_ids"]) == len(made.states) == made.starts[-1] < 500
     variance = end_to_end.states_variance(made)
     torch.testing.assert_close(variance, made.states.float().var(0).mean(1))
     assert end_to_end.unexplained_states(model, made) < 1e-3

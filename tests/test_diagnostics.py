@@ -106,6 +106,15 @@ def test_visits_are_those_of_single_texts(texts, tokenizer):
         visits(model, tokenizer, texts[:3], 5000)
 
 
+def test_pairs_are_visited(tokenizer):
+    model = converted_copy(tiny_bert(), [None, "2x3x2"])
+    pair = ("the small tree", "a leaf finds the node")
+    expected = tokenizer(*pair)["input_ids"]
+    seen = visits(model, tokenizer, [pair], len(expected))
+    assert seen.ids.tolist() == expected
+    assert seen.positions.tolist() == list(range(len(expected)))
+
+
 def test_models_that_pad_or_share_layers_are_visited(texts, tokenizer):
     sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_attention_heads": 2}
     sizes |= {"intermediate_size": 32, "num_hidden_layers": 2, "embedding_size": 16}

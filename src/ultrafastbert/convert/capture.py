@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.taps import Captured, run_tapped
+from ultrafastbert.convert.texts import Text
 from ultrafastbert.models.architectures import Block, block_of
 
 # Free space that is left on the disk.
@@ -28,7 +29,7 @@ def disk_bytes(n_tokens: int, hidden_size: int, n_layers: int) -> int:
 def capture(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Iterable[str],
+    texts: Iterable[Text],
     n_tokens: int,
     numbers: Sequence[int],
     folder: Path,

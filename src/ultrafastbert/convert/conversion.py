@@ -100,7 +100,7 @@ class Conversion:
         config, size = self.config, self.teacher.config.hidden_size
         share = 1 + 1 / VALIDATION_SHARE
         layers = disk_bytes(config.tokens, size, len(self.numbers))
-        whole = targets.disk_bytes(config.end_to_end_tokens, size, self.n_layers)
+        whole = targets.disk_bytes(config.end_to_end_tokens, size, self.n_layers, self.tokenizer)
         self.on_status(f"needs {share * max(layers, whole) / 2**30:.2f} GiB on disk", 0, None)
         if not self.work.exists():
             check_disk(self.out_dir, int(share * max(layers, whole)))
@@ -141,7 +141,8 @@ class Conversion:
         config = self.config
         n_tokens = config.end_to_end_tokens
         n_tokens = n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
-        size = targets.disk_bytes(n_tokens, self.teacher.config.hidden_size, self.n_layers)
+        hidden_size = self.teacher.config.hidden_size
+        size = targets.disk_bytes(n_tokens, hidden_size, self.n_layers, self.tokenizer)
         what = f"running the original on text ({part}, {size / 2**30:.2f} GiB on disk)"
         return targets.capture_targets(
             self.teacher,

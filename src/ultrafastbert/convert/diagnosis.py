@@ -37,7 +37,7 @@ class DiagnoseConfig:
         ffn: for a dense model, the layer that would replace its FF blocks, KxD or KxDxL; by default
             that of `convert`. Fast models have their own.
         tokens: of the text that are read; for a dense model a fifth of it more is held out.
-        max_length: tokens of a paragraph that are read.
+        max_length: tokens of a text, or a pair, that are read.
         seed: of everything drawn.
 
     Raises:

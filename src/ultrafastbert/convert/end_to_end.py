@@ -133,11 +133,9 @@ class EndToEndTrainer(ResumableTrainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any):
         """Return the loss of a batch of `Targets`."""
         encoder: Any = model.eval()  # without dropout, as the targets were made
-        expected, mask = inputs["targets"], inputs["attention_mask"]
+        expected, mask = inputs.pop("targets"), inputs["attention_mask"]
         with autocast_of(encoder):
-            output = encoder.base_model(
-                input_ids=inputs["input_ids"], attention_mask=mask, output_hidden_states=True
-            )
+            output = encoder.base_model(**inputs, output_hidden_states=True)
         states = chosen_states(output, self.targets.layers).float()
         keep = mask.bool()
         error = (states[keep] - expected[keep]).square().mean((0, 2)) / self.variance  # (N)
@@ -181,15 +179,13 @@ def states_variance(targets: Targets) -> Tensor:
 def unexplained_states(student: PreTrainedModel, targets: Targets) -> float:
     """Return the share of the last hidden states' variance that a model leaves unexplained."""
     error, n_tokens, pad = 0.0, 0, student.config.pad_token_id or 0
-    n_batches = -(-len(targets.ids) // EVALUATION_TOKENS)
+    n_batches = -(-len(targets.states) // EVALUATION_TOKENS)
     for texts in targets.batches(n_batches, EVALUATION_TOKENS, seed=0):
-        batch = targets.batch(texts, pad)
-        keep = batch["attention_mask"].bool()
+        inputs = targets.batch(texts, pad)
+        keep = inputs["attention_mask"].bool()
+        expected = inputs.pop("targets")[keep][:, -1]
         with autocast_of(student):
-            states = student.base_model(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-            ).last_hidden_state
-        expected = batch["targets"][keep][:, -1]
+            states = student.base_model(**inputs).last_hidden_state
         error += (states.float()[keep] - expected).square().mean(1).sum().item()
         n_tokens += int(keep.sum())
     return error / n_tokens / states_variance(targets)[-1].item()

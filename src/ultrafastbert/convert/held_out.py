@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.batches import batches_of
+from ultrafastbert.convert.texts import Text
 
 # Some thousand tokens: differences between models show on few, as all read the same ones.
 N_TEXTS = 128
@@ -28,7 +29,7 @@ class HeldOut:
         self,
         teacher: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        texts: Iterable[str],
+        texts: Iterable[Text],
         max_length: int,
     ):
         self.batches = list(batches_of(tokenizer, islice(texts, N_TEXTS), max_length))

@@ -26,7 +26,7 @@ class ConvertConfig:
             `models.architectures.Block`; found by itself in many architectures.
         tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
             more is held out, to measure on.
-        max_length: tokens of a paragraph that are read.
+        max_length: tokens of a text, or a pair, that are read.
         steps, batch_tokens: of each layer's training, see `RegressionConfig`.
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
         end_to_end_tokens: of the text that it learns from, again and again; less text is enough.

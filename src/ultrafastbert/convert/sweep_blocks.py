@@ -19,7 +19,7 @@ from ultrafastbert.convert.held_out import HeldOut
 from ultrafastbert.convert.plan import VALIDATION_SHARE, training_of
 from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.taps import check_block
-from ultrafastbert.convert.texts import texts_of
+from ultrafastbert.convert.texts import Text, texts_of
 from ultrafastbert.convert.variants import with_blocks
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
@@ -38,7 +38,7 @@ class SweepConfig:
         block: where the FF block sits, as in `ConvertConfig`.
         tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
             more is held out, to measure on.
-        max_length: tokens of a paragraph that are read.
+        max_length: tokens of a text, or a pair, that are read.
         steps, batch_tokens: of each block's training, see `RegressionConfig`. Few are enough to
             compare.
         seed: of everything drawn.
@@ -139,7 +139,7 @@ class SweepBlocks:
         )
 
     @cached_property
-    def _held_out_texts(self) -> list[str]:
+    def _held_out_texts(self) -> list[Text]:
         return texts_of(self.text, True)
 
     @cached_property

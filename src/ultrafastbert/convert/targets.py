@@ -16,11 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.capture import check_disk, mapped, renew
 from ultrafastbert.convert.precision import autocast_of
+from ultrafastbert.convert.texts import Text
 
 # The last hidden states are learned, and so many between, which keep the layers in step.
 BETWEEN = 2
 # Batches of similar lengths come from this many texts at a time.
 SORTED_TEXTS = 4096
+# What models read of each token, beside the attention mask, if the tokenizer gives it.
+INPUTS = {"input_ids": torch.int32, "token_type_ids": torch.uint8}
 INDEX = "texts.safetensors"
 
 OnTokens = Callable[[int], None]  # how many were captured so far
@@ -30,26 +33,36 @@ class Targets(NamedTuple):
     """Texts and the original's hidden states after some of its layers, the last one among them.
 
     Attributes:
-        ids: int32 (T): tokens of all texts, one after the other.
+        inputs: what models read of the tokens of all texts, one after the other: `input_ids`, int32
+            (T), and `token_type_ids`, uint8 (T), if the tokenizer gives them.
         starts: int64 (texts + 1): where each text starts among them, and where the last one ends.
         states: bfloat16 (T, N, H), after N layers, read from disk as needed.
         layers: numbers of these layers, from 1.
     """
 
-    ids: Tensor
+    inputs: dict[str, Tensor]
     starts: Tensor
     states: Tensor
     layers: list[int]
 
     def batch(self, texts: list[int], pad_token_id: int) -> dict[str, Tensor]:
-        """Return texts as a model reads them, and their `targets`: float32 (B, S, N, H)."""
+        """Return texts as a model reads them, and their `targets`: float32 (B, S, N, H).
+
+        The others, `inputs` and `attention_mask`, are int64 (B, S).
+        """
         parts = [slice(int(self.starts[text]), int(self.starts[text + 1])) for text in texts]
-        ids = [self.ids[part].long() for part in parts]
-        return {
-            "input_ids": pad_sequence(ids, True, pad_token_id),
-            "attention_mask": pad_sequence([torch.ones_like(text) for text in ids], True, 0),
-            "targets": pad_sequence([self.states[part].float() for part in parts], True, 0.0),
+        lengths = torch.tensor([part.stop - part.start for part in parts])
+
+        def padded(tokens: Tensor, padding: int = 0) -> Tensor:
+            return pad_sequence([tokens[part] for part in parts], True, padding)
+
+        batch = {
+            "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+            "targets": padded(self.states).float(),
         }
+        for name, tokens in self.inputs.items():
+            batch[name] = padded(tokens, pad_token_id if name == "input_ids" else 0).long()
+        return batch
 
     def batches(self, n_batches: int, n_tokens: int, seed: int) -> list[list[int]]:
         """Return batches of texts of similar lengths, of so many tokens with padding.
@@ -94,16 +107,23 @@ def chosen_states(output: Any, layers: list[int]) -> Tensor:
     return torch.stack([*between, output.last_hidden_state], 2)
 
 
-def disk_bytes(n_tokens: int, hidden_size: int, n_layers: int) -> int:
+def disk_bytes(
+    n_tokens: int, hidden_size: int, n_layers: int, tokenizer: PreTrainedTokenizerBase
+) -> int:
     """Return how much disk the targets of so many tokens take."""
     states = len(layers_learned(n_layers)) * hidden_size * torch.bfloat16.itemsize
-    return n_tokens * (states + torch.int32.itemsize)
+    inputs = sum(dtype.itemsize for dtype in _inputs_of(tokenizer).values())
+    return n_tokens * (states + inputs)
+
+
+def _inputs_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, torch.dtype]:
+    return {name: INPUTS[name] for name in INPUTS if name in tokenizer.model_input_names}
 
 
 def capture_targets(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Iterable[str],
+    texts: Iterable[Text],
     n_tokens: int,
     folder: Path,
     max_length: int = 128,
@@ -111,34 +131,42 @@ def capture_targets(
 ) -> Targets:
     """Run a model over texts of so many tokens in all (or all texts); return its hidden states.
 
-    A folder that holds the result already is read.
+    A folder that holds the result already is read; one without all inputs, as older
+    versions left it, is made anew.
 
     Raises:
         ValueError: if the disk is too small, or no text is that short.
     """
     n_layers, size = model.config.num_hidden_layers, model.config.hidden_size
-    layers, done = layers_learned(n_layers), (folder / INDEX).exists()
+    layers, dtypes = layers_learned(n_layers), _inputs_of(tokenizer)
+    paths = {
+        name: folder / f"{name}.{str(dtype).removeprefix('torch.')}"
+        for name, dtype in dtypes.items()
+    }
+    done = all(path.exists() for path in (*paths.values(), folder / INDEX))
     if not done:
         renew(folder)
-        check_disk(folder, disk_bytes(n_tokens, size, n_layers))
-    ids = mapped(folder / "ids.int32", (n_tokens,), torch.int32)
+        check_disk(folder, disk_bytes(n_tokens, size, n_layers, tokenizer))
+    inputs = {name: mapped(path, (n_tokens,), dtypes[name]) for name, path in paths.items()}
     shape = (n_tokens, len(layers), size)
     states = mapped(folder / "states.bfloat16", shape, torch.bfloat16)
     if not done:
         batches = batches_of(tokenizer, texts, max_length)
-        starts = _fill(model, batches, layers, ids, states, on_tokens)
+        starts = _fill(model, batches, layers, inputs, states, on_tokens)
         partial = folder / f"{INDEX}.partial"
         save_file({"starts": starts}, partial)
         partial.replace(folder / INDEX)
     starts = load_file(folder / INDEX)["starts"]
-    return Targets(ids[: starts[-1]], starts, states[: starts[-1]], layers)
+    written = slice(int(starts[-1]))
+    inputs = {name: tokens[written] for name, tokens in inputs.items()}
+    return Targets(inputs, starts, states[written], layers)
 
 
 def _fill(
     model: PreTrainedModel,
     batches: Iterable[dict[str, Tensor]],
     layers: list[int],
-    ids: Tensor,
+    inputs: dict[str, Tensor],
     states: Tensor,
     on_tokens: OnTokens,
 ) -> Tensor:
@@ -147,17 +175,18 @@ def _fill(
     with torch.no_grad(), autocast_of(model):
         for batch in batches:
             ends = starts[-1] + batch["attention_mask"].sum(1).cumsum(0)
-            fitting = int((ends <= len(ids)).sum())
+            fitting = int((ends <= len(states)).sum())
             keep = batch["attention_mask"].bool()[:fitting]  # (B, S)
             part = slice(starts[-1], starts[-1] + int(keep.sum()))
             output = model.base_model(**batch, output_hidden_states=True)
             states[part] = chosen_states(output, layers)[:fitting][keep].bfloat16()
-            ids[part] = batch["input_ids"][:fitting][keep].int()
+            for name, tokens in inputs.items():
+                tokens[part] = batch[name][:fitting][keep]
             starts += ends[:fitting].tolist()
             on_tokens(part.stop)
             if fitting < len(ends):
                 break
     if len(starts) == 1:
-        n_tokens = len(ids)
+        n_tokens = len(states)
         raise ValueError(f"no text has {n_tokens:,} tokens or fewer; give more tokens or more text")
     return torch.tensor(starts)

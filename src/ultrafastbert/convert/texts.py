@@ -9,6 +9,8 @@ from ultrafastbert.data.text import Source, read_documents, split_documents
 # One section in this many is held out, to measure on: documents, of which long ones are several.
 VALIDATION_EVERY = 20
 SECTION_PARAGRAPHS = 100
+# A single text, or a pair that is read as two segments.
+Text = str | tuple[str, str]
 # Texts in memory at most: a few hundred megabytes.
 MAX_TEXTS = 1_000_000
 # Paragraphs are cut into pieces of so many sentences, drawn at random.
@@ -16,7 +18,7 @@ SENTENCES = (1, 1, 1, 2, 4)
 END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
-def texts_of(source: Source, validation: bool) -> list[str]:
+def texts_of(source: Source, validation: bool) -> list[Text]:
     """Return sentences and short paragraphs of the text, shuffled: held-out ones, or the others.
 
     Of more than a million, every one is as likely to be among the result, which does not depend on
@@ -34,7 +36,7 @@ def sections(documents: Iterable[str]) -> Iterator[str]:
             yield "\n".join(lines[start : start + SECTION_PARAGRAPHS])
 
 
-def pieces(paragraphs: Iterable[str]) -> Iterator[str]:
+def pieces(paragraphs: Iterable[str]) -> Iterator[Text]:
     """Cut paragraphs at ends of sentences: encoders read short texts as often as long ones."""
     generator = random.Random(0)
     for paragraph in paragraphs:
@@ -45,7 +47,7 @@ def pieces(paragraphs: Iterable[str]) -> Iterator[str]:
             del sentences[:size]
 
 
-def sample(items: Iterable[str], size: int = MAX_TEXTS) -> list[str]:
+def sample(items: Iterable[Text], size: int = MAX_TEXTS) -> list[Text]:
     """Return so many items at most, drawn uniformly and shuffled (reservoir sampling)."""
     generator, kept = random.Random(0), []
     for n_before, item in enumerate(items):

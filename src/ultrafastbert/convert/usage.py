@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert import soft, tree
+from ultrafastbert.convert.texts import Text
 from ultrafastbert.convert.visits import OnTokens, Visits, trees_of, visits
 from ultrafastbert.rows import Row
 
@@ -28,7 +29,7 @@ PURITY_TOKENS = 20_000
 def usage_rows(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Iterable[str],
+    texts: Iterable[Text],
     n_tokens: int,
     max_length: int = 128,
     on_tokens: OnTokens = lambda n: None,

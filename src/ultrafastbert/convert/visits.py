@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.batches import batches_of
 from ultrafastbert.convert.taps import tapped
+from ultrafastbert.convert.texts import Text
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig
@@ -49,7 +50,7 @@ def _layers(model: PreTrainedModel) -> nn.ModuleList | nn.Sequential:
 def visits(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Iterable[str],
+    texts: Iterable[Text],
     n_tokens: int,
     max_length: int = 128,
     on_tokens: OnTokens = lambda n: None,
