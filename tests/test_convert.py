@@ -484,6 +484,17 @@ def test_models_learn_from_pairs(model_type, texts, tokenizer, typed_tokenizer, 
     assert end_to_end.unexplained_states(student, made) < before
 
 
+def test_convert_reads_pairs(dense_folder, typed_tokenizer, documents, ids, tmp_path):
+    typed_tokenizer.save_pretrained(dense_folder)
+    path = tmp_path / "paragraphs.txt"
+    path.write_text("\n\n".join(documents))
+    out, config = tmp_path / "out", dataclasses.replace(SMALL, controls=False)
+    rows = convert(dense_folder, out, path, config)
+    models = {row["model"]: row for row in rows if row["kind"] == "convert"}
+    assert models["teacher"]["unexplained_states"] < 1e-3
+    assert AutoModel.from_pretrained(out)(ids).last_hidden_state.isfinite().all()
+
+
 def test_less_text_than_wanted_is_measured_as_it_is(texts, tokenizer, tmp_path):
     model = tiny_model()
     made = capture_targets(model, tokenizer, texts[:20], 5000, tmp_path)
@@ -506,9 +517,29 @@ def test_layers_learned_end_with_the_last():
     assert [layers_learned(n) for n in (1, 2, 6, 12)] == [[1], [1, 2], [2, 4, 6], [4, 8, 12]]
 
 
+def joined(text):
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def n_sentences(text):
+    return text.count(".")
+
+
+def test_half_of_the_pieces_of_several_sentences_are_pairs(documents):
+    cut = list(pieces(documents))
+    assert " ".join(map(joined, cut)) == " ".join(documents)
+    pairs = [piece for piece in cut if isinstance(piece, tuple)]
+    several = [piece for piece in cut if n_sentences(joined(piece)) > 1]
+    assert 0.4 < len(pairs) / len(several) < 0.6
+    assert {tuple(map(n_sentences, pair)) for pair in pairs} == {(1, 1), (1, 2), (2, 2)}
+    assert list(pieces(documents)) == cut
+    alone = [sentence for document in documents for sentence in document.split(". ")]
+    assert list(pieces(alone)) == alone
+
+
 def test_texts_are_a_shuffled_sample_of_pieces():
-    cut = list(pieces(["One. Two! Three? Four.", "Five"]))
-    assert " ".join(cut) == "One. Two! Three? Four. Five"
+    cut = list(pieces(["One. Two! Three? Four. ", "Five"]))
+    assert " ".join(map(joined, cut)) == "One. Two! Three? Four. Five"
     assert len(cut) > 2
     items = [str(i) for i in range(100)]
     drawn = sample(items, 50)

@@ -309,7 +309,7 @@ def convert_command(
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 500_000,
-    max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
+    max_length: Annotated[int, typer.Option(help="Tokens to read of a text or a pair.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
     end_to_end_steps: Annotated[
         int, typer.Option(help="Updates of the whole model afterwards.")
@@ -357,7 +357,8 @@ def convert_command(
 ) -> None:
     """Replace the FF layers of a trained encoder (BERT, RoBERTa, ModernBERT ...) by fast ones.
 
-    Each new layer learns from plain text what the old one made of its inputs. The
+    Each new layer learns from plain text what the old one made of its inputs: from
+    short texts, and from pairs where paragraphs (lines) have several sentences. The
     result loads where the original did, and is reported beside controls. While it
     works, OUT holds two bfloat16 vectors for each token and layer.
 
@@ -505,7 +506,7 @@ def diagnose_command(
         typer.Option(help="Layer that would replace those of a dense model, KxD or KxDxL."),
     ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 50_000,
-    max_length: Annotated[int, typer.Option(help="Tokens to read of a paragraph.")] = 128,
+    max_length: Annotated[int, typer.Option(help="Tokens to read of a text or a pair.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     figures: Annotated[Path | None, typer.Option(help="Folder for a figure of each layer.")] = None,
     rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,

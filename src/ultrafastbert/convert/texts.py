@@ -15,11 +15,13 @@ Text = str | tuple[str, str]
 MAX_TEXTS = 1_000_000
 # Paragraphs are cut into pieces of so many sentences, drawn at random.
 SENTENCES = (1, 1, 1, 2, 4)
+# Of the pieces of several sentences, the share that become pairs.
+PAIR_SHARE = 0.5
 END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def texts_of(source: Source, validation: bool) -> list[Text]:
-    """Return sentences and short paragraphs of the text, shuffled: held-out ones, or the others.
+    """Return short texts and pairs of such, shuffled: held-out ones, or the others; see `pieces`.
 
     Of more than a million, every one is as likely to be among the result, which does not depend on
     anything but the text, so that all models read the same.
@@ -37,14 +39,25 @@ def sections(documents: Iterable[str]) -> Iterator[str]:
 
 
 def pieces(paragraphs: Iterable[str]) -> Iterator[Text]:
-    """Cut paragraphs at ends of sentences: encoders read short texts as often as long ones."""
+    """Cut paragraphs at ends of sentences: encoders read short texts as often as long ones.
+
+    About half of the pieces of several sentences are pairs, cut in the middle: a model that is to
+    be fine-tuned on pairs needs to have seen second segments, with token types of their own, and
+    attention between two texts. Paragraphs of one sentence stay single texts: those beside them
+    need not have anything to do with them.
+    """
     generator = random.Random(0)
     for paragraph in paragraphs:
-        sentences = END_OF_SENTENCE.split(paragraph)
+        sentences = END_OF_SENTENCE.split(paragraph.strip())
         while sentences:
             size = generator.choice(SENTENCES)
-            yield " ".join(sentences[:size])
+            piece = sentences[:size]
             del sentences[:size]
+            middle = len(piece) // 2
+            if middle and generator.random() < PAIR_SHARE:
+                yield " ".join(piece[:middle]), " ".join(piece[middle:])
+            else:
+                yield " ".join(piece)
 
 
 def sample(items: Iterable[Text], size: int = MAX_TEXTS) -> list[Text]:
