@@ -9,7 +9,7 @@ import pytest
 import ultrafastbert
 
 PACKAGE = Path(ultrafastbert.__file__).parent
-if not (PACKAGE / "cli.py").exists():  # editable installs keep only the native core there
+if not (PACKAGE / "cli").exists():  # editable installs keep only the native core there
     PACKAGE = Path(__file__).parents[1] / "src" / "ultrafastbert"
 
 # A module may import those of earlier lines, and those of its own package.
@@ -42,7 +42,6 @@ ORDER = [
     "encode",
     "quickstart",
     "quickstart_convert",
-    "console",
     "cli",
     "__main__",
 ]

@@ -1,9 +1,10 @@
-"""What the command line shows while it works: one progress bar, and tables of results."""
+"""What commands show while they work."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
@@ -25,6 +26,20 @@ def progress_bar() -> Iterator[Progress]:
     )
     with Progress(*columns, console=console) as progress:
         yield progress
+
+
+@contextmanager
+def status_bar(
+    description: str = "starting",
+) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show one bar; give the function that sets what is being done, and how much of how much."""
+    with progress_bar() as progress:
+        bar = progress.add_task(description, total=None, note="")
+
+        def set_status(what: str, done: int, total: int | None) -> None:
+            progress.update(bar, description=escape(what), completed=done, total=total)
+
+        yield set_status
 
 
 class TrainingProgress(TrainerCallback):

@@ -1,0 +1,48 @@
+"""`ultrafastbert diagnose`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ultrafastbert.cli.options import ROWS, model_folder
+from ultrafastbert.cli.progress import status_bar
+
+
+def diagnose_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a model, fast or dense.")],
+    text: Annotated[
+        list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")
+    ],
+    ffn: Annotated[
+        str | None,
+        typer.Option(help="Layer that would replace those of a dense model, KxD or KxDxL."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 50_000,
+    max_length: Annotated[int, typer.Option(help="Tokens to read of a text or a pair.")] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    figures: Annotated[Path | None, typer.Option(help="Folder for a figure of each layer.")] = None,
+    rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
+) -> None:
+    """Show how the leaves of a fast model are used, or whether a dense one would convert well.
+
+    For a converted or UltraFastBERT model: leaves visited, entropy, dead and
+    over-full leaves, and the top tokens of regions. For a dense encoder: what
+    regions of its inputs explain of each FF block's outputs, beside a dense
+    layer as wide as a token's path.
+    """
+    from ultrafastbert.convert import DiagnoseConfig, diagnose
+    from ultrafastbert.report import usage_tables
+    from ultrafastbert.report.usage_figures import draw_diagnosis
+
+    config = DiagnoseConfig(ffn, tokens, max_length, seed)
+    with status_bar() as on_status:
+        found = diagnose(model_folder(model), text, config, rows, on_status)
+    if figures is not None:
+        draw_diagnosis(found, figures)
+    tables = (
+        usage_tables.usage_table(found),
+        usage_tables.region_table(found),
+        usage_tables.clusterability_table(found),
+    )
+    typer.echo("\n".join(table for table in tables if table))
