@@ -74,6 +74,7 @@ struct Dots {
 };
 
 // Sums of rows: out[tokens[i]] (+)= sum over r of coefficient[i * stride + r] * rows[i * n_rows + r].
+// Rows are those of paths, from the root down: tokens that share a row share all before it.
 template <class C>
 struct PathSums {
   const void* const* rows;

@@ -15,7 +15,7 @@ template <>
 struct Simd<float> {
   using Vector = __m256;
   static constexpr int64_t width = 8;
-  static constexpr int tile_tokens = 2;
+  static constexpr int n_registers = 16;
 
   static Vector zero() { return _mm256_setzero_ps(); }
   static Vector broadcast(float s) { return _mm256_set1_ps(s); }
@@ -62,7 +62,7 @@ template <>
 struct Simd<double> {
   using Vector = __m256d;
   static constexpr int64_t width = 4;
-  static constexpr int tile_tokens = 2;
+  static constexpr int n_registers = 16;
 
   static Vector zero() { return _mm256_setzero_pd(); }
   static Vector broadcast(double s) { return _mm256_set1_pd(s); }

@@ -7,7 +7,7 @@
 //     stream(p, v): a store around the cache to an aligned address; fence(): makes those visible to
 //     other threads
 //     keep(v): v in a register
-//     tile_tokens: tokens multiplied at once, 4 where there are 32 registers, 2 where there are 16
+//     n_registers: vectors that registers hold
 //
 // No template of the standard library may be used here: the linker keeps one copy of it, and that
 // copy might use instructions which the processor lacks.
@@ -34,13 +34,23 @@ namespace FFF_NAMESPACE {
 constexpr int n_chains = 2;
 // Rows multiplied at once: a node and its two children.
 constexpr int tile_rows = 3;
-// Vectors of a row that are summed at once, for one or two tokens or into three rows: sums and
-// operands fit the registers.
+// Registers that hold sums; the others hold operands.
 template <class C>
-constexpr int vectors_at_once = 2 * Simd<C>::tile_tokens;
-// And for four tokens: 6 take 3 % less time than 4, but up to a fifth more where stores wait for
-// lines of the output to come into the cache.
-constexpr int vectors_of_four = 4, streamed_vectors_of_four = 6;
+constexpr int most_sums = Simd<C>::n_registers * 3 / 4;
+// Tokens multiplied at once.
+constexpr int tile_tokens = 4;
+// path_sums: tokens summed at once, and vectors of each. Where there are 32 registers, 6 vectors take
+// 3 % less time than 4, but up to a fifth more where stores wait for lines of the output to come into
+// the cache. Where there are 16, tokens that share most rows take turns after each chunk of whole lines,
+// so that the rows' chunk stays in the first-level cache.
+template <class C>
+constexpr bool many_registers = Simd<C>::n_registers >= 32;
+template <class C>
+constexpr int summed_tokens = many_registers<C> ? 4 : 3;
+template <class C, int n_tokens>
+constexpr int summed_vectors = n_tokens == 1 || (n_tokens == 2 && many_registers<C>) ? 8 : 4;
+template <class C>
+constexpr int streamed_vectors = many_registers<C> ? 6 : 4;
 // Tokens that row_sums adds together: the columns of them that it adds at a time fit the first-level
 // cache.
 constexpr int64_t tokens_per_chunk = 32;
@@ -105,23 +115,20 @@ struct Product {
 FFF_PRODUCTS
 #endif
 
-// Multiplies `n_chains * width` columns from `at` on, each chain into sums of its own.
+// Multiplies `width` columns from `at` on.
 template <class C, class X, class W, int n_tokens, int n_rows>
 FFF_INLINE void multiply_columns(const X* const* tokens, const W* const* rows, int64_t at,
-                                 typename Simd<C>::Vector (&sum)[n_chains][n_tokens][n_rows]) {
+                                 typename Simd<C>::Vector (&sum)[n_tokens][n_rows]) {
   using P = Product<C, X, W>;
+  // In registers, else each product would load them again.
+  typename P::Operand row[n_rows];
   FFF_UNROLL
-  for (int c = 0; c < n_chains; ++c) {
-    typename P::Operand row[n_rows];
+  for (int r = 0; r < n_rows; ++r) row[r] = Simd<C>::keep(P::load(rows[r] + at));
+  FFF_UNROLL
+  for (int t = 0; t < n_tokens; ++t) {
+    const auto token = Simd<C>::keep(P::load(tokens[t] + at));
     FFF_UNROLL
-    for (int r = 0; r < n_rows; ++r) row[r] = P::load(rows[r] + at + c * P::width);
-    FFF_UNROLL
-    for (int t = 0; t < n_tokens; ++t) {
-      // In a register, else each product would load it again.
-      const auto token = Simd<C>::keep(P::load(tokens[t] + at + c * P::width));
-      FFF_UNROLL
-      for (int r = 0; r < n_rows; ++r) sum[c][t][r] = P::fma(token, row[r], sum[c][t][r]);
-    }
+    for (int r = 0; r < n_rows; ++r) sum[t][r] = P::fma(token, row[r], sum[t][r]);
   }
 }
 
@@ -144,34 +151,40 @@ template <class C, class X, class W, int n_tokens, int n_rows>
 void dot_tile(const Dots<C>& product, const X* const* tokens, const W* const* rows, C* out,
               FetchAhead& ahead) {
   using S = Simd<C>;
-  constexpr int64_t step = n_chains * Product<C, X, W>::width;
-  const int64_t n = product.n_columns;
-  typename S::Vector sum[n_chains][n_tokens][n_rows];
-  FFF_UNROLL
-  for (int c = 0; c < n_chains; ++c) {
-    FFF_UNROLL
-    for (int t = 0; t < n_tokens; ++t) {
-      FFF_UNROLL
-      for (int r = 0; r < n_rows; ++r) sum[c][t][r] = S::zero();
-    }
-  }
-  int64_t i = 0;
-  for (; i + step <= n; i += step) {
-    fetch_lines(ahead, 2 * (n_tokens + n_rows));
-    multiply_columns<C, X, W, n_tokens, n_rows>(tokens, rows, i, sum);
-  }
-  if (i < n) {
-    const Padded<X, n_tokens, step> last_tokens(tokens, i, n);
-    const Padded<W, n_rows, step> last_rows(rows, i, n);
-    multiply_columns<C, X, W, n_tokens, n_rows>(last_tokens.rows, last_rows.rows, 0, sum);
-  }
+  using P = Product<C, X, W>;
   constexpr int n_sums = n_tokens * n_rows, n_padded = (n_sums + 3) / 4 * 4;
+  // Chains go together where registers hold all their sums, else one after the other.
+  constexpr int together = n_chains * n_sums <= most_sums<C> ? n_chains : 1;
+  constexpr int64_t step = n_chains * P::width;
+  const int64_t n = product.n_columns, whole = n / step * step;
   typename S::Vector total[n_padded];
   FFF_UNROLL
-  for (int j = 0; j < n_padded; ++j)
-    total[j] = j < n_sums ? S::add(sum[0][j / n_rows % n_tokens][j % n_rows],
-                                   sum[1][j / n_rows % n_tokens][j % n_rows])
-                          : S::zero();
+  for (int j = 0; j < n_padded; ++j) total[j] = S::zero();
+  for (int first = 0; first < n_chains; first += together) {
+    typename S::Vector sum[together][n_tokens][n_rows];
+    FFF_UNROLL
+    for (int j = 0; j < together * n_sums; ++j)
+      sum[j / n_sums][j % n_sums / n_rows][j % n_rows] = S::zero();
+    for (int64_t i = first * P::width; i < whole; i += step) {
+      fetch_lines(ahead, together * (n_tokens + n_rows));
+      FFF_UNROLL
+      for (int c = 0; c < together; ++c)
+        multiply_columns<C, X, W, n_tokens, n_rows>(tokens, rows, i + c * P::width, sum[c]);
+    }
+    if (whole < n) {
+      const Padded<X, n_tokens, step> last_tokens(tokens, whole, n);
+      const Padded<W, n_rows, step> last_rows(rows, whole, n);
+      FFF_UNROLL
+      for (int c = 0; c < together; ++c)
+        multiply_columns<C, X, W, n_tokens, n_rows>(last_tokens.rows, last_rows.rows,
+                                                    (first + c) * P::width, sum[c]);
+    }
+    FFF_UNROLL
+    for (int j = 0; j < together * n_sums; ++j) {
+      const auto one = sum[j / n_sums][j % n_sums / n_rows][j % n_rows];
+      total[j % n_sums] = first == 0 && j < n_sums ? one : S::add(total[j % n_sums], one);
+    }
+  }
   C results[n_padded];
   FFF_UNROLL
   for (int j = 0; j < n_padded; j += 4) S::sum4(total + j, results + j);
@@ -215,17 +228,17 @@ inline void dot_rows(const Dots<C>& product, int64_t first, FetchAhead& ahead) {
 template <class C, class X, class W>
 void dots(const Dots<C>& product, FetchAhead& ahead) {
   int64_t i = 0;
-  if constexpr (Simd<C>::tile_tokens == 4)
-    for (; i + 4 <= product.n_tokens; i += 4) dot_rows<C, X, W, 4>(product, i, ahead);
+  for (; i + tile_tokens <= product.n_tokens; i += tile_tokens)
+    dot_rows<C, X, W, tile_tokens>(product, i, ahead);
   for (; i + 2 <= product.n_tokens; i += 2) dot_rows<C, X, W, 2>(product, i, ahead);
   if (i < product.n_tokens) dot_rows<C, X, W, 1>(product, i, ahead);
 }
 
-// n_vectors vectors of the sums of n_tokens tokens, from a column on. n_last is the number of
-// elements of the last vector, if partial.
+// n_vectors vectors of the sums of n_tokens tokens, from a column on. The tokens share their first
+// n_shared rows. n_last is the number of elements of the last vector, if partial.
 template <class C, class W, class Y, int n_tokens, int n_vectors, bool partial>
-inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t column, int64_t n_last,
-                     FetchAhead& ahead) {
+inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t n_shared, int64_t column,
+                     int64_t n_last, FetchAhead& ahead) {
   using S = Simd<C>;
   constexpr int64_t w = S::width;
   typename S::Vector sum[n_tokens][n_vectors];
@@ -246,24 +259,20 @@ inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t column, int
   const auto load = [&](const W* row, int v) {
     return partial ? load_part<C>(row + column, n_last) : S::load(row + column + v * w);
   };
-  for (int64_t r = 0; r < sums.n_rows; ++r) {
+  for (int64_t r = 0; r < n_shared; ++r) {
     fetch_lines(ahead, lines_at_once);
-    const W* first_row = rows[r];
-    bool same = true;
+    typename S::Vector factor[n_tokens];
     FFF_UNROLL
-    for (int t = 1; t < n_tokens; ++t) same = same && rows[t * sums.n_rows + r] == first_row;
-    if (same) {
-      typename S::Vector row[n_vectors];
+    for (int t = 0; t < n_tokens; ++t) factor[t] = S::broadcast(coefficient[t * sums.stride + r]);
+    FFF_UNROLL
+    for (int v = 0; v < n_vectors; ++v) {
+      const auto row = S::keep(load(rows[r], v));
       FFF_UNROLL
-      for (int v = 0; v < n_vectors; ++v) row[v] = load(first_row, v);
-      FFF_UNROLL
-      for (int t = 0; t < n_tokens; ++t) {
-        const auto factor = S::broadcast(coefficient[t * sums.stride + r]);
-        FFF_UNROLL
-        for (int v = 0; v < n_vectors; ++v) sum[t][v] = S::fma(factor, row[v], sum[t][v]);
-      }
-      continue;
+      for (int t = 0; t < n_tokens; ++t) sum[t][v] = S::fma(factor[t], row, sum[t][v]);
     }
+  }
+  for (int64_t r = n_shared; r < sums.n_rows; ++r) {
+    fetch_lines(ahead, lines_at_once);
     FFF_UNROLL
     for (int t = 0; t < n_tokens; ++t) {
       const auto factor = S::broadcast(coefficient[t * sums.stride + r]);
@@ -292,29 +301,58 @@ inline void sum_tile(const PathSums<C>& sums, int64_t first, int64_t column, int
   }
 }
 
+// How many of their rows, from the root on, n_tokens tokens share.
+template <class C>
+inline int64_t shared_rows(const PathSums<C>& sums, int64_t first, int64_t n_tokens) {
+  const void* const* rows = sums.rows + first * sums.n_rows;
+  const auto same = [&](int64_t r) {
+    bool all = true;
+    for (int64_t t = 1; t < n_tokens; ++t) all = all && rows[t * sums.n_rows + r] == rows[r];
+    return all;
+  };
+  if (sums.n_rows == 0 || same(sums.n_rows - 1)) return sums.n_rows;
+  int64_t r = 0;
+  while (same(r)) ++r;
+  return r;
+}
+
+// Columns begin..end - 1 of the sums of n_tokens tokens.
 template <class C, class W, class Y, int n_tokens, int n_vectors>
-inline void sum_columns(const PathSums<C>& sums, int64_t first, FetchAhead& ahead) {
+inline void sum_columns(const PathSums<C>& sums, int64_t first, int64_t begin, int64_t end,
+                        FetchAhead& ahead) {
   constexpr int64_t w = Simd<C>::width;
-  const int64_t n = sums.n_columns;
-  int64_t c = 0;
-  for (; c + n_vectors * w <= n; c += n_vectors * w)
-    sum_tile<C, W, Y, n_tokens, n_vectors, false>(sums, first, c, w, ahead);
-  for (; c + w <= n; c += w) sum_tile<C, W, Y, n_tokens, 1, false>(sums, first, c, w, ahead);
-  if (c < n) sum_tile<C, W, Y, n_tokens, 1, true>(sums, first, c, n - c, ahead);
+  const int64_t n_shared = shared_rows(sums, first, n_tokens);
+  int64_t c = begin;
+  for (; c + n_vectors * w <= end; c += n_vectors * w)
+    sum_tile<C, W, Y, n_tokens, n_vectors, false>(sums, first, n_shared, c, w, ahead);
+  for (; c + w <= end; c += w)
+    sum_tile<C, W, Y, n_tokens, 1, false>(sums, first, n_shared, c, w, ahead);
+  if (c < end) sum_tile<C, W, Y, n_tokens, 1, true>(sums, first, n_shared, c, end - c, ahead);
+}
+
+// The sums of as many tokens as make up groups of summed_tokens; returns how many.
+template <class C, class W, class Y, int n_vectors>
+inline int64_t sum_groups(const PathSums<C>& sums, FetchAhead& ahead) {
+  constexpr int n_tokens = summed_tokens<C>;
+  const int64_t n = sums.n_tokens / n_tokens * n_tokens;
+  const bool shared = n > 0 && 4 * shared_rows(sums, 0, n) >= 3 * sums.n_rows;
+  const int64_t chunk =
+      shared && !many_registers<C> ? n_vectors * Simd<C>::width : sums.n_columns;
+  for (int64_t c = 0; c < sums.n_columns; c += chunk)
+    for (int64_t i = 0; i < n; i += n_tokens)
+      sum_columns<C, W, Y, n_tokens, n_vectors>(sums, i, c, smaller(c + chunk, sums.n_columns),
+                                                ahead);
+  return n;
 }
 
 template <class C, class W, class Y>
 void path_sums(const PathSums<C>& sums, FetchAhead& ahead) {
-  int64_t i = 0;
-  if constexpr (Simd<C>::tile_tokens == 4) {
-    for (; sums.stream && i + 4 <= sums.n_tokens; i += 4)
-      sum_columns<C, W, Y, 4, streamed_vectors_of_four>(sums, i, ahead);
-    for (; i + 4 <= sums.n_tokens; i += 4)
-      sum_columns<C, W, Y, 4, vectors_of_four>(sums, i, ahead);
-  }
+  const int64_t n = sums.n_columns;
+  int64_t i = sums.stream ? sum_groups<C, W, Y, streamed_vectors<C>>(sums, ahead)
+                          : sum_groups<C, W, Y, summed_vectors<C, summed_tokens<C>>>(sums, ahead);
   for (; i + 2 <= sums.n_tokens; i += 2)
-    sum_columns<C, W, Y, 2, vectors_at_once<C>>(sums, i, ahead);
-  if (i < sums.n_tokens) sum_columns<C, W, Y, 1, vectors_at_once<C>>(sums, i, ahead);
+    sum_columns<C, W, Y, 2, summed_vectors<C, 2>>(sums, i, 0, n, ahead);
+  if (i < sums.n_tokens) sum_columns<C, W, Y, 1, summed_vectors<C, 1>>(sums, i, 0, n, ahead);
   if (sums.stream) Simd<C>::fence();
 }
 
@@ -381,7 +419,7 @@ inline void sum_run_columns(const Chunk<C, X>& chunk, int64_t begin, int64_t end
                             int64_t n_columns, const Write* how, C* const* rows) {
   constexpr int64_t w = Simd<C>::width;
   // Several rows share each load, but no more than their sums fit the registers.
-  constexpr int n_vectors = n_rows == 1 ? Chunk<C, X>::n_vectors : vectors_at_once<C>;
+  constexpr int n_vectors = n_rows == 1 ? Chunk<C, X>::n_vectors : most_sums<C> / n_rows;
   int64_t c = 0;
   for (; c + n_vectors * w <= n_columns; c += n_vectors * w)
     sum_run<C, X, n_rows, n_vectors, false>(chunk, begin, end, slot, c, w, how, rows);

@@ -16,7 +16,7 @@ template <>
 struct Simd<float> {
   using Vector = float32x4_t;
   static constexpr int64_t width = 4;
-  static constexpr int tile_tokens = 4;
+  static constexpr int n_registers = 32;
 
   static Vector zero() { return vdupq_n_f32(0); }
   static Vector broadcast(float s) { return vdupq_n_f32(s); }
@@ -58,7 +58,7 @@ template <>
 struct Simd<double> {
   using Vector = float64x2_t;
   static constexpr int64_t width = 2;
-  static constexpr int tile_tokens = 4;
+  static constexpr int n_registers = 32;
 
   static Vector zero() { return vdupq_n_f64(0); }
   static Vector broadcast(double s) { return vdupq_n_f64(s); }

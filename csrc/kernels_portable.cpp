@@ -11,7 +11,7 @@ namespace portable {
 template <class C>
 struct Simd {
   static constexpr int64_t width = 16 / sizeof(C);
-  static constexpr int tile_tokens = 2;
+  static constexpr int n_registers = 16;
 
   struct Vector {
     C v[width];

@@ -7,7 +7,7 @@ template <>
 struct Simd<float> {
   using Vector = __m512;
   static constexpr int64_t width = 16;
-  static constexpr int tile_tokens = 4;
+  static constexpr int n_registers = 32;
 
   static Vector zero() { return _mm512_setzero_ps(); }
   static Vector broadcast(float s) { return _mm512_set1_ps(s); }
@@ -58,7 +58,7 @@ template <>
 struct Simd<double> {
   using Vector = __m512d;
   static constexpr int64_t width = 8;
-  static constexpr int tile_tokens = 4;
+  static constexpr int n_registers = 32;
 
   static Vector zero() { return _mm512_setzero_pd(); }
   static Vector broadcast(double s) { return _mm512_set1_pd(s); }
