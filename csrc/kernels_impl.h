@@ -40,9 +40,9 @@ constexpr int most_sums = Simd<C>::n_registers * 3 / 4;
 // Tokens multiplied at once.
 constexpr int tile_tokens = 4;
 // path_sums: tokens summed at once, and vectors of each. Where there are 32 registers, 6 vectors take
-// 3 % less time than 4, but up to a fifth more where stores wait for lines of the output to come into
-// the cache. Where there are 16, tokens that share most rows take turns after each chunk of whole lines,
-// so that the rows' chunk stays in the first-level cache.
+// 3 % less time than 4, but up to a fifth more where stores wait for lines of the output to come
+// into the cache. Where there are 16, tokens that share most rows take turns after each chunk of
+// whole lines, so that the rows' chunk stays in the first-level cache.
 template <class C>
 constexpr bool many_registers = Simd<C>::n_registers >= 32;
 template <class C>
@@ -163,8 +163,13 @@ void dot_tile(const Dots<C>& product, const X* const* tokens, const W* const* ro
   for (int first = 0; first < n_chains; first += together) {
     typename S::Vector sum[together][n_tokens][n_rows];
     FFF_UNROLL
-    for (int j = 0; j < together * n_sums; ++j)
-      sum[j / n_sums][j % n_sums / n_rows][j % n_rows] = S::zero();
+    for (int c = 0; c < together; ++c) {
+      FFF_UNROLL
+      for (int t = 0; t < n_tokens; ++t) {
+        FFF_UNROLL
+        for (int r = 0; r < n_rows; ++r) sum[c][t][r] = S::zero();
+      }
+    }
     for (int64_t i = first * P::width; i < whole; i += step) {
       fetch_lines(ahead, together * (n_tokens + n_rows));
       FFF_UNROLL
@@ -180,9 +185,12 @@ void dot_tile(const Dots<C>& product, const X* const* tokens, const W* const* ro
                                                     (first + c) * P::width, sum[c]);
     }
     FFF_UNROLL
-    for (int j = 0; j < together * n_sums; ++j) {
-      const auto one = sum[j / n_sums][j % n_sums / n_rows][j % n_rows];
-      total[j % n_sums] = first == 0 && j < n_sums ? one : S::add(total[j % n_sums], one);
+    for (int c = 0; c < together; ++c) {
+      FFF_UNROLL
+      for (int j = 0; j < n_sums; ++j) {
+        const auto one = sum[c][j / n_rows][j % n_rows];
+        total[j] = first + c == 0 ? one : S::add(total[j], one);
+      }
     }
   }
   C results[n_padded];

@@ -32,7 +32,7 @@ def find(*packages: str) -> list[str]:
 
 def run(command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **env}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
 
 
 def build(folder: Path, compiler: str, *options: str) -> str:

@@ -164,7 +164,7 @@ class Prepared:
         use_large_pages(*tensors)
         run = _layer(dtype, weights, *options).forward
 
-        last_size, is_narrow = torch.Size([hidden_size]), dtype != torch.float32
+        is_narrow = dtype != torch.float32
 
         def holds() -> bool:
             try:
@@ -182,7 +182,8 @@ class Prepared:
                 or not x.is_cpu
                 or is_grad_enabled()
                 or not x.is_contiguous()
-                or x.shape[-1:] != last_size
+                or not x.dim()
+                or x.shape[-1] != hidden_size
                 or n_modes()
                 or transform() is not None
                 or (is_narrow and torch.is_autocast_enabled("cpu"))
