@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from ultrafastbert import glue, rows
-from ultrafastbert.convert import targets
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import Captured, capture, check_disk, disk_bytes
-from ultrafastbert.convert.end_to_end import (
+from ultrafastbert.convert.diagnosis.usage import usage_rows
+from ultrafastbert.convert.distillation.end_to_end import (
     EndToEndConfig,
     distill_end_to_end,
     unexplained_states,
 )
-from ultrafastbert.convert.equal_time import time_equal_width
+from ultrafastbert.convert.distillation.layerwise import layer_row, regress
+from ultrafastbert.convert.evaluation.equal_time import time_equal_width
+from ultrafastbert.convert.evaluation.similarity import sts_spearman
 from ultrafastbert.convert.folder import (
     check_encoder,
     check_reads,
@@ -34,11 +34,12 @@ from ultrafastbert.convert.plan import (
     ConvertConfig,
     contestants,
 )
-from ultrafastbert.convert.regression import layer_row, regress
-from ultrafastbert.convert.similarity import sts_spearman
-from ultrafastbert.convert.taps import check_block
-from ultrafastbert.convert.texts import texts_of
-from ultrafastbert.convert.usage import usage_rows
+from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.teacher import targets
+from ultrafastbert.convert.teacher.capture import Captured, capture, check_disk, disk_bytes
+from ultrafastbert.convert.teacher.taps import check_block
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import texts_of
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
@@ -46,9 +47,6 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 
 # A trained encoder needs no more, whatever its blocks.
 FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
-
-# What is being done, how much of it, and of how much, where that is known.
-Status = Callable[[str, int, int | None], None]
 
 
 class Conversion:

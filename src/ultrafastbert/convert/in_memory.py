@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ultrafastbert.convert.capture import mapped
-from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.plan import training_of
-from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
-from ultrafastbert.convert.taps import Captured, check_block, run_tapped
+from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.teacher.capture import mapped
+from ultrafastbert.convert.teacher.taps import Captured, check_block, run_tapped
 from ultrafastbert.models.architectures import Block, block_of, layers_of, replace_block
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.models.converted import converted_copy

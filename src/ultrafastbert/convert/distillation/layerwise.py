@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from ultrafastbert.convert.distillation.routing import HyperplaneTraining
+from ultrafastbert.convert.distillation.scaling import measure, sample
+from ultrafastbert.convert.distillation.schedule import learning_rate_share
+from ultrafastbert.convert.distillation.splits import set_hyperplanes
 from ultrafastbert.convert.precision import autocast
-from ultrafastbert.convert.routing import HyperplaneTraining
-from ultrafastbert.convert.scaling import measure, sample
-from ultrafastbert.convert.schedule import learning_rate_share
-from ultrafastbert.convert.splits import set_hyperplanes
-from ultrafastbert.convert.taps import Captured
+from ultrafastbert.convert.teacher.taps import Captured
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.rows import Row

@@ -10,17 +10,17 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from ultrafastbert import rows
-from ultrafastbert.convert.allocation import Members
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.folder import check_encoder, check_reads, load_dense, load_tokenizer
-from ultrafastbert.convert.held_out import HeldOut
 from ultrafastbert.convert.plan import VALIDATION_SHARE, training_of
-from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
-from ultrafastbert.convert.taps import check_block
-from ultrafastbert.convert.texts import Text, texts_of
-from ultrafastbert.convert.variants import with_blocks
+from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.sweep.allocation import Members
+from ultrafastbert.convert.sweep.held_out import HeldOut
+from ultrafastbert.convert.sweep.variants import with_blocks
+from ultrafastbert.convert.teacher.capture import Captured, capture, disk_bytes
+from ultrafastbert.convert.teacher.taps import check_block
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import Text, texts_of
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import parse_ffn

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert import soft, tree
-from ultrafastbert.convert.texts import Text
-from ultrafastbert.convert.visits import OnTokens, Visits, trees_of, visits
+from ultrafastbert.convert.diagnosis.visits import OnTokens, Visits, trees_of, visits
+from ultrafastbert.convert.text.sampling import Text
 from ultrafastbert.rows import Row
 
 # A leaf is over-full with more than this many times the tokens of an even spread, 1 / 2^D.

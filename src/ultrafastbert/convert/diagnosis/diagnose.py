@@ -9,15 +9,15 @@ from typing import Any
 from transformers import AutoConfig
 
 from ultrafastbert import rows
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import capture
-from ultrafastbert.convert.clusterability import check_tokens, clusterability
-from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.diagnosis.clusterability import check_tokens, clusterability
+from ultrafastbert.convert.diagnosis.usage import usage_rows
 from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer
 from ultrafastbert.convert.plan import ConvertConfig
-from ultrafastbert.convert.taps import check_block
-from ultrafastbert.convert.texts import pieces, sample, texts_of
-from ultrafastbert.convert.usage import usage_rows
+from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.teacher.capture import capture
+from ultrafastbert.convert.teacher.taps import check_block
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
 from ultrafastbert.data.text import Source, read_documents
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig

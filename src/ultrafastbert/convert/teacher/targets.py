@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import check_disk, mapped, renew
 from ultrafastbert.convert.precision import autocast_of
-from ultrafastbert.convert.texts import Text
+from ultrafastbert.convert.teacher.capture import check_disk, mapped, renew
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import Text
 
 # The last hidden states are learned, and so many between, which keep the layers in step.
 BETWEEN = 2

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.taps import Captured, run_tapped
-from ultrafastbert.convert.texts import Text
+from ultrafastbert.convert.teacher.taps import Captured, run_tapped
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import Text
 from ultrafastbert.models.architectures import Block, block_of
 
 # Free space that is left on the disk.

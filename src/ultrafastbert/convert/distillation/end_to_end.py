@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
+from ultrafastbert.convert.distillation.schedule import learning_rate_share
 from ultrafastbert.convert.precision import autocast_of
-from ultrafastbert.convert.schedule import learning_rate_share
-from ultrafastbert.convert.targets import Targets, chosen_states
+from ultrafastbert.convert.teacher.targets import Targets, chosen_states
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.pooling import pool
 from ultrafastbert.resumable import ResumableTrainer
