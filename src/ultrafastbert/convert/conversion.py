@@ -21,13 +21,7 @@ from ultrafastbert.convert.distillation.end_to_end import (
 from ultrafastbert.convert.distillation.layerwise import layer_row, regress
 from ultrafastbert.convert.evaluation.equal_time import time_equal_width
 from ultrafastbert.convert.evaluation.similarity import sts_spearman
-from ultrafastbert.convert.folder import (
-    check_encoder,
-    check_reads,
-    load_dense,
-    load_tokenizer,
-    save_converted,
-)
+from ultrafastbert.convert.folder import check_encoder, open_dense, save_converted
 from ultrafastbert.convert.plan import (
     VALIDATION_SHARE,
     Contestant,
@@ -37,11 +31,9 @@ from ultrafastbert.convert.plan import (
 from ultrafastbert.convert.status import Status
 from ultrafastbert.convert.teacher import targets
 from ultrafastbert.convert.teacher.capture import Captured, capture, check_disk, disk_bytes
-from ultrafastbert.convert.teacher.taps import check_block
-from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.convert.text.sampling import texts_of
 from ultrafastbert.data.text import Source
-from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.models.architectures import layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
 
@@ -63,15 +55,11 @@ class Conversion:
         self.config, self.model_dir, self.text = config, model_dir, text
         self.out_dir, self.on_status = out_dir, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
-        self.teacher = load_dense(model_dir)
-        self.tokenizer = load_tokenizer(model_dir)
-        self.block = block_of(self.teacher, config.block)
+        dense = open_dense(model_dir, config.max_length, config.block, config.layers)
+        check_encoder(dense.model, dense.sample)
+        self.teacher, self.tokenizer = dense.model, dense.tokenizer
+        self.block, self.numbers = dense.block, dense.numbers
         self.n_layers = len(layers_of(self.teacher, self.block))
-        self.numbers = tuple(range(self.n_layers)) if config.layers is None else config.layers
-        check_reads(self.teacher, config.max_length)
-        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
-        check_block(self.teacher, self.block, self.numbers, sample)
-        check_encoder(self.teacher, sample)
 
     @cached_property
     def contestants(self) -> dict[int, dict[str, Contestant]]:

@@ -11,15 +11,12 @@ from transformers import AutoConfig
 from ultrafastbert import rows
 from ultrafastbert.convert.diagnosis.clusterability import check_tokens, clusterability
 from ultrafastbert.convert.diagnosis.usage import usage_rows
-from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer
+from ultrafastbert.convert.folder import check_reads, load_tokenizer, open_dense
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.status import Status
 from ultrafastbert.convert.teacher.capture import capture
-from ultrafastbert.convert.teacher.taps import check_block
-from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
 from ultrafastbert.data.text import Source, read_documents
-from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted import PREFIX
 from ultrafastbert.models.saved import load_as_saved
@@ -110,30 +107,26 @@ def _clusterability(
 ) -> list[rows.Row]:
     family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
-    model, tokenizer = load_dense(folder), load_tokenizer(folder)
-    block = block_of(model)
-    numbers = range(len(layers_of(model, block)))
-    check_reads(model, config.max_length)
-    first = next(batches_of(tokenizer, ["some text"], config.max_length))
-    check_block(model, block, numbers, first)
+    dense = open_dense(folder, config.max_length)
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         captured = [
             capture(
-                model,
-                tokenizer,
+                dense.model,
+                dense.tokenizer,
                 texts_of(text, validation=part == "held out"),
                 n_tokens,
-                numbers,
+                dense.numbers,
                 Path(scratch) / part,
                 config.max_length,
                 partial(_say, on_status, f"reading text ({part})", n_tokens),
+                dense.block,
             )
             for part, n_tokens in sizes.items()
         ]
-        for number in numbers:
-            on_status(f"layer {number}: what regions explain", number, len(numbers))
+        for number in dense.numbers:
+            on_status(f"layer {number}: what regions explain", number, len(dense.numbers))
             train, held_out = (part[number] for part in captured)
             measured = clusterability(train, held_out, family, config.seed)
             row = {"kind": "clusterability", "layer": number, "ffn": str(family)}

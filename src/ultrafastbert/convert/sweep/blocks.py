@@ -11,18 +11,16 @@ from transformers import PreTrainedModel
 
 from ultrafastbert import rows
 from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer_row, regress
-from ultrafastbert.convert.folder import check_encoder, check_reads, load_dense, load_tokenizer
+from ultrafastbert.convert.folder import check_encoder, open_dense
 from ultrafastbert.convert.plan import VALIDATION_SHARE, training_of
 from ultrafastbert.convert.status import Status
 from ultrafastbert.convert.sweep.allocation import Members
 from ultrafastbert.convert.sweep.held_out import HeldOut
 from ultrafastbert.convert.sweep.variants import with_blocks
 from ultrafastbert.convert.teacher.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.teacher.taps import check_block
-from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.convert.text.sampling import Text, texts_of
 from ultrafastbert.data.text import Source
-from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.models.architectures import layers_of
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
@@ -94,14 +92,10 @@ class SweepBlocks:
     ):
         self.config, self.text, self.on_status = config, text, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
-        self.teacher = load_dense(model_dir)
-        self.tokenizer = load_tokenizer(model_dir)
-        self.place = block_of(self.teacher, config.block)
-        self.n_layers = len(layers_of(self.teacher, self.place))
-        check_reads(self.teacher, config.max_length)
-        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
-        self.hidden_size = check_block(self.teacher, self.place, range(self.n_layers), sample)
-        check_encoder(self.teacher, sample)
+        dense = open_dense(model_dir, config.max_length, config.block)
+        check_encoder(dense.model, dense.sample)
+        self.teacher, self.tokenizer, self.place = dense.model, dense.tokenizer, dense.block
+        self.n_layers, self.hidden_size = len(dense.numbers), dense.model.config.hidden_size
         self.blocks: dict[tuple[int, str], ConvertedBlock] = {}
         for member in config.trained:
             ConvertedBlock(self.hidden_size, member)  # what cannot be made is an error now
