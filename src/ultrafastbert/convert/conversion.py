@@ -28,7 +28,7 @@ from ultrafastbert.convert.plan import (
     ConvertConfig,
     contestants,
 )
-from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher import targets
 from ultrafastbert.convert.teacher.capture import Captured, capture, check_disk, disk_bytes
 from ultrafastbert.convert.text.sampling import texts_of
@@ -109,8 +109,6 @@ class Conversion:
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
         n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
-        size = disk_bytes(n_tokens, self.teacher.config.hidden_size, len(self.numbers))
-        what = f"reading text ({part}, {size / 2**30:.2f} GiB on disk)"
         return capture(
             self.teacher,
             self.tokenizer,
@@ -119,7 +117,7 @@ class Conversion:
             self.numbers,
             self.work / part,
             config.max_length,
-            lambda n: self.on_status(what, n, n_tokens),
+            self.on_status,
             self.block,
         )
 
@@ -127,9 +125,6 @@ class Conversion:
         config = self.config
         n_tokens = config.end_to_end_tokens
         n_tokens = n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
-        hidden_size = self.teacher.config.hidden_size
-        size = targets.disk_bytes(n_tokens, hidden_size, self.n_layers, self.tokenizer)
-        what = f"running the original on text ({part}, {size / 2**30:.2f} GiB on disk)"
         return targets.capture_targets(
             self.teacher,
             self.tokenizer,
@@ -137,7 +132,7 @@ class Conversion:
             n_tokens,
             self.work / "end_to_end" / part,
             config.max_length,
-            lambda n: self.on_status(what, n, n_tokens),
+            self.on_status,
         )
 
     def _train(
@@ -146,7 +141,7 @@ class Conversion:
         ffn, training, _ = self.contestants[seed][name]
         block = ConvertedBlock(self.teacher.config.hidden_size, ffn)
         what = f"layer {layer}: {ffn} ({name}, seed {seed})"
-        regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
+        regress(block, train, training, counting(self.on_status, what, training.steps))
         save_file(block.state_dict(), self._weights(seed, layer, name))
         row = layer_row(name, layer, block, training, validation)
         rows.append_row(self.rows_path, row | self._run)
@@ -239,10 +234,8 @@ class Conversion:
     ) -> None:
         config = EndToEndConfig(self.config.end_to_end_steps, seed=seed)
         what = f"end to end: {self.contestants[seed][name].ffn} ({name}, seed {seed})"
-        folder = self._checkpoints(seed, name)
-        distill_end_to_end(
-            model, train, config, folder, lambda step: self.on_status(what, step, config.steps)
-        )
+        on_step = counting(self.on_status, what, config.steps)
+        distill_end_to_end(model, train, config, self._checkpoints(seed, name), on_step)
 
     def _checkpoints(self, seed: int, name: str) -> Path:
         return self.work / "end_to_end" / f"{name}.seed{seed}"
@@ -255,7 +248,7 @@ class Conversion:
             texts_of(self.text, validation=True),
             n_tokens,
             self.config.max_length,
-            lambda n: self.on_status("leaf usage", n, n_tokens),
+            counting(self.on_status, "leaf usage", n_tokens),
         )
         of_model = {"model": "fff", "seed": self.first_seed}
         rows.append_rows(self.rows_path, [row | of_model for row in found])

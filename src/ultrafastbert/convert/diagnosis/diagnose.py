@@ -2,7 +2,6 @@
 
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ultrafastbert.convert.diagnosis.clusterability import check_tokens, cluster
 from ultrafastbert.convert.diagnosis.usage import usage_rows
 from ultrafastbert.convert.folder import check_reads, load_tokenizer, open_dense
 from ultrafastbert.convert.plan import ConvertConfig
-from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher.capture import capture
 from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
 from ultrafastbert.data.text import Source, read_documents
@@ -95,7 +94,7 @@ def _usage(folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
         sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
         config.max_length,
-        lambda n: on_status("following tokens", n, config.tokens),
+        counting(on_status, "following tokens", config.tokens),
     )
     if not found:
         raise ValueError(f"{folder} has no fast feedforward layers with trees to diagnose")
@@ -120,7 +119,7 @@ def _clusterability(
                 dense.numbers,
                 Path(scratch) / part,
                 config.max_length,
-                partial(_say, on_status, f"reading text ({part})", n_tokens),
+                on_status,
                 dense.block,
             )
             for part, n_tokens in sizes.items()
@@ -132,7 +131,3 @@ def _clusterability(
             row = {"kind": "clusterability", "layer": number, "ffn": str(family)}
             found.append({**row, "n_tokens": config.tokens, "seed": config.seed, **measured})
     return found
-
-
-def _say(on_status: Status, what: str, total: int, done: int) -> None:
-    on_status(what, done, total)

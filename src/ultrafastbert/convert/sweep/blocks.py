@@ -13,11 +13,11 @@ from ultrafastbert import rows
 from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.folder import check_encoder, open_dense
 from ultrafastbert.convert.plan import VALIDATION_SHARE, training_of
-from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.sweep.allocation import Members
 from ultrafastbert.convert.sweep.held_out import HeldOut
 from ultrafastbert.convert.sweep.variants import with_blocks
-from ultrafastbert.convert.teacher.capture import Captured, capture, disk_bytes
+from ultrafastbert.convert.teacher.capture import Captured, capture
 from ultrafastbert.convert.text.sampling import Text, texts_of
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import layers_of
@@ -118,8 +118,6 @@ class SweepBlocks:
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
         n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
-        size = disk_bytes(n_tokens, self.hidden_size, self.n_layers)
-        what = f"reading text ({part}, {size / 2**30:.2f} GiB on disk)"
         return capture(
             self.teacher,
             self.tokenizer,
@@ -128,7 +126,7 @@ class SweepBlocks:
             range(self.n_layers),
             self.work / part,
             config.max_length,
-            lambda n: self.on_status(what, n, n_tokens),
+            self.on_status,
             self.place,
         )
 
@@ -144,8 +142,8 @@ class SweepBlocks:
 
     def _train(self, layer: int, member: str, train: Captured, validation: Captured) -> None:
         block, training = ConvertedBlock(self.hidden_size, member), self.config.training(member)
-        what = f"layer {layer}: {member}"
-        regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
+        on_step = counting(self.on_status, f"layer {layer}: {member}", training.steps)
+        regress(block, train, training, on_step)
         save_file(block.state_dict(), self._weights(layer, member))
         row = layer_row(member, layer, block, training, validation)
         rows.append_row(self.rows_path, row | {"unexplained_states": self._effect(layer, block)})
