@@ -17,7 +17,7 @@ from transformers import (
 
 from ultrafastbert.convert import RegressionConfig, convert_model, in_memory
 from ultrafastbert.convert.folder import load_dense
-from ultrafastbert.convert.taps import check_block, run_tapped
+from ultrafastbert.convert.teacher.taps import check_block, run_tapped
 from ultrafastbert.models import converted
 from ultrafastbert.models.architectures import Block, block_of, layers_of
 from ultrafastbert.models.converted import converted_copy

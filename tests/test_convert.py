@@ -27,19 +27,19 @@ from ultrafastbert.convert import (
     RegressionConfig,
     conversion,
     convert,
-    end_to_end,
     regress,
     unexplained,
 )
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import Captured, capture
-from ultrafastbert.convert.equal_time import time_equal_width, widest
+from ultrafastbert.convert.distillation import end_to_end
+from ultrafastbert.convert.distillation.routing import decision_loss, leaf_errors
+from ultrafastbert.convert.distillation.scaling import Scaling
+from ultrafastbert.convert.distillation.splits import set_hyperplanes
+from ultrafastbert.convert.evaluation.equal_time import time_equal_width, widest
 from ultrafastbert.convert.folder import load_dense, save_converted
-from ultrafastbert.convert.routing import decision_loss, leaf_errors
-from ultrafastbert.convert.scaling import Scaling
-from ultrafastbert.convert.splits import set_hyperplanes
-from ultrafastbert.convert.targets import capture_targets, disk_bytes, layers_learned
-from ultrafastbert.convert.texts import pieces, sample, texts_of
+from ultrafastbert.convert.teacher.capture import Captured, capture
+from ultrafastbert.convert.teacher.targets import capture_targets, disk_bytes, layers_learned
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock

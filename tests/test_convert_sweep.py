@@ -14,10 +14,12 @@ from test_report import sweep_rows
 from transformers import AutoConfig, AutoModel
 
 from ultrafastbert.bench import timing
-from ultrafastbert.convert import SweepConfig, Target, latency, sweep, sweep_models
-from ultrafastbert.convert.allocation import pareto_front, within
-from ultrafastbert.convert.held_out import HeldOut
-from ultrafastbert.convert.variants import with_blocks
+from ultrafastbert.convert import SweepConfig, Target, sweep
+from ultrafastbert.convert.evaluation import latency
+from ultrafastbert.convert.sweep import models as sweep_models
+from ultrafastbert.convert.sweep.allocation import pareto_front, within
+from ultrafastbert.convert.sweep.held_out import HeldOut
+from ultrafastbert.convert.sweep.variants import with_blocks
 from ultrafastbert.models.architectures import block_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock

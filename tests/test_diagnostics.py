@@ -21,10 +21,10 @@ from transformers import (
 
 from ultrafastbert import UltraFastBertForMaskedLM, rows
 from ultrafastbert.convert import ConvertConfig, DiagnoseConfig, convert, diagnose
-from ultrafastbert.convert.capture import Captured
-from ultrafastbert.convert.clusterability import RIDGE, clusterability, linear_map
-from ultrafastbert.convert.usage import leaf_usage, purity, top_regions, usage_rows
-from ultrafastbert.convert.visits import trees_of, visits
+from ultrafastbert.convert.diagnosis.clusterability import RIDGE, clusterability, linear_map
+from ultrafastbert.convert.diagnosis.usage import leaf_usage, purity, top_regions, usage_rows
+from ultrafastbert.convert.diagnosis.visits import trees_of, visits
+from ultrafastbert.convert.teacher.capture import Captured
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.report.usage_figures import draw_diagnosis
 from ultrafastbert.report.usage_tables import clusterability_table, region_table, usage_table

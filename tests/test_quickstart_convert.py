@@ -10,8 +10,9 @@ from transformers import AutoModel
 from ultrafastbert import quickstart_convert as job
 from ultrafastbert import rows
 from ultrafastbert.bench import timing
-from ultrafastbert.convert import ConvertConfig, conversion, latency
-from ultrafastbert.convert.equal_time import time_equal_width
+from ultrafastbert.convert import ConvertConfig, conversion
+from ultrafastbert.convert.evaluation import latency
+from ultrafastbert.convert.evaluation.equal_time import time_equal_width
 from ultrafastbert.data import docstrings
 
 SMALL = ConvertConfig(

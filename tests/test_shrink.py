@@ -20,7 +20,8 @@ from transformers import (
 import ultrafastbert
 from ultrafastbert import FastFeedForward, bundled, glue, rows
 from ultrafastbert.bench import timing
-from ultrafastbert.convert import bench_converted, latency, shrink, shrinking
+from ultrafastbert.convert import bench_converted, shrink, shrinking
+from ultrafastbert.convert.evaluation import latency
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.card import is_ours

@@ -45,11 +45,29 @@ ORDER = [
     "cli",
     "__main__",
 ]
+# The same within the package that has parts of its own.
+CONVERT_ORDER = [
+    "status",
+    "precision",
+    "text",
+    "teacher",
+    "folder",
+    "distillation",
+    "plan",
+    "evaluation",
+    "diagnosis",
+    "sweep",
+    "conversion",
+    "recipe",
+    "in_memory",
+    "shrinking",
+]
 FILES = sorted(PACKAGE.rglob("*.py"))
+CONVERT_FILES = sorted((PACKAGE / "convert").rglob("*.py"))
 
 
-def part(path):
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def part(path, folder=PACKAGE):
+    return path.relative_to(folder).with_suffix("").parts[0]
 
 
 def imports(path):
@@ -62,6 +80,8 @@ def imports(path):
 
 def test_every_part_has_its_place():
     assert {part(path) for path in FILES} - {"__init__", "_native"} == set(ORDER)
+    found = {part(path, PACKAGE / "convert") for path in CONVERT_FILES}
+    assert found - {"__init__"} == set(CONVERT_ORDER)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -73,6 +93,18 @@ def test_lower_files_never_import_higher_ones(path):
             imported = name.split(".")[1]
             own = imported in (part(path), "_native")
             assert own or ORDER.index(imported) < ORDER.index(part(path)), name
+
+
+@pytest.mark.parametrize("path", CONVERT_FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_parts_of_converting_keep_their_order(path):
+    own = part(path, PACKAGE / "convert")
+    if own == "__init__":
+        return
+    for name in imports(path):
+        if name.startswith("ultrafastbert.convert."):
+            imported = name.split(".")[2]
+            in_order = CONVERT_ORDER.index(imported) < CONVERT_ORDER.index(own)
+            assert imported == own or in_order, name
 
 
 def test_only_a_kernels_own_file_imports_what_it_needs():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ultrafastbert import run_folder
 from ultrafastbert.convert import ConvertConfig, bench_converted, convert
-from ultrafastbert.convert.conversion import Status
 from ultrafastbert.convert.recipe import SETTINGS
+from ultrafastbert.convert.status import Status
 from ultrafastbert.data import docstrings
 from ultrafastbert.report import write_model_card, write_report
 from ultrafastbert.rows import Row, read_rows

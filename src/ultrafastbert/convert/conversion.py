@@ -12,43 +12,33 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from ultrafastbert import glue, rows
-from ultrafastbert.convert import targets
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import Captured, capture, check_disk, disk_bytes
-from ultrafastbert.convert.end_to_end import (
+from ultrafastbert.convert.diagnosis.usage import usage_rows
+from ultrafastbert.convert.distillation.end_to_end import (
     EndToEndConfig,
     distill_end_to_end,
     unexplained_states,
 )
-from ultrafastbert.convert.equal_time import time_equal_width
-from ultrafastbert.convert.folder import (
-    check_encoder,
-    check_reads,
-    load_dense,
-    load_tokenizer,
-    save_converted,
-)
+from ultrafastbert.convert.distillation.layerwise import layer_row, regress
+from ultrafastbert.convert.evaluation.equal_time import time_equal_width
+from ultrafastbert.convert.evaluation.similarity import sts_spearman
+from ultrafastbert.convert.folder import check_encoder, open_dense, save_converted
 from ultrafastbert.convert.plan import (
     VALIDATION_SHARE,
     Contestant,
     ConvertConfig,
     contestants,
 )
-from ultrafastbert.convert.regression import layer_row, regress
-from ultrafastbert.convert.similarity import sts_spearman
-from ultrafastbert.convert.taps import check_block
-from ultrafastbert.convert.texts import texts_of
-from ultrafastbert.convert.usage import usage_rows
+from ultrafastbert.convert.status import Status, counting
+from ultrafastbert.convert.teacher import targets
+from ultrafastbert.convert.teacher.capture import Captured, capture, check_disk, disk_bytes
+from ultrafastbert.convert.text.sampling import texts_of
 from ultrafastbert.data.text import Source
-from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.models.architectures import layers_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
 
 # A trained encoder needs no more, whatever its blocks.
 FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
-
-# What is being done, how much of it, and of how much, where that is known.
-Status = Callable[[str, int, int | None], None]
 
 
 class Conversion:
@@ -65,15 +55,11 @@ class Conversion:
         self.config, self.model_dir, self.text = config, model_dir, text
         self.out_dir, self.on_status = out_dir, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
-        self.teacher = load_dense(model_dir)
-        self.tokenizer = load_tokenizer(model_dir)
-        self.block = block_of(self.teacher, config.block)
+        dense = open_dense(model_dir, config.max_length, config.block, config.layers)
+        check_encoder(dense.model, dense.sample)
+        self.teacher, self.tokenizer = dense.model, dense.tokenizer
+        self.block, self.numbers = dense.block, dense.numbers
         self.n_layers = len(layers_of(self.teacher, self.block))
-        self.numbers = tuple(range(self.n_layers)) if config.layers is None else config.layers
-        check_reads(self.teacher, config.max_length)
-        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
-        check_block(self.teacher, self.block, self.numbers, sample)
-        check_encoder(self.teacher, sample)
 
     @cached_property
     def contestants(self) -> dict[int, dict[str, Contestant]]:
@@ -123,8 +109,6 @@ class Conversion:
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
         n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
-        size = disk_bytes(n_tokens, self.teacher.config.hidden_size, len(self.numbers))
-        what = f"reading text ({part}, {size / 2**30:.2f} GiB on disk)"
         return capture(
             self.teacher,
             self.tokenizer,
@@ -133,7 +117,7 @@ class Conversion:
             self.numbers,
             self.work / part,
             config.max_length,
-            lambda n: self.on_status(what, n, n_tokens),
+            self.on_status,
             self.block,
         )
 
@@ -141,9 +125,6 @@ class Conversion:
         config = self.config
         n_tokens = config.end_to_end_tokens
         n_tokens = n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
-        hidden_size = self.teacher.config.hidden_size
-        size = targets.disk_bytes(n_tokens, hidden_size, self.n_layers, self.tokenizer)
-        what = f"running the original on text ({part}, {size / 2**30:.2f} GiB on disk)"
         return targets.capture_targets(
             self.teacher,
             self.tokenizer,
@@ -151,7 +132,7 @@ class Conversion:
             n_tokens,
             self.work / "end_to_end" / part,
             config.max_length,
-            lambda n: self.on_status(what, n, n_tokens),
+            self.on_status,
         )
 
     def _train(
@@ -160,7 +141,7 @@ class Conversion:
         ffn, training, _ = self.contestants[seed][name]
         block = ConvertedBlock(self.teacher.config.hidden_size, ffn)
         what = f"layer {layer}: {ffn} ({name}, seed {seed})"
-        regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
+        regress(block, train, training, counting(self.on_status, what, training.steps))
         save_file(block.state_dict(), self._weights(seed, layer, name))
         row = layer_row(name, layer, block, training, validation)
         rows.append_row(self.rows_path, row | self._run)
@@ -253,10 +234,8 @@ class Conversion:
     ) -> None:
         config = EndToEndConfig(self.config.end_to_end_steps, seed=seed)
         what = f"end to end: {self.contestants[seed][name].ffn} ({name}, seed {seed})"
-        folder = self._checkpoints(seed, name)
-        distill_end_to_end(
-            model, train, config, folder, lambda step: self.on_status(what, step, config.steps)
-        )
+        on_step = counting(self.on_status, what, config.steps)
+        distill_end_to_end(model, train, config, self._checkpoints(seed, name), on_step)
 
     def _checkpoints(self, seed: int, name: str) -> Path:
         return self.work / "end_to_end" / f"{name}.seed{seed}"
@@ -269,7 +248,7 @@ class Conversion:
             texts_of(self.text, validation=True),
             n_tokens,
             self.config.max_length,
-            lambda n: self.on_status("leaf usage", n, n_tokens),
+            counting(self.on_status, "leaf usage", n_tokens),
         )
         of_model = {"model": "fff", "seed": self.first_seed}
         rows.append_rows(self.rows_path, [row | of_model for row in found])

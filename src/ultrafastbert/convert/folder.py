@@ -1,14 +1,18 @@
 """Reading the dense model to convert, and writing the converted one beside its original's files."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.precision import autocast_of
+from ultrafastbert.convert.teacher.taps import check_block
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.models.architectures import Block, block_of, layers_of
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
 from ultrafastbert.models.saved import load_as_saved, load_padding_tokenizer
@@ -22,6 +26,45 @@ WEIGHTS = (
 )  # fmt: skip
 # Code and hidden files, wherever they are.
 NOT_COPIED = ("*.py", ".*")
+
+
+class Dense(NamedTuple):
+    """A dense model that can be converted.
+
+    Attributes:
+        model: in float32.
+        block: where its FF blocks sit.
+        numbers: of the layers to convert.
+        sample: a batch that the model read, as it was checked.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    block: Block
+    numbers: Sequence[int]
+    sample: dict[str, Tensor]
+
+
+def open_dense(
+    folder: Path, max_length: int, block: str | None = None, numbers: Sequence[int] | None = None
+) -> Dense:
+    """Load a model with its tokenizer, and see by a run that the blocks of layers can be replaced.
+
+    By default, these are the blocks that `block_of` finds, and those of all layers.
+
+    Raises:
+        FileNotFoundError, OSError: for files that are missing.
+        ValueError: for a model that is no dense one or not of text, an unknown architecture, layer
+            or block, and texts of more tokens than it has positions.
+    """
+    model, tokenizer = load_dense(folder), load_tokenizer(folder)
+    place = block_of(model, block)
+    every = range(len(layers_of(model, place)))
+    numbers = every if numbers is None else numbers
+    check_reads(model, max_length)
+    sample = next(batches_of(tokenizer, ["some text"], max_length))
+    check_block(model, place, numbers, sample)
+    return Dense(model, tokenizer, place, numbers, sample)
 
 
 def load_dense(folder: Path) -> PreTrainedModel:

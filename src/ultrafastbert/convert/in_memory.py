@@ -3,7 +3,6 @@
 import copy
 import itertools
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -12,11 +11,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ultrafastbert.convert.capture import mapped
-from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.plan import training_of
-from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
-from ultrafastbert.convert.taps import Captured, check_block, run_tapped
+from ultrafastbert.convert.status import Status, counting
+from ultrafastbert.convert.teacher.capture import mapped
+from ultrafastbert.convert.teacher.taps import Captured, check_block, run_tapped
 from ultrafastbert.models.architectures import Block, block_of, layers_of, replace_block
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.models.converted import converted_copy
@@ -75,16 +74,12 @@ def convert_model(
         every = itertools.chain(first, iterator)
         captured = _captured(model, place, numbers, every, size, Path(folder), on_status)
         for number, (train, validation) in captured.items():
-            on_step = partial(_report, on_status, f"layer {number}: {ffn}", training.steps)
+            on_step = counting(on_status, f"layer {number}: {ffn}", training.steps)
             regress(new[number], train, training, on_step)
             name = parse_ffn(ffn)["ffn_type"]
             rows.append(layer_row(name, number, new[number], training, validation))
             new[number].to(next(model.parameters()))
     return converted, rows
-
-
-def _report(on_status: Status, what: str, steps: int, step: int) -> None:
-    on_status(what, step, steps)
 
 
 def _copy(model: Model, new: dict[int, ConvertedBlock], place: Block) -> Model:

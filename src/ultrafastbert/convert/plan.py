@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ultrafastbert.convert.end_to_end import EndToEndConfig
-from ultrafastbert.convert.regression import RegressionConfig
+from ultrafastbert.convert.distillation.end_to_end import EndToEndConfig
+from ultrafastbert.convert.distillation.layerwise import RegressionConfig
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.models.converted_block import ConvertedBlock
 

@@ -1,20 +1,17 @@
 """Converting a dense encoder into one whose FF layers are fast, beside controls."""
 
-import dataclasses
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from datasets import Dataset
-
 from ultrafastbert import glue, rows, run_folder
-from ultrafastbert.convert.conversion import Conversion, Status
+from ultrafastbert.convert.conversion import Conversion
+from ultrafastbert.convert.evaluation.similarity import similar_pairs
 from ultrafastbert.convert.plan import ConvertConfig
+from ultrafastbert.convert.status import Status
 from ultrafastbert.data.text import Source, source_key
 
 SETTINGS = "convert.json"
-# Official rows of STS-B; the test split is scored where a folder has its labels.
-STSB_ROWS = {"train": 5749, "validation": 1500, "test": 1379}
 
 
 def convert(
@@ -57,11 +54,3 @@ def convert(
         run.fine_tune(Path(glue_dir))
     shutil.rmtree(run.work, ignore_errors=True)
     return rows.read_rows(run.rows_path)
-
-
-def similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
-    """Return the labelled splits of STS-B, or none at all without a folder."""
-    if glue_dir is None:
-        return {}
-    splits = glue.load_task(dataclasses.replace(glue.get_task("stsb"), n_rows=STSB_ROWS), glue_dir)
-    return {split: splits[split] for split in ("validation", "test") if split in splits}

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from ultrafastbert import rows, run_folder
+from ultrafastbert.convert.evaluation.similarity import (
+    sentence_vectors,
+    similar_pairs,
+    sts_spearman,
+)
 from ultrafastbert.convert.folder import copy_companions, load_tokenizer
-from ultrafastbert.convert.recipe import similar_pairs
-from ultrafastbert.convert.similarity import sentence_vectors, sts_spearman
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.quantized import Quantizable
 from ultrafastbert.models.saved import load_as_saved

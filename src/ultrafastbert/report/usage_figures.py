@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ultrafastbert.convert.usage import OVERFULL
+from ultrafastbert.convert.diagnosis.usage import OVERFULL
 from ultrafastbert.report.figures import save
 from ultrafastbert.report.style import BLUE, GREY, ORANGE, RED, STYLE
 from ultrafastbert.report.usage_tables import (

@@ -3,7 +3,7 @@
 All models that learn from one original learn from the same texts, so its outputs are computed once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import check_disk, mapped, renew
 from ultrafastbert.convert.precision import autocast_of
-from ultrafastbert.convert.texts import Text
+from ultrafastbert.convert.status import Count, Status, counting
+from ultrafastbert.convert.teacher.capture import check_disk, mapped, renew
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import Text
 
 # The last hidden states are learned, and so many between, which keep the layers in step.
 BETWEEN = 2
@@ -25,8 +26,6 @@ SORTED_TEXTS = 4096
 # What models read of each token, beside the attention mask, if the tokenizer gives it.
 INPUTS = {"input_ids": torch.int32, "token_type_ids": torch.uint8}
 INDEX = "texts.safetensors"
-
-OnTokens = Callable[[int], None]  # how many were captured so far
 
 
 class Targets(NamedTuple):
@@ -127,12 +126,12 @@ def capture_targets(
     n_tokens: int,
     folder: Path,
     max_length: int = 128,
-    on_tokens: OnTokens = lambda n: None,
+    on_status: Status = lambda what, done, total: None,
 ) -> Targets:
     """Run a model over texts of so many tokens in all (or all texts); return its hidden states.
 
-    A folder that holds the result already is read; one without all inputs, as older
-    versions left it, is made anew.
+    A folder that holds the result already is read; one without all inputs, as older versions left
+    it, is made anew. Its name says what the text is for, such as `train`.
 
     Raises:
         ValueError: if the disk is too small, or no text is that short.
@@ -146,7 +145,10 @@ def capture_targets(
     done = all(path.exists() for path in (*paths.values(), folder / INDEX))
     if not done:
         renew(folder)
-        check_disk(folder, disk_bytes(n_tokens, size, n_layers, tokenizer))
+        needed = disk_bytes(n_tokens, size, n_layers, tokenizer)
+        check_disk(folder, needed)
+        what = f"running the original on text ({folder.name}, {needed / 2**30:.2f} GiB on disk)"
+        on_tokens = counting(on_status, what, n_tokens)
     inputs = {name: mapped(path, (n_tokens,), dtypes[name]) for name, path in paths.items()}
     shape = (n_tokens, len(layers), size)
     states = mapped(folder / "states.bfloat16", shape, torch.bfloat16)
@@ -168,7 +170,7 @@ def _fill(
     layers: list[int],
     inputs: dict[str, Tensor],
     states: Tensor,
-    on_tokens: OnTokens,
+    on_tokens: Count,
 ) -> Tensor:
     """Write texts and states until no further text fits; return where texts start."""
     starts = [0]

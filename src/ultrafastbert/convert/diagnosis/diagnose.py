@@ -2,24 +2,20 @@
 
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
 
 from ultrafastbert import rows
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import capture
-from ultrafastbert.convert.clusterability import check_tokens, clusterability
-from ultrafastbert.convert.conversion import Status
-from ultrafastbert.convert.folder import check_reads, load_dense, load_tokenizer
+from ultrafastbert.convert.diagnosis.clusterability import check_tokens, clusterability
+from ultrafastbert.convert.diagnosis.usage import usage_rows
+from ultrafastbert.convert.folder import check_reads, load_tokenizer, open_dense
 from ultrafastbert.convert.plan import ConvertConfig
-from ultrafastbert.convert.taps import check_block
-from ultrafastbert.convert.texts import pieces, sample, texts_of
-from ultrafastbert.convert.usage import usage_rows
+from ultrafastbert.convert.status import Status, counting
+from ultrafastbert.convert.teacher.capture import capture
+from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
 from ultrafastbert.data.text import Source, read_documents
-from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted import PREFIX
 from ultrafastbert.models.saved import load_as_saved
@@ -98,7 +94,7 @@ def _usage(folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
         sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
         config.max_length,
-        lambda n: on_status("following tokens", n, config.tokens),
+        counting(on_status, "following tokens", config.tokens),
     )
     if not found:
         raise ValueError(f"{folder} has no fast feedforward layers with trees to diagnose")
@@ -110,36 +106,28 @@ def _clusterability(
 ) -> list[rows.Row]:
     family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
-    model, tokenizer = load_dense(folder), load_tokenizer(folder)
-    block = block_of(model)
-    numbers = range(len(layers_of(model, block)))
-    check_reads(model, config.max_length)
-    first = next(batches_of(tokenizer, ["some text"], config.max_length))
-    check_block(model, block, numbers, first)
+    dense = open_dense(folder, config.max_length)
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         captured = [
             capture(
-                model,
-                tokenizer,
+                dense.model,
+                dense.tokenizer,
                 texts_of(text, validation=part == "held out"),
                 n_tokens,
-                numbers,
+                dense.numbers,
                 Path(scratch) / part,
                 config.max_length,
-                partial(_say, on_status, f"reading text ({part})", n_tokens),
+                on_status,
+                dense.block,
             )
             for part, n_tokens in sizes.items()
         ]
-        for number in numbers:
-            on_status(f"layer {number}: what regions explain", number, len(numbers))
+        for number in dense.numbers:
+            on_status(f"layer {number}: what regions explain", number, len(dense.numbers))
             train, held_out = (part[number] for part in captured)
             measured = clusterability(train, held_out, family, config.seed)
             row = {"kind": "clusterability", "layer": number, "ffn": str(family)}
             found.append({**row, "n_tokens": config.tokens, "seed": config.seed, **measured})
     return found
-
-
-def _say(on_status: Status, what: str, total: int, done: int) -> None:
-    on_status(what, done, total)

@@ -1,20 +1,19 @@
 """Which leaf of every tree each token of a text reaches, in models with fast feedforward layers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.taps import tapped
-from ultrafastbert.convert.texts import Text
+from ultrafastbert.convert.status import Count
+from ultrafastbert.convert.teacher.taps import tapped
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import Text
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.architectures import block_of, layers_of
 from ultrafastbert.models.configuration import UltraFastBertConfig
-
-OnTokens = Callable[[int], None]  # how many were read so far
 
 
 class Visits(NamedTuple):
@@ -53,7 +52,7 @@ def visits(
     texts: Iterable[Text],
     n_tokens: int,
     max_length: int = 128,
-    on_tokens: OnTokens = lambda n: None,
+    on_tokens: Count = lambda n: None,
 ) -> Visits:
     """Run a model over texts until so many tokens passed; padding is left out.
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.texts import Text
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import Text
 
 # Some thousand tokens: differences between models show on few, as all read the same ones.
 N_TEXTS = 128

@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert import soft, tree
-from ultrafastbert.convert.texts import Text
-from ultrafastbert.convert.visits import OnTokens, Visits, trees_of, visits
+from ultrafastbert.convert.diagnosis.visits import Visits, trees_of, visits
+from ultrafastbert.convert.status import Count
+from ultrafastbert.convert.text.sampling import Text
 from ultrafastbert.rows import Row
 
 # A leaf is over-full with more than this many times the tokens of an even spread, 1 / 2^D.
@@ -32,7 +33,7 @@ def usage_rows(
     texts: Iterable[Text],
     n_tokens: int,
     max_length: int = 128,
-    on_tokens: OnTokens = lambda n: None,
+    on_tokens: Count = lambda n: None,
 ) -> list[Row]:
     """Return a row of kind `convert_layer_usage` for each layer and tree; none without trees.
 

@@ -4,13 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ultrafastbert import rows, run_folder
-from ultrafastbert.convert.allocation import Members
-from ultrafastbert.convert.conversion import Status
+from ultrafastbert.convert.evaluation.similarity import similar_pairs
 from ultrafastbert.convert.folder import save_converted
-from ultrafastbert.convert.recipe import similar_pairs
-from ultrafastbert.convert.sweep_blocks import SweepBlocks, SweepConfig
-from ultrafastbert.convert.sweep_models import SweepModels
-from ultrafastbert.convert.sweep_target import Target
+from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.sweep.allocation import Members
+from ultrafastbert.convert.sweep.blocks import SweepBlocks, SweepConfig
+from ultrafastbert.convert.sweep.models import SweepModels
+from ultrafastbert.convert.sweep.target import Target
 from ultrafastbert.data.text import Source, source_key
 
 SETTINGS = "sweep.json"

@@ -10,19 +10,17 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from ultrafastbert import rows
-from ultrafastbert.convert.allocation import Members
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.capture import Captured, capture, disk_bytes
-from ultrafastbert.convert.conversion import Status
-from ultrafastbert.convert.folder import check_encoder, check_reads, load_dense, load_tokenizer
-from ultrafastbert.convert.held_out import HeldOut
+from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer_row, regress
+from ultrafastbert.convert.folder import check_encoder, open_dense
 from ultrafastbert.convert.plan import VALIDATION_SHARE, training_of
-from ultrafastbert.convert.regression import RegressionConfig, layer_row, regress
-from ultrafastbert.convert.taps import check_block
-from ultrafastbert.convert.texts import Text, texts_of
-from ultrafastbert.convert.variants import with_blocks
+from ultrafastbert.convert.status import Status, counting
+from ultrafastbert.convert.sweep.allocation import Members
+from ultrafastbert.convert.sweep.held_out import HeldOut
+from ultrafastbert.convert.sweep.variants import with_blocks
+from ultrafastbert.convert.teacher.capture import Captured, capture
+from ultrafastbert.convert.text.sampling import Text, texts_of
 from ultrafastbert.data.text import Source
-from ultrafastbert.models.architectures import block_of, layers_of
+from ultrafastbert.models.architectures import layers_of
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
@@ -94,14 +92,10 @@ class SweepBlocks:
     ):
         self.config, self.text, self.on_status = config, text, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
-        self.teacher = load_dense(model_dir)
-        self.tokenizer = load_tokenizer(model_dir)
-        self.place = block_of(self.teacher, config.block)
-        self.n_layers = len(layers_of(self.teacher, self.place))
-        check_reads(self.teacher, config.max_length)
-        sample = next(batches_of(self.tokenizer, ["some text"], config.max_length))
-        self.hidden_size = check_block(self.teacher, self.place, range(self.n_layers), sample)
-        check_encoder(self.teacher, sample)
+        dense = open_dense(model_dir, config.max_length, config.block)
+        check_encoder(dense.model, dense.sample)
+        self.teacher, self.tokenizer, self.place = dense.model, dense.tokenizer, dense.block
+        self.n_layers, self.hidden_size = len(dense.numbers), dense.model.config.hidden_size
         self.blocks: dict[tuple[int, str], ConvertedBlock] = {}
         for member in config.trained:
             ConvertedBlock(self.hidden_size, member)  # what cannot be made is an error now
@@ -124,8 +118,6 @@ class SweepBlocks:
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
         n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
-        size = disk_bytes(n_tokens, self.hidden_size, self.n_layers)
-        what = f"reading text ({part}, {size / 2**30:.2f} GiB on disk)"
         return capture(
             self.teacher,
             self.tokenizer,
@@ -134,7 +126,7 @@ class SweepBlocks:
             range(self.n_layers),
             self.work / part,
             config.max_length,
-            lambda n: self.on_status(what, n, n_tokens),
+            self.on_status,
             self.place,
         )
 
@@ -150,8 +142,8 @@ class SweepBlocks:
 
     def _train(self, layer: int, member: str, train: Captured, validation: Captured) -> None:
         block, training = ConvertedBlock(self.hidden_size, member), self.config.training(member)
-        what = f"layer {layer}: {member}"
-        regress(block, train, training, lambda step: self.on_status(what, step, training.steps))
+        on_step = counting(self.on_status, f"layer {layer}: {member}", training.steps)
+        regress(block, train, training, on_step)
         save_file(block.state_dict(), self._weights(layer, member))
         row = layer_row(member, layer, block, training, validation)
         rows.append_row(self.rows_path, row | {"unexplained_states": self._effect(layer, block)})

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ultrafastbert import tree
+from ultrafastbert.convert.distillation.layerwise import regress, unexplained
+from ultrafastbert.convert.distillation.scaling import measure
+from ultrafastbert.convert.distillation.splits import FEWEST_TOKENS, set_hyperplanes
 from ultrafastbert.convert.plan import training_of
-from ultrafastbert.convert.regression import regress, unexplained
-from ultrafastbert.convert.scaling import measure
-from ultrafastbert.convert.splits import FEWEST_TOKENS, set_hyperplanes
-from ultrafastbert.convert.taps import Captured
+from ultrafastbert.convert.teacher.taps import Captured
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.tree import Family

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ultrafastbert.convert.taps import Captured
+from ultrafastbert.convert.teacher.taps import Captured
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 

@@ -1,15 +1,28 @@
 """How well sentence vectors rank pairs by similarity: Spearman's correlation on STS-B."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.glue import get_task, score
+from ultrafastbert.glue import get_task, load_task, score
 from ultrafastbert.models.pooling import pool
 
 BATCH_SENTENCES = 64
+# Official rows of STS-B; the test split is scored where a folder has its labels.
+STSB_ROWS = {"train": 5749, "validation": 1500, "test": 1379}
+
+
+def similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
+    """Return the labelled splits of STS-B, or none at all without a folder."""
+    if glue_dir is None:
+        return {}
+    splits = load_task(replace(get_task("stsb"), n_rows=STSB_ROWS), glue_dir)
+    return {split: splits[split] for split in ("validation", "test") if split in splits}
 
 
 def sentence_vectors(

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert import rows
+from ultrafastbert.convert.evaluation.latency import latency_fields
 from ultrafastbert.convert.folder import load_dense
-from ultrafastbert.convert.latency import latency_fields
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.saved import load_as_saved
 

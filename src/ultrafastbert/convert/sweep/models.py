@@ -8,11 +8,11 @@ from functools import cached_property
 from datasets import Dataset
 
 from ultrafastbert import rows
-from ultrafastbert.convert.allocation import Allocation, Members, pareto_front, within
-from ultrafastbert.convert.latency import SHAPES, latency_fields, time_models
-from ultrafastbert.convert.similarity import sts_spearman
-from ultrafastbert.convert.sweep_blocks import SweepBlocks
-from ultrafastbert.convert.sweep_target import Target
+from ultrafastbert.convert.evaluation.latency import SHAPES, latency_fields, time_models
+from ultrafastbert.convert.evaluation.similarity import sts_spearman
+from ultrafastbert.convert.sweep.allocation import Allocation, Members, pareto_front, within
+from ultrafastbert.convert.sweep.blocks import SweepBlocks
+from ultrafastbert.convert.sweep.target import Target
 
 # So many evenly spaced models of the front are made, beside those at the times of uniform ones.
 N_POINTS = 5

@@ -2,23 +2,22 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert.convert.batches import batches_of
-from ultrafastbert.convert.taps import Captured, run_tapped
-from ultrafastbert.convert.texts import Text
+from ultrafastbert.convert.status import Count, Status, counting
+from ultrafastbert.convert.teacher.taps import Captured, run_tapped
+from ultrafastbert.convert.text.batches import batches_of
+from ultrafastbert.convert.text.sampling import Text
 from ultrafastbert.models.architectures import Block, block_of
 
 # Free space that is left on the disk.
 RESERVE_BYTES = 2**30
 DONE = "done"
-
-OnTokens = Callable[[int], None]  # how many were captured so far
 
 
 def disk_bytes(n_tokens: int, hidden_size: int, n_layers: int) -> int:
@@ -34,13 +33,14 @@ def capture(
     numbers: Sequence[int],
     folder: Path,
     max_length: int = 128,
-    on_tokens: OnTokens = lambda n: None,
+    on_status: Status = lambda what, done, total: None,
     block: Block | None = None,
 ) -> dict[int, Captured]:
     """Run a model over texts until so many tokens passed; return what blocks read and wrote.
 
     The result is by numbers of layers. Padding is left out. A folder that holds the result already
-    is read. `block` says where the FF block sits, where `block_of` does not find it.
+    is read; its name says what the text is for, such as `train`. `block` says where the FF block
+    sits, where `block_of` does not find it.
 
     Raises:
         ValueError: if the texts have fewer tokens, or the disk is too small.
@@ -48,7 +48,10 @@ def capture(
     size = model.config.hidden_size
     if not (folder / DONE).exists():
         renew(folder)
-        check_disk(folder, disk_bytes(n_tokens, size, len(numbers)))
+        needed = disk_bytes(n_tokens, size, len(numbers))
+        check_disk(folder, needed)
+        what = f"reading text ({folder.name}, {needed / 2**30:.2f} GiB on disk)"
+        on_tokens = counting(on_status, what, n_tokens)
         captured = {number: _open(folder, number, n_tokens, size) for number in numbers}
         batches = batches_of(tokenizer, texts, max_length)
         _fill(model, block or block_of(model), batches, captured, n_tokens, on_tokens)
@@ -89,7 +92,7 @@ def _fill(
     batches: Iterable[dict[str, Tensor]],
     captured: dict[int, Captured],
     n_tokens: int,
-    on_tokens: OnTokens,
+    on_tokens: Count,
 ) -> None:
     """Write what blocks read and write until the files are full."""
     at = 0

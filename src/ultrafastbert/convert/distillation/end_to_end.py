@@ -1,7 +1,6 @@
 """End-to-end distillation: a converted model learns the last hidden states of the original."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +12,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
+from ultrafastbert.convert.distillation.schedule import learning_rate_share
 from ultrafastbert.convert.precision import autocast_of
-from ultrafastbert.convert.schedule import learning_rate_share
-from ultrafastbert.convert.targets import Targets, chosen_states
+from ultrafastbert.convert.status import Count
+from ultrafastbert.convert.teacher.targets import Targets, chosen_states
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.pooling import pool
 from ultrafastbert.resumable import ResumableTrainer
-
-OnStep = Callable[[int], None]  # steps done
 
 EVALUATION_TOKENS = 4096
 VARIANCE_TOKENS = 50_000
@@ -51,7 +49,7 @@ def distill_end_to_end(
     targets: Targets,
     config: EndToEndConfig,
     folder: Path,
-    on_step: OnStep = lambda step: None,
+    on_step: Count = lambda step: None,
 ) -> None:
     """Train a converted model, in place, on the original's last hidden states.
 
@@ -80,7 +78,7 @@ class EndToEndTrainer(ResumableTrainer):
         targets: Targets,
         config: EndToEndConfig,
         folder: Path,
-        on_step: OnStep,
+        on_step: Count,
     ):
         self.targets, self.config = targets, config
         self.variance = states_variance(targets)
@@ -160,7 +158,7 @@ class EndToEndTrainer(ResumableTrainer):
 class _Steps(TrainerCallback):
     """Hands on how many steps are done."""
 
-    def __init__(self, on_step: OnStep):
+    def __init__(self, on_step: Count):
         self.on_step = on_step
 
     def on_step_end(self, args, state, control, **kwargs) -> None:

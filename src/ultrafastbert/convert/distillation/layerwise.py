@@ -1,17 +1,17 @@
 """Layer-wise distillation: a block learns what the FF block it replaces made of the same inputs."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ultrafastbert.convert.distillation.routing import HyperplaneTraining
+from ultrafastbert.convert.distillation.scaling import measure, sample
+from ultrafastbert.convert.distillation.schedule import learning_rate_share
+from ultrafastbert.convert.distillation.splits import set_hyperplanes
 from ultrafastbert.convert.precision import autocast
-from ultrafastbert.convert.routing import HyperplaneTraining
-from ultrafastbert.convert.scaling import measure, sample
-from ultrafastbert.convert.schedule import learning_rate_share
-from ultrafastbert.convert.splits import set_hyperplanes
-from ultrafastbert.convert.taps import Captured
+from ultrafastbert.convert.status import Count
+from ultrafastbert.convert.teacher.taps import Captured
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.rows import Row
@@ -21,8 +21,6 @@ EVALUATION_TOKENS = 8192
 # token should go. So many tokens of a batch are enough, which halves the cost.
 FIRST_ROUTING = 0.1
 ROUTING_TOKENS = 384
-
-OnStep = Callable[[int], None]  # steps done
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def regress(
     block: ConvertedBlock,
     train: Captured,
     config: RegressionConfig,
-    on_step: OnStep = lambda step: None,
+    on_step: Count = lambda step: None,
 ) -> None:
     """Train a block, in place, to map the inputs of an FF block to its outputs.
 

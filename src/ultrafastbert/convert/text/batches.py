@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ultrafastbert.convert.texts import Text
+from ultrafastbert.convert.text.sampling import Text
 
 # Texts of a batch, and how many batches are sorted by length together.
 BATCH_TEXTS = 32

@@ -1,0 +1,1 @@
+"""How the leaves of a fast model are used, and how well a dense one would convert."""

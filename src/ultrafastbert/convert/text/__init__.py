@@ -1,0 +1,1 @@
+"""Texts of the conversion: a sample of all text, in batches."""
