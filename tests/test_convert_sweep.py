@@ -24,7 +24,7 @@ from ultrafastbert.models.architectures import block_of
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.report.figures import draw_all
-from ultrafastbert.report.sweep_tables import describe, gains, sweep_table
+from ultrafastbert.report.sweep_tables import describe, gains, sweep_table, trained
 
 MEMBERS = ("1x2x3", "ff:4")
 SMALL = SweepConfig(MEMBERS, tokens=2000, steps=20, batch_tokens=64)
@@ -187,6 +187,46 @@ def test_another_target_saves_another_model_of_the_same_sweep(dense_folder, text
     assert sorted(map(bool, faster[-1]["ffn"])) == [False, True]
     with pytest.raises(ValueError, match=r"target_speedup=4 is out of reach: .* is 3\.00 times"):
         sweep(dense_folder, out, text_file, SMALL, Target(speedup=4), resume=True)
+
+
+@pytest.mark.usefixtures("steady_clock")
+def test_the_chosen_model_is_trained_as_a_whole(dense_folder, text_file, stsb, tmp_path):
+    out, said = tmp_path / "out", []
+    whole = {"end_to_end_steps": 30, "end_to_end_tokens": 2000, "glue_dir": stsb}
+    layers_only = sweep(dense_folder, out, text_file, SMALL, Target(speedup=3.0), glue_dir=stsb)
+    before = AutoModel.from_pretrained(out)
+    assert trained(layers_only) == []
+
+    def interrupt(what, done, total):
+        if what.startswith("end to end") and done == 20:
+            raise KeyboardInterrupt
+
+    options = {"resume": True, **whole}
+    with pytest.raises(KeyboardInterrupt):
+        sweep(
+            dense_folder, out, text_file, SMALL, Target(speedup=3.0), on_status=interrupt, **options
+        )
+    rows = sweep(
+        dense_folder,
+        out,
+        text_file,
+        SMALL,
+        Target(speedup=3.0),
+        on_status=lambda *status: said.append(status),
+        **options,
+    )
+    assert ("end to end: the chosen model", 30, 30) in said
+    after, choice = AutoModel.from_pretrained(out), rows[-1]
+    assert after.config.ffn == before.config.ffn == choice["ffn"]
+    (model,) = [r for r in rows if r["kind"] == "convert_sweep" and r["ffn"] == choice["ffn"]]
+    assert choice["unexplained_states"] < model["unexplained_states"]
+    (text,) = trained(rows)
+    assert "30 updates" in text
+    assert "STS-B" in text
+    assert not (out / "work" / "end_to_end").exists()
+    assert sweep(dense_folder, out, text_file, SMALL, Target(speedup=3.0), **options) == rows
+    with pytest.raises(ValueError, match="end_to_end_steps=-1 must be at least 0"):
+        sweep(dense_folder, out, text_file, SMALL, resume=True, end_to_end_steps=-1)
 
 
 @pytest.mark.usefixtures("steady_clock")

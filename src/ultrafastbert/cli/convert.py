@@ -86,8 +86,8 @@ def convert_command(
     With --sweep, every layer named there learns for a short time (500 updates) at
     every place. The best choices, layer by layer, are measured beside the same
     layer everywhere; the best one of the target becomes the model (by default: half
-    of the time that can be saved), without training as a whole. --resume with
-    another target chooses again, quickly.
+    of the time that can be saved), and is trained as a whole if --end-to-end-steps
+    is given. --resume with another target chooses again, quickly.
     """
     if any(option is not None for option in (sweep, target_speedup, target_explained)):
         return convert_sweep(context)

@@ -7,6 +7,7 @@ from ultrafastbert.cli.progress import status_bar
 
 FIELDS = ("block", "tokens", "max_length", "steps")
 TARGETS = ("target_speedup", "target_explained")
+END_TO_END = ("end_to_end_steps", "end_to_end_tokens")
 
 
 def convert_sweep(context: typer.Context) -> None:
@@ -15,7 +16,7 @@ def convert_sweep(context: typer.Context) -> None:
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.convert_tables import convert_layer_table
     from ultrafastbert.report.figures import draw_all
-    from ultrafastbert.report.sweep_tables import gains, sweep_table
+    from ultrafastbert.report.sweep_tables import gains, sweep_table, trained
 
     given = {
         name: value
@@ -26,12 +27,14 @@ def convert_sweep(context: typer.Context) -> None:
     members, glue_dir, resume = (given.pop(name, None) for name in ("sweep", "glue_dir", "resume"))
     fields = {name: given.pop(name) for name in FIELDS if name in given}
     targets = {n.removeprefix("target_"): given.pop(n) for n in TARGETS if n in given}
+    whole = {name: given.pop(name) for name in END_TO_END if name in given}
     if members is None:
         raise ValueError(f"--target-{next(iter(targets))} needs --sweep: members to choose among")
     if given:
         raise ValueError(f"{option_name(next(iter(given)))} does not go with --sweep; leave it out")
     config = SweepConfig(tuple(name.strip() for name in members.split(",")), **fields)
     options = {"target": Target(**targets)} if targets else {}
+    options |= whole
     with status_bar() as on_status:
         rows = sweep(
             model_folder(model),
@@ -46,5 +49,5 @@ def convert_sweep(context: typer.Context) -> None:
     figure = draw_all(rows, out / "figures")["sweep"]
     write_model_card(out)
     typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
-    typer.echo("".join(f"{gain}\n" for gain in gains(rows)))
+    typer.echo("".join(f"{text}\n" for text in [*gains(rows), *trained(rows)]))
     typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")

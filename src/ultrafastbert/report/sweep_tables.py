@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Sequence
 
-from ultrafastbert.report.tables import NONE, latest, markdown_table, number
+from ultrafastbert.report.tables import NONE, count, latest, markdown_table, number
 from ultrafastbert.rows import Row
 
 STSB = "stsb_validation_spearman"
@@ -69,4 +69,20 @@ def gains(rows: Iterable[Row]) -> list[str]:
                 f"{describe(best['ffn'])} leaves {100 * best['unexplained_states']:.1f} % of the "
                 f"last states unexplained instead of {100 * uniform['unexplained_states']:.1f} %."
             )
+    return texts
+
+
+def trained(rows: Iterable[Row]) -> list[str]:
+    """Return what training as a whole gained for the model chosen last, if it was trained so."""
+    rows = list(rows)
+    choice = [row for row in rows if row["kind"] == "convert_choice"][-1:]
+    texts = []
+    for after in (row for row in choice if row.get("end_to_end_steps")):
+        before = next(row for row in sweep_models(rows) if row["ffn"] == tuple(after["ffn"]))
+        text = f"Trained end to end ({count(after['end_to_end_steps'])} updates), the chosen model "
+        text += f"leaves {100 * after['unexplained_states']:.1f} % of the last states unexplained "
+        text += f"instead of {100 * before['unexplained_states']:.1f} %"
+        if STSB in after and STSB in before:
+            text += f"; STS-B validation {after[STSB]:.1f} instead of {before[STSB]:.1f}"
+        texts.append(f"{text}.")
     return texts

@@ -112,7 +112,9 @@ def compose(
             usage_tables.clusterability_table(rows),
         ),
         "Which layer where": _join(
-            sweep_tables.sweep_table(rows), _bullets(sweep_tables.gains(rows)), figure("sweep")
+            sweep_tables.sweep_table(rows),
+            _bullets([*sweep_tables.gains(rows), *sweep_tables.trained(rows)]),
+            figure("sweep"),
         ),
         "Speed of the layer": _join(
             layer_tables.layer_table(rows),

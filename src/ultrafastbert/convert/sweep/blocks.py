@@ -77,8 +77,9 @@ class SweepBlocks:
     """Blocks in a folder, and models with them.
 
     Attributes:
-        teacher: the original.
+        teacher, tokenizer: the original.
         n_layers: of the original.
+        work: folder for what is needed while the sweep goes on.
         rows_path: where rows are.
     """
 
@@ -155,6 +156,11 @@ class SweepBlocks:
 
     def _weights(self, layer: int, member: str) -> Path:
         return self.work / f"layer{layer}.{member.replace(':', '')}.safetensors"
+
+    @staticmethod
+    def name(members: Members) -> str:
+        """Return the name of a folder for what is made of members."""
+        return "-".join((member or "original").replace(":", "") for member in members)
 
     def _block(self, layer: int, member: str) -> ConvertedBlock:
         if (layer, member) not in self.blocks:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import cached_property
 
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from ultrafastbert import rows
 from ultrafastbert.convert.evaluation.latency import SHAPES, latency_fields, time_models
@@ -151,13 +152,18 @@ class SweepModels:
                 "ffn": allocation.members,
                 "predicted_ms": allocation.time_ns / NS_PER_MS,
                 "summed_error": allocation.error,
-                "unexplained_states": self.blocks.held_out.unexplained_states(model),
+                **self.scores(model),
                 **latencies[allocation.members],
             }
-            if self.pairs is not None:
-                score = sts_spearman(model, self.blocks.tokenizer, self.pairs)
-                row["stsb_validation_spearman"] = score
             rows.append_row(self.blocks.rows_path, row)
+
+    def scores(self, model: PreTrainedModel) -> rows.Row:
+        """Return how good a model is: what it leaves of the last hidden states, and on STS-B."""
+        found = {"unexplained_states": self.blocks.held_out.unexplained_states(model)}
+        if self.pairs is not None:
+            score = sts_spearman(model, self.blocks.tokenizer, self.pairs)
+            found["stsb_validation_spearman"] = score
+        return found
 
     def _latencies(self, wanted: Sequence[Members]) -> dict[Members, rows.Row]:
         """Return the times of models, measured together with the original or read."""

@@ -1,19 +1,27 @@
 """Choosing the operating point: which member of the family in which layer of an encoder."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from ultrafastbert import rows, run_folder
+from ultrafastbert.convert.distillation.end_to_end import EndToEndConfig, distill_end_to_end
 from ultrafastbert.convert.evaluation.similarity import similar_pairs
 from ultrafastbert.convert.folder import save_converted
-from ultrafastbert.convert.status import Status
+from ultrafastbert.convert.plan import ConvertConfig
+from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.sweep.allocation import Members
 from ultrafastbert.convert.sweep.blocks import SweepBlocks, SweepConfig
 from ultrafastbert.convert.sweep.models import SweepModels
 from ultrafastbert.convert.sweep.target import Target
+from ultrafastbert.convert.teacher.targets import capture_targets
+from ultrafastbert.convert.text.sampling import texts_of
 from ultrafastbert.data.text import Source, source_key
 
 SETTINGS = "sweep.json"
+WHOLE = "end_to_end"
 ANY = Target()
 
 
@@ -26,6 +34,8 @@ def sweep(
     glue_dir: str | Path | None = None,
     resume: bool = False,
     on_status: Status = lambda what, done, total: None,
+    end_to_end_steps: int = 0,
+    end_to_end_tokens: int = ConvertConfig.end_to_end_tokens,
 ) -> list[rows.Row]:
     """Find the best choices of members, layer by layer; save one as a model; return result rows.
 
@@ -34,11 +44,12 @@ def sweep(
     the model takes with it in every layer. From the sums follow all choices that no other one
     beats. Some of them are measured as whole models, beside those with one member in every layer,
     with a row of kind `convert_sweep` each; with `glue_dir`, a folder with `stsb/`, they are scored
-    on STS-B, too. No model is trained as a whole.
+    on STS-B, too.
 
     The best of those measured is saved in `out_dir`, as `convert` does, with a row of kind
-    `convert_choice`. With `resume` and another target another one takes its place; nothing is
-    trained again.
+    `convert_choice`; with `end_to_end_steps`, after so many updates of the whole model on
+    `end_to_end_tokens` of the text, and measured again. With `resume` and another target or another
+    number of updates another one takes its place; no layer is trained again.
 
     Raises:
         FileExistsError: if the folder holds a run and `resume` is not set.
@@ -47,6 +58,12 @@ def sweep(
             reach.
     """
     config, out_dir, model_dir = config or SweepConfig(), Path(out_dir), Path(model_dir)
+    for name, value, least in (
+        ("end_to_end_steps", end_to_end_steps, 0),
+        ("end_to_end_tokens", end_to_end_tokens, 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name}={value} must be at least {least}")
     run_folder.check(out_dir, SETTINGS, resume)
     pairs = similar_pairs(glue_dir)
     blocks = SweepBlocks(config, model_dir, text, out_dir, on_status)
@@ -57,15 +74,35 @@ def sweep(
     models.time_uniform()
     models.measure([*models.points(), models.planned(target)])
     chosen = models.choose(target)
-    save_converted(blocks.converted(chosen), model_dir, out_dir)
-    _note_choice(blocks, chosen, target)
+    choice: rows.Row = {"kind": "convert_choice", "ffn": list(chosen)}
+    choice |= {f"target_{name}": value for name, value in asdict(target).items()}
+    choice |= {"end_to_end_steps": end_to_end_steps, "end_to_end_tokens": end_to_end_tokens}
+    last = (blocks.rows("convert_choice") or [{}])[-1]
+    if last != {**last, **choice}:
+        model = blocks.converted(chosen)
+        if end_to_end_steps:
+            _train_whole(model, blocks, chosen, end_to_end_steps, end_to_end_tokens)
+            choice |= models.scores(model)
+        save_converted(model, model_dir, out_dir)
+        rows.append_row(blocks.rows_path, choice)
+        shutil.rmtree(blocks.work / WHOLE, ignore_errors=True)
     return rows.read_rows(blocks.rows_path)
 
 
-def _note_choice(blocks: SweepBlocks, chosen: Members, target: Target) -> None:
-    """Append a row, unless the last one says the same."""
-    row: rows.Row = {"kind": "convert_choice", "ffn": list(chosen)}
-    row |= {f"target_{name}": value for name, value in asdict(target).items()}
-    before = blocks.rows("convert_choice")
-    if not before or before[-1] != {**before[-1], **row}:
-        rows.append_row(blocks.rows_path, row)
+def _train_whole(
+    model: PreTrainedModel, blocks: SweepBlocks, members: Members, steps: int, n_tokens: int
+) -> None:
+    """Train a model of a sweep end to end, in place; what was begun goes on."""
+    targets = capture_targets(
+        blocks.teacher,
+        blocks.tokenizer,
+        texts_of(blocks.text, validation=False),
+        n_tokens,
+        blocks.work / WHOLE / "targets",
+        blocks.config.max_length,
+        blocks.on_status,
+    )
+    config = EndToEndConfig(steps, seed=blocks.config.seed)
+    folder = blocks.work / WHOLE / blocks.name(members)
+    on_step = counting(blocks.on_status, "end to end: the chosen model", steps)
+    distill_end_to_end(model, targets, config, folder, on_step)
