@@ -1,5 +1,7 @@
 """`ultrafastbert convert --sweep`."""
 
+from typing import Any
+
 import typer
 
 from ultrafastbert.cli.options import model_folder, option_name
@@ -27,14 +29,14 @@ def convert_sweep(context: typer.Context) -> None:
     members, glue_dir, resume = (given.pop(name, None) for name in ("sweep", "glue_dir", "resume"))
     fields = {name: given.pop(name) for name in FIELDS if name in given}
     targets = {n.removeprefix("target_"): given.pop(n) for n in TARGETS if n in given}
-    whole = {name: given.pop(name) for name in END_TO_END if name in given}
+    options: dict[str, Any] = {name: given.pop(name) for name in END_TO_END if name in given}
     if members is None:
         raise ValueError(f"--target-{next(iter(targets))} needs --sweep: members to choose among")
     if given:
         raise ValueError(f"{option_name(next(iter(given)))} does not go with --sweep; leave it out")
     config = SweepConfig(tuple(name.strip() for name in members.split(",")), **fields)
-    options = {"target": Target(**targets)} if targets else {}
-    options |= whole
+    if targets:
+        options["target"] = Target(**targets)
     with status_bar() as on_status:
         rows = sweep(
             model_folder(model),
