@@ -130,6 +130,7 @@ def test_odd_lengths(tmp_path, tokenizer, seq_length):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 def test_data_loader_with_workers(rows, tokenizer):
     stream = MaskedStream(rows, 0, 64, tokenizer)
     expected = everything(stream, range(64))
