@@ -18,7 +18,7 @@ def convert_command(
     text: Annotated[
         list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")
     ],
-    ffn: Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")] = "1x7x8",
+    ffn: Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")] = "1x6x40",
     layers: Annotated[
         str | None, typer.Option(help="Comma-separated numbers from 0; default: all.")
     ] = None,

@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def convert_model(
     model: Model,
     batches: Iterable[Any],
-    ffn: str = "1x7x8",
+    ffn: str = "1x6x40",
     layers: Sequence[int] | None = None,
     block: str | None = None,
     training: RegressionConfig | None = None,

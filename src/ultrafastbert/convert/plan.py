@@ -42,7 +42,7 @@ class ConvertConfig:
         ValueError: for values that do not fit; the message names them.
     """
 
-    ffn: str = "1x7x8"
+    ffn: str = "1x6x40"
     layers: tuple[int, ...] | None = None
     block: str | None = None
     tokens: int = 500_000
