@@ -225,6 +225,22 @@ def test_the_chosen_model_is_trained_as_a_whole(dense_folder, text_file, stsb, t
     assert "STS-B" in text
     assert not (out / "work" / "end_to_end").exists()
     assert sweep(dense_folder, out, text_file, SMALL, Target(speedup=3.0), **options) == rows
+    # What an interrupted run left is of no use to one with other settings.
+    with pytest.raises(KeyboardInterrupt):
+        sweep(
+            dense_folder,
+            out,
+            text_file,
+            SMALL,
+            Target(speedup=3.0),
+            on_status=interrupt,
+            **{**options, "end_to_end_steps": 40},
+        )
+    shorter = {**options, "end_to_end_steps": 12, "end_to_end_tokens": 1000}
+    after_it = sweep(dense_folder, out, text_file, SMALL, Target(speedup=3.0), **shorter)[-1]
+    sweep(dense_folder, out, text_file, SMALL, Target(speedup=3.0), resume=True, glue_dir=stsb)
+    alone = sweep(dense_folder, out, text_file, SMALL, Target(speedup=3.0), **shorter)[-1]
+    assert alone == after_it
     with pytest.raises(ValueError, match="end_to_end_steps=-1 must be at least 0"):
         sweep(dense_folder, out, text_file, SMALL, resume=True, end_to_end_steps=-1)
 

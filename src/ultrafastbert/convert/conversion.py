@@ -27,6 +27,7 @@ from ultrafastbert.convert.plan import (
     Contestant,
     ConvertConfig,
     contestants,
+    tokens_of,
 )
 from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher import targets
@@ -108,12 +109,11 @@ class Conversion:
 
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
-        n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
         return capture(
             self.teacher,
             self.tokenizer,
             texts_of(self.text, part == "validation"),
-            n_tokens,
+            tokens_of(part, config.tokens),
             self.numbers,
             self.work / part,
             config.max_length,
@@ -123,13 +123,11 @@ class Conversion:
 
     def _targets(self, part: str) -> targets.Targets:
         config = self.config
-        n_tokens = config.end_to_end_tokens
-        n_tokens = n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
         return targets.capture_targets(
             self.teacher,
             self.tokenizer,
             texts_of(self.text, part == "validation"),
-            n_tokens,
+            tokens_of(part, config.end_to_end_tokens),
             self.work / "end_to_end" / part,
             config.max_length,
             self.on_status,
@@ -241,7 +239,7 @@ class Conversion:
         return self.work / "end_to_end" / f"{name}.seed{seed}"
 
     def _record_usage(self, model: PreTrainedModel) -> None:
-        n_tokens = self.config.tokens // VALIDATION_SHARE
+        n_tokens = tokens_of("validation", self.config.tokens)
         found = usage_rows(
             model,
             self.tokenizer,

@@ -15,6 +15,11 @@ DENSE_LEARNING_RATE = 1.6e-2
 VALIDATION_SHARE = 25
 
 
+def tokens_of(part: str, n_tokens: int) -> int:
+    """Return how many tokens a part of the text gives: `train` so many, `validation` a share."""
+    return n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
+
+
 @dataclass(frozen=True)
 class ConvertConfig:
     """What a dense encoder becomes, and how.

@@ -28,10 +28,16 @@ def describe(ffn: Sequence[str | None]) -> str:
     return ", ".join(member if n == 1 else f"{n} x {member}" for member, n in runs)
 
 
+def last_choice(rows: Iterable[Row]) -> Row | None:
+    """Return the row of the model that was chosen last."""
+    choices = [{**row, "ffn": tuple(row["ffn"])} for row in rows if row["kind"] == "convert_choice"]
+    return choices[-1] if choices else None
+
+
 def chosen_ffn(rows: Iterable[Row]) -> tuple[str | None, ...] | None:
     """Return what is in the layers of the model that was chosen last."""
-    choices = [tuple(row["ffn"]) for row in rows if row["kind"] == "convert_choice"]
-    return choices[-1] if choices else None
+    choice = last_choice(rows)
+    return choice["ffn"] if choice else None
 
 
 def sweep_table(rows: Sequence[Row]) -> str:
@@ -72,17 +78,15 @@ def gains(rows: Iterable[Row]) -> list[str]:
     return texts
 
 
-def trained(rows: Iterable[Row]) -> list[str]:
+def trained(rows: Sequence[Row]) -> list[str]:
     """Return what training as a whole gained for the model chosen last, if it was trained so."""
-    rows = list(rows)
-    choice = [row for row in rows if row["kind"] == "convert_choice"][-1:]
-    texts = []
-    for after in (row for row in choice if row.get("end_to_end_steps")):
-        before = next(row for row in sweep_models(rows) if row["ffn"] == tuple(after["ffn"]))
-        text = f"Trained end to end ({count(after['end_to_end_steps'])} updates), the chosen model "
-        text += f"leaves {100 * after['unexplained_states']:.1f} % of the last states unexplained "
-        text += f"instead of {100 * before['unexplained_states']:.1f} %"
-        if STSB in after and STSB in before:
-            text += f"; STS-B validation {after[STSB]:.1f} instead of {before[STSB]:.1f}"
-        texts.append(f"{text}.")
-    return texts
+    after = last_choice(rows)
+    if not after or not after.get("end_to_end_steps"):
+        return []
+    before = next(row for row in sweep_models(rows) if row["ffn"] == after["ffn"])
+    text = f"Trained end to end ({count(after['end_to_end_steps'])} updates), the chosen model "
+    text += f"leaves {100 * after['unexplained_states']:.1f} % of the last states unexplained "
+    text += f"instead of {100 * before['unexplained_states']:.1f} %"
+    if STSB in after and STSB in before:
+        text += f"; STS-B validation {after[STSB]:.1f} instead of {before[STSB]:.1f}"
+    return [f"{text}."]

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ultrafastbert import rows
 from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer_row, regress
 from ultrafastbert.convert.folder import check_encoder, open_dense
-from ultrafastbert.convert.plan import VALIDATION_SHARE, training_of
+from ultrafastbert.convert.plan import tokens_of, training_of
 from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.sweep.allocation import Members
 from ultrafastbert.convert.sweep.held_out import HeldOut
@@ -118,12 +118,11 @@ class SweepBlocks:
 
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
-        n_tokens = config.tokens if part == "train" else config.tokens // VALIDATION_SHARE
         return capture(
             self.teacher,
             self.tokenizer,
             self._held_out_texts if part == "validation" else texts_of(self.text, False),
-            n_tokens,
+            tokens_of(part, config.tokens),
             range(self.n_layers),
             self.work / part,
             config.max_length,
@@ -155,11 +154,11 @@ class SweepBlocks:
         return self.held_out.unexplained_states(with_blocks(self.teacher, self.place, alone))
 
     def _weights(self, layer: int, member: str) -> Path:
-        return self.work / f"layer{layer}.{member.replace(':', '')}.safetensors"
+        return self.work / f"layer{layer}.{self.name((member,))}.safetensors"
 
     @staticmethod
     def name(members: Members) -> str:
-        """Return the name of a folder for what is made of members."""
+        """Return how files and folders of what is made of members are named."""
         return "-".join((member or "original").replace(":", "") for member in members)
 
     def _block(self, layer: int, member: str) -> ConvertedBlock:

@@ -92,17 +92,18 @@ def sweep(
 def _train_whole(
     model: PreTrainedModel, blocks: SweepBlocks, members: Members, steps: int, n_tokens: int
 ) -> None:
-    """Train a model of a sweep end to end, in place; what was begun goes on."""
+    """Train a model of a sweep end to end, in place; what the same settings began goes on."""
+    folder = blocks.work / WHOLE / str(n_tokens)
     targets = capture_targets(
         blocks.teacher,
         blocks.tokenizer,
         texts_of(blocks.text, validation=False),
         n_tokens,
-        blocks.work / WHOLE / "targets",
+        folder / "train",
         blocks.config.max_length,
         blocks.on_status,
     )
     config = EndToEndConfig(steps, seed=blocks.config.seed)
-    folder = blocks.work / WHOLE / blocks.name(members)
+    checkpoints = folder / f"{blocks.name(members)}.{steps}"
     on_step = counting(blocks.on_status, "end to end: the chosen model", steps)
-    distill_end_to_end(model, targets, config, folder, on_step)
+    distill_end_to_end(model, targets, config, checkpoints, on_step)
