@@ -16,17 +16,26 @@
 
 namespace fff {
 
+// Whether rows are fetched ahead of use on this processor (docs/kernels.md).
+bool fetches_ahead();
+
 // Rows to bring into the second-level cache while something else is computed, first in first out.
 // Kernels fetch them line by line between their multiplications: those needed soon at the pace of
 // the multiplications, then those needed later at a pace that leaves memory time to answer.
 class FetchAhead {
  public:
+  const bool enabled = fetches_ahead();  // else nothing is remembered, and nothing fetched
+
   struct Row {
     const char *at, *last;
   };
 
-  void push(const void* row, int64_t bytes) { soon_.push(row, bytes); }
-  void push_for_later(const void* row, int64_t bytes) { later_.push(row, bytes); }
+  void push(const void* row, int64_t bytes) {
+    if (enabled) soon_.push(row, bytes);
+  }
+  void push_for_later(const void* row, int64_t bytes) {
+    if (enabled) later_.push(row, bytes);
+  }
 
   Row soon() { return soon_.front(); }
   Row later() { return later_.front(); }

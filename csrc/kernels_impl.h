@@ -66,6 +66,7 @@ constexpr int lines_at_once = 4;
 
 // Fetches up to n lines of the next row.
 inline void fetch_lines(FetchAhead& ahead, int n) {
+  if (!ahead.enabled) return;
   FetchAhead::Row row = ahead.soon();
   const bool soon = row.at != nullptr;
   if (!soon) {
@@ -442,9 +443,10 @@ template <class C, class X>
 void find(const RowSums<C>& sums, int64_t first, int64_t n, int64_t column, int64_t n_columns,
           Chunk<C, X>& chunk) {
   const X* source = static_cast<const X*>(sums.source) + column;
+  const int64_t until = fetches_ahead() ? sums.shape->n_tokens - tokens_per_chunk : 0;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t t = sums.token[first + i];
-    if (first + i + tokens_per_chunk < sums.shape->n_tokens) {
+    if (first + i < until) {
       const X* ahead = source + sums.token[first + i + tokens_per_chunk] * sums.n_columns;
       for (int64_t c = 0; c < n_columns; c += line_bytes / sizeof(X)) FFF_PREFETCH(ahead + c);
     }

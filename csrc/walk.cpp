@@ -169,6 +169,7 @@ int32_t Walk<C>::split(const Group& group, int64_t level, int n_parts, bool with
 // Fetches what tokens that have come to a place on a level need next.
 template <class C>
 void Walk<C>::fetch(int64_t place, int64_t level, bool in_leaf) {
+  if (!ahead_.enabled) return;
   const int64_t row = tree_.first_row(place);
   if (level < shape_.depth) {
     fetch_row(tree_.nodes.row(row), tree_.nodes.row_bytes);
