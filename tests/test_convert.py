@@ -37,6 +37,7 @@ from ultrafastbert.convert.distillation.splits import set_hyperplanes
 from ultrafastbert.convert.evaluation.equal_time import time_equal_width, widest
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.teacher.capture import Captured, capture
+from ultrafastbert.convert.teacher.distance import distance, states_variance
 from ultrafastbert.convert.teacher.targets import capture_targets, disk_bytes, layers_learned
 from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
@@ -58,6 +59,8 @@ SIZES = {
     "vocab_size": 250,
 }
 TOKENS = {f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "cls", "sep")}
+HEADS = {"roberta": "classifier.out_proj.weight", "electra": "classifier.out_proj.weight"}
+HEADS |= dict.fromkeys(("bert", "distilbert", "modernbert"), "classifier.weight")
 
 
 def tiny_model(model_type="bert", auto_class=AutoModel):
@@ -476,12 +479,12 @@ def test_models_learn_from_pairs(model_type, texts, tokenizer, typed_tokenizer, 
     each = typed_tokenizer if has_types else tokenizer
     made = capture_targets(model, each, pairs, 2000, tmp_path / "targets")
     assert ("token_type_ids" in made.inputs) == has_types
-    assert end_to_end.unexplained_states(model, made) < 1e-3
+    assert distance(model, made)["unexplained_states"] < 1e-3
     student = converted_copy(model, ["1x2x3", "none"])
-    before = end_to_end.unexplained_states(student, made)
+    before = distance(student, made)["unexplained_states"]
     config = end_to_end.EndToEndConfig(steps=20, batch_tokens=256)
     end_to_end.distill_end_to_end(student, made, config, tmp_path / "checkpoints")
-    assert end_to_end.unexplained_states(student, made) < before
+    assert distance(student, made)["unexplained_states"] < before
 
 
 def test_convert_reads_pairs(dense_folder, typed_tokenizer, documents, ids, tmp_path):
@@ -499,9 +502,9 @@ def test_less_text_than_wanted_is_measured_as_it_is(texts, tokenizer, tmp_path):
     model = tiny_model()
     made = capture_targets(model, tokenizer, texts[:20], 5000, tmp_path)
     assert len(made.inputs["input_ids"]) == len(made.states) == made.starts[-1] < 500
-    variance = end_to_end.states_variance(made)
+    variance = states_variance(made)
     torch.testing.assert_close(variance, made.states.float().var(0).mean(1))
-    assert end_to_end.unexplained_states(model, made) < 1e-3
+    assert distance(model, made)["unexplained_states"] < 1e-3
 
 
 def test_a_single_long_document_has_parts_to_hold_out(tmp_path):
@@ -572,8 +575,43 @@ def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, mo
     assert [row.get("unexplained") for row in resumed] == [
         row.get("unexplained") for row in straight
     ]
+    curves = [
+        [(row["step"], row["unexplained_states"]) for row in rows if row["kind"] == "convert_curve"]
+        for rows in (resumed, straight)
+    ]
+    assert curves[0] == curves[1]
+    assert [step for step, _ in curves[0]] == list(range(7))
     models = [AutoModel.from_pretrained(tmp_path / name).state_dict() for name in "ab"]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "electra", "modernbert"])
+def test_a_classifier_keeps_what_it_says_of_texts(model_type, texts, tokenizer, tmp_path):
+    original = tiny_model(model_type, AutoModelForSequenceClassification)
+    made = capture_targets(original, tokenizer, texts, 2000, tmp_path / "targets")
+    batch = made.batch([3, 1, 4], pad_token_id=0)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    torch.testing.assert_close(batch["logits"], original(**inputs).logits, atol=0.02, rtol=0.02)
+    same = distance(original, made)
+    assert same["unexplained_logits"] < 0.05
+    assert same["same_class"] > 0.9
+    student = converted_copy(original, ["1x2x3", "none"])
+    before = distance(student, made)
+    config = end_to_end.EndToEndConfig(steps=30, batch_tokens=256)
+    curve = end_to_end.distill_end_to_end(student, made, config, tmp_path / "run", held_out=made)
+    assert list(curve) == list(range(0, 31, 3))
+    after = distance(student, made)
+    assert curve[30]["unexplained_logits"] < curve[0]["unexplained_logits"]
+    assert after["unexplained_logits"] < before["unexplained_logits"]
+    heads = [model.get_parameter(HEADS[model_type]) for model in (original, student)]
+    assert not torch.equal(*heads)
+
+
+def test_targets_of_a_headless_model_are_not_enough_for_a_head(texts, tokenizer, tmp_path):
+    model = tiny_model(auto_class=AutoModelForSequenceClassification)
+    assert capture_targets(model.base_model, tokenizer, texts, 500, tmp_path).logits is None
+    made = capture_targets(model, tokenizer, texts, 500, tmp_path)
+    assert made.logits.shape == (len(made.starts) - 1, 2)
 
 
 def test_some_layers_convert_alone(dense_folder, text_file, tmp_path):

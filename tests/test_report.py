@@ -185,6 +185,22 @@ def sweep_rows():
     ]
 
 
+def converted_curve_rows():
+    return [
+        {
+            "kind": "convert_curve",
+            "model": model,
+            "ffn": ffn,
+            "seed": 0,
+            "step": step,
+            "unexplained_states": (1.0 if ffn == "none" else 0.5) / (1 + step),
+            "unexplained_logits": 0.5 / (1 + step),
+        }
+        for model, ffn in (("fff", "1x2"), ("none", "none"))
+        for step in (0, 10, 20)
+    ]
+
+
 def all_rows():
     library = {"kind": "glue", "task": "library", "model": "ours", "value": 61.0, "seed": 0}
     return [
@@ -199,6 +215,7 @@ def all_rows():
         *glue_rows(),
         *glue_rows("sst2", subset=True),
         *sweep_rows(),
+        *converted_curve_rows(),
         {**library, "majority_accuracy": 0.05},
     ]
 

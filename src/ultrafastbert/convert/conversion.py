@@ -13,11 +13,7 @@ from transformers import PreTrainedModel
 
 from ultrafastbert import glue, rows
 from ultrafastbert.convert.diagnosis.usage import usage_rows
-from ultrafastbert.convert.distillation.end_to_end import (
-    EndToEndConfig,
-    distill_end_to_end,
-    unexplained_states,
-)
+from ultrafastbert.convert.distillation.end_to_end import EndToEndConfig, distill_end_to_end
 from ultrafastbert.convert.distillation.layerwise import layer_row, regress
 from ultrafastbert.convert.evaluation.equal_time import time_equal_width
 from ultrafastbert.convert.evaluation.similarity import sts_spearman
@@ -32,6 +28,7 @@ from ultrafastbert.convert.plan import (
 from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher import targets
 from ultrafastbert.convert.teacher.capture import Captured, capture, check_disk, disk_bytes
+from ultrafastbert.convert.teacher.distance import distance
 from ultrafastbert.convert.text.sampling import texts_of
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import layers_of
@@ -40,6 +37,9 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 
 # A trained encoder needs no more, whatever its blocks.
 FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
+
+# What rows of the training tell of its settings.
+CURVE_FIELDS = ("tokens", "steps", "batch_tokens", "end_to_end_steps", "end_to_end_tokens")
 
 
 class Conversion:
@@ -166,7 +166,7 @@ class Conversion:
             validation, train = self._targets("validation"), self._targets("train")
         for seed, name in models:
             model = self._model(seed, name)
-            self._train_end_to_end(seed, name, model, train)
+            self._train_end_to_end(seed, name, model, train, validation)
             if seed == self.first_seed:
                 save_converted(model, self.model_dir, self.folder(name))
                 if name == "fff":
@@ -228,12 +228,26 @@ class Conversion:
         return model
 
     def _train_end_to_end(
-        self, seed: int, name: str, model: PreTrainedModel, train: targets.Targets
+        self,
+        seed: int,
+        name: str,
+        model: PreTrainedModel,
+        train: targets.Targets,
+        validation: targets.Targets,
     ) -> None:
         config = EndToEndConfig(self.config.end_to_end_steps, seed=seed)
         what = f"end to end: {self.contestants[seed][name].ffn} ({name}, seed {seed})"
         on_step = counting(self.on_status, what, config.steps)
-        distill_end_to_end(model, train, config, self._checkpoints(seed, name), on_step)
+        folder = self._checkpoints(seed, name)
+        curve = distill_end_to_end(model, train, config, folder, on_step, validation)
+        settings = asdict(self.config)
+        of_model = {"model": name, "ffn": self.contestants[seed][name].ffn, "seed": seed}
+        of_model |= self._run | {field: settings[field] for field in CURVE_FIELDS}
+        points = [
+            {"kind": "convert_curve", "step": step} | measured | of_model
+            for step, measured in curve.items()
+        ]
+        rows.append_rows(self.rows_path, points)
 
     def _checkpoints(self, seed: int, name: str) -> Path:
         return self.work / "end_to_end" / f"{name}.seed{seed}"
@@ -266,7 +280,7 @@ class Conversion:
         row["ffn"] = contestant.ffn if contestant else None
         row["n_active"] = _n_active(contestant, self.teacher.config.hidden_size)
         self.on_status(f"scoring {name}", 0, 1)
-        row["unexplained_states"] = unexplained_states(model, validation)
+        row |= distance(model, validation)
         for split, dataset in pairs.items():
             row[f"stsb_{split}_spearman"] = sts_spearman(model, self.tokenizer, dataset)
         rows.append_row(self.rows_path, row)

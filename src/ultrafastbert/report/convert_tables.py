@@ -59,7 +59,7 @@ def _layer_table(found: list[Row]) -> str:
 
 
 def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
-    line = [_title(rows[0]["model"], rows[0]), str(rows[0]["n_active"])]
+    line = [model_title(rows[0]), str(rows[0]["n_active"])]
     return [
         *line,
         *(
@@ -119,7 +119,11 @@ def convert_table(rows: Iterable[Row]) -> str:
     seeds, with the standard deviation. Empty without rows of whole models.
     """
     found = [row for row in rows if row["kind"] == "convert"]
-    columns = {"unexplained_states": ("last hidden states: variance left unexplained, %", 100.0)}
+    columns = {
+        "unexplained_states": ("last hidden states: variance left unexplained, %", 100.0),
+        "unexplained_logits": ("logits: variance left unexplained, %", 100.0),
+        "same_class": ("texts in the original's class, %", 100.0),
+    }
     for split in SPLITS:
         columns[f"stsb_{split}_spearman"] = (f"STS-B {split} (Spearman, %)", 1.0)
     found = latest(found, *RUN, "model", "ffn", "seed")
@@ -161,7 +165,7 @@ def _gap_table(
         header += [title, "share of the gap recovered, %"]
     body = []
     for same in group(rows, "model", "ffn").values():
-        line = [_title(same[0]["model"], same[0]), _n_active(same[0])]
+        line = [model_title(same[0]), _n_active(same[0])]
         for field, (_, factor) in columns.items():
             line.append(_percent([factor * row[field] for row in same if field in row]))
             shares = [_gap_recovered(row, rows, field) for row in same if field in row]
@@ -192,9 +196,10 @@ def _gap_recovered(row: Row, rows: list[Row], field: str) -> float | None:
     return None if floor == ceiling else (row[field] - floor) / (ceiling - floor)
 
 
-def _title(name: str, row: Row) -> str:
+def model_title(row: Row) -> str:
+    """Return what a row's model is called, with the layer in the place of the FF blocks."""
     other = "dense" if (row["ffn"] or "").startswith("ff:") else TITLES["fff"]
-    title = TITLES.get(name, other)
+    title = TITLES.get(row["model"], other)
     return f"{title} ({row['ffn']})" if row.get("n_active") else title
 
 

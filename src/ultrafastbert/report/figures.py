@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ultrafastbert.report import layer_figures, tables
+from ultrafastbert.report.curve_figure import convert_curves
 from ultrafastbert.report.style import CYCLE, STYLE, VARIANT_COLOURS
 from ultrafastbert.report.sweep_figure import sweep_front
 from ultrafastbert.report.width_figure import time_over_width
@@ -170,5 +171,6 @@ FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
     "model_speed": model_speed,
     "loss_curves": loss_curves,
     "quality": quality,
+    "convert_curves": convert_curves,
     "sweep": sweep_front,
 }

@@ -23,11 +23,12 @@ def by_run(rows: Sequence[Row], table: Callable[[list[Row]], str]) -> str:
     runs = group(rows, *RUN)
     if len(runs) < 2:
         return table(list(rows))
-    tables = [(_heading(key), table(same)) for key, same in runs.items()]
+    tables = [(heading(key), table(same)) for key, same in runs.items()]
     return "\n\n".join(f"**{heading}**\n\n{text.strip()}" for heading, text in tables if text)
 
 
-def _heading(run: Sequence[Hashable]) -> str:
+def heading(run: Sequence[Hashable]) -> str:
+    """Return what a run is, from the values of `RUN`."""
     parts = [
         f"{count(value)} {title}" if isinstance(value, int) else f"{value}"
         for value, title in zip(run, RUN.values(), strict=True)

@@ -35,6 +35,8 @@ pre { padding: 0.7rem; overflow-x: auto; }
 CAPTIONS = {
     "loss_curves": "Training loss over the tokens read, one line a seed.",
     "quality": "Quality on validation texts. Dots are seeds.",
+    "convert_curves": "Held-out error of converted models while they are trained as a whole; the "
+    "first point is what training layer by layer gives.",
     "sweep": "A converted encoder with other feedforward layers: chosen layer by layer, and the "
     "same in every layer.",
     "layer_speed": "How many times faster the layer is than each baseline, by tokens per call. "
@@ -106,6 +108,7 @@ def compose(
         "Converted models": _join(
             convert_tables.convert_layer_table(rows),
             convert_tables.convert_table(rows),
+            figure("convert_curves"),
             convert_tables.convert_task_table(rows),
             converted_results.speed_table(rows),
             usage_tables.usage_table(rows),

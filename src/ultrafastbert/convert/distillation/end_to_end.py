@@ -15,14 +15,18 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from ultrafastbert.convert.distillation.schedule import learning_rate_share
 from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.status import Count
+from ultrafastbert.convert.teacher.distance import distance, logits_variance, states_variance
+from ultrafastbert.convert.teacher.outputs import outputs_of
 from ultrafastbert.convert.teacher.targets import Targets, chosen_states
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.pooling import pool
 from ultrafastbert.resumable import ResumableTrainer
 
-EVALUATION_TOKENS = 4096
-VARIANCE_TOKENS = 50_000
 LOGGING_STEPS = 20
+# So many points the held-out curve has after its first, each measured on so many tokens.
+CURVE_POINTS = 10
+CURVE_TOKENS = 8192
+MEASURED = "eval_"  # begins the names of what Trainer logs then
 
 
 @dataclass(frozen=True)
@@ -50,23 +54,30 @@ def distill_end_to_end(
     config: EndToEndConfig,
     folder: Path,
     on_step: Count = lambda step: None,
-) -> None:
+    held_out: Targets | None = None,
+) -> dict[int, dict[str, float]]:
     """Train a converted model, in place, on the original's last hidden states.
 
     The loss is the share of their variance that is left unexplained, the mean of this share after
-    layers between, and one minus the cosine of sentence vectors (means over tokens). Word
-    embeddings stay, and so do hyperplanes, which have no gradient of their own. Dropout is off, as
-    it was when the targets were made. Checkpoints are kept in `folder`; a run that was cut off goes
-    on from the last one with the same numbers.
+    layers between, and one minus the cosine of sentence vectors (means over tokens); with a head
+    that judges whole texts, also the share of its logits' variance. Word embeddings stay, and so do
+    hyperplanes, which have no gradient of their own. Dropout is off, as it was when the targets
+    were made. Checkpoints are kept in `folder`; a run that was cut off goes on from the last one
+    with the same numbers.
+
+    Returns the `distance` on a part of `held_out`, by updates from 0 on; empty without `held_out`.
     """
     if not config.steps:
-        return
+        return {}
+    curve = {0: distance(student, held_out, CURVE_TOKENS)} if held_out else {}
     attention = student.config._attn_implementation
     student.set_attn_implementation("eager")  # the fused one's gradient is slow on short texts
     student.get_input_embeddings().requires_grad_(False)
-    EndToEndTrainer(student, targets, config, folder, on_step).train_on()
+    trainer = EndToEndTrainer(student, targets, config, folder, on_step, held_out)
+    trainer.train_on()
     student.requires_grad_(True)
     student.set_attn_implementation(attention)
+    return curve | trainer.curve
 
 
 class EndToEndTrainer(ResumableTrainer):
@@ -79,12 +90,38 @@ class EndToEndTrainer(ResumableTrainer):
         config: EndToEndConfig,
         folder: Path,
         on_step: Count,
+        held_out: Targets | None = None,
     ):
-        self.targets, self.config = targets, config
+        self.targets, self.config, self.held_out = targets, config, held_out
         self.variance = states_variance(targets)
+        if targets.logits is not None:
+            self.logits_variance = logits_variance(targets.logits)
         self.blocks = [m for m in student.modules() if isinstance(m, ConvertedBlock)]
-        super().__init__(student, _arguments(config, folder), train_dataset=targets)
+        arguments = _arguments(config, folder, has_curve=held_out is not None)
+        super().__init__(student, arguments, train_dataset=targets, eval_dataset=held_out)
         self.add_callback(_Steps(on_step))
+
+    @property
+    def curve(self) -> dict[int, dict[str, float]]:
+        """The distance measured while training, by updates."""
+        return {
+            int(logged["step"]): {
+                name.removeprefix(MEASURED): value
+                for name, value in logged.items()
+                if name.startswith(MEASURED)
+            }
+            for logged in self.state.log_history
+            if f"{MEASURED}unexplained_states" in logged
+        }
+
+    def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
+        """Measure the distance on a part of what was held out, and log it."""
+        student: Any = self.model
+        assert self.held_out is not None
+        found = distance(student, self.held_out, CURVE_TOKENS)
+        logged = {MEASURED + name: value for name, value in found.items()}
+        self.log(logged)
+        return logged
 
     def get_train_dataloader(self) -> DataLoader:
         """Return all batches of the run, in order."""
@@ -132,14 +169,19 @@ class EndToEndTrainer(ResumableTrainer):
         """Return the loss of a batch of `Targets`."""
         encoder: Any = model.eval()  # without dropout, as the targets were made
         expected, mask = inputs.pop("targets"), inputs["attention_mask"]
+        judged = inputs.pop("logits", None)
         with autocast_of(encoder):
-            output = encoder.base_model(**inputs, output_hidden_states=True)
-        states = chosen_states(output, self.targets.layers).float()
+            output = outputs_of(encoder, inputs)
+        states = chosen_states(output.body, self.targets.layers).float()
         keep = mask.bool()
         error = (states[keep] - expected[keep]).square().mean((0, 2)) / self.variance  # (N)
         found, wanted = (pool(each[:, :, -1], mask, "mean") for each in (states, expected))
         similar = nn.functional.cosine_similarity(found, wanted).mean()
-        return error[-1] + error[:-1].sum() / max(1, len(error) - 1) + 1 - similar
+        loss = error[-1] + error[:-1].sum() / max(1, len(error) - 1) + 1 - similar
+        if judged is not None:
+            assert output.logits is not None
+            loss = loss + (output.logits.float() - judged).square().mean() / self.logits_variance
+        return loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: nobody asks, and counting takes time."""
@@ -156,40 +198,18 @@ class EndToEndTrainer(ResumableTrainer):
 
 
 class _Steps(TrainerCallback):
-    """Hands on how many steps are done."""
+    """Hands on how many steps are done; has the last point of the curve measured."""
 
     def __init__(self, on_step: Count):
         self.on_step = on_step
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.on_step(state.global_step)
+        if state.global_step == state.max_steps:
+            control.should_evaluate = args.eval_strategy != "no"
 
 
-def states_variance(targets: Targets) -> Tensor:
-    """Return the mean variance of the states' components after each layer, (N).
-
-    It is measured on a first part of the tokens.
-    """
-    return targets.states[:VARIANCE_TOKENS].float().var(0).mean(1)
-
-
-@torch.no_grad()
-def unexplained_states(student: PreTrainedModel, targets: Targets) -> float:
-    """Return the share of the last hidden states' variance that a model leaves unexplained."""
-    error, n_tokens, pad = 0.0, 0, student.config.pad_token_id or 0
-    n_batches = -(-len(targets.states) // EVALUATION_TOKENS)
-    for texts in targets.batches(n_batches, EVALUATION_TOKENS, seed=0):
-        inputs = targets.batch(texts, pad)
-        keep = inputs["attention_mask"].bool()
-        expected = inputs.pop("targets")[keep][:, -1]
-        with autocast_of(student):
-            states = student.base_model(**inputs).last_hidden_state
-        error += (states.float()[keep] - expected).square().mean(1).sum().item()
-        n_tokens += int(keep.sum())
-    return error / n_tokens / states_variance(targets)[-1].item()
-
-
-def _arguments(config: EndToEndConfig, folder: Path) -> TrainingArguments:
+def _arguments(config: EndToEndConfig, folder: Path, has_curve: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=config.steps,
@@ -199,6 +219,8 @@ def _arguments(config: EndToEndConfig, folder: Path) -> TrainingArguments:
         dataloader_pin_memory=False,
         save_strategy="no",  # by time, see ResumableTrainer
         save_total_limit=1,
+        eval_strategy="steps" if has_curve else "no",
+        eval_steps=max(1, config.steps // CURVE_POINTS),
         logging_steps=LOGGING_STEPS,
         logging_nan_inf_filter=False,
         disable_tqdm=True,

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.status import Count, Status, counting
 from ultrafastbert.convert.teacher.capture import check_disk, mapped, renew
+from ultrafastbert.convert.teacher.outputs import judges_texts, outputs_of
 from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.convert.text.sampling import Text
 
@@ -26,6 +27,7 @@ SORTED_TEXTS = 4096
 # What models read of each token, beside the attention mask, if the tokenizer gives it.
 INPUTS = {"input_ids": torch.int32, "token_type_ids": torch.uint8}
 INDEX = "texts.safetensors"
+LOGITS = "logits.safetensors"
 
 
 class Targets(NamedTuple):
@@ -37,17 +39,20 @@ class Targets(NamedTuple):
         starts: int64 (texts + 1): where each text starts among them, and where the last one ends.
         states: bfloat16 (T, N, H), after N layers, read from disk as needed.
         layers: numbers of these layers, from 1.
+        logits: float32 (texts, C) of the original's head, if that judges whole texts.
     """
 
     inputs: dict[str, Tensor]
     starts: Tensor
     states: Tensor
     layers: list[int]
+    logits: Tensor | None = None
 
     def batch(self, texts: list[int], pad_token_id: int) -> dict[str, Tensor]:
         """Return texts as a model reads them, and their `targets`: float32 (B, S, N, H).
 
-        The others, `inputs` and `attention_mask`, are int64 (B, S).
+        The others, `inputs` and `attention_mask`, are int64 (B, S); `logits`, if there are any,
+        float32 (B, C).
         """
         parts = [slice(int(self.starts[text]), int(self.starts[text + 1])) for text in texts]
         lengths = torch.tensor([part.stop - part.start for part in parts])
@@ -61,6 +66,8 @@ class Targets(NamedTuple):
         }
         for name, tokens in self.inputs.items():
             batch[name] = padded(tokens, pad_token_id if name == "input_ids" else 0).long()
+        if self.logits is not None:
+            batch["logits"] = self.logits[texts]
         return batch
 
     def batches(self, n_batches: int, n_tokens: int, seed: int) -> list[list[int]]:
@@ -97,13 +104,13 @@ def layers_learned(n_layers: int) -> list[int]:
     return sorted({max(1, n_layers * i // (BETWEEN + 1)) for i in range(1, BETWEEN + 2)})
 
 
-def chosen_states(output: Any, layers: list[int]) -> Tensor:
+def chosen_states(body: Any, layers: list[int]) -> Tensor:
     """Return a model's hidden states after some layers, the last one's as it gives them out.
 
     They may have passed a final norm: (B, S, N, H).
     """
-    between = [output.hidden_states[layer] for layer in layers[:-1]]
-    return torch.stack([*between, output.last_hidden_state], 2)
+    between = [body.hidden_states[layer] for layer in layers[:-1]]
+    return torch.stack([*between, body.last_hidden_state], 2)
 
 
 def disk_bytes(
@@ -142,7 +149,9 @@ def capture_targets(
         name: folder / f"{name}.{str(dtype).removeprefix('torch.')}"
         for name, dtype in dtypes.items()
     }
-    done = all(path.exists() for path in (*paths.values(), folder / INDEX))
+    has_logits = judges_texts(model)
+    needed_paths = [*paths.values(), folder / INDEX] + [folder / LOGITS] * has_logits
+    done = all(path.exists() for path in needed_paths)
     if not done:
         renew(folder)
         needed = disk_bytes(n_tokens, size, n_layers, tokenizer)
@@ -154,14 +163,17 @@ def capture_targets(
     states = mapped(folder / "states.bfloat16", shape, torch.bfloat16)
     if not done:
         batches = batches_of(tokenizer, texts, max_length)
-        starts = _fill(model, batches, layers, inputs, states, on_tokens)
+        starts, logits = _fill(model, batches, layers, inputs, states, on_tokens)
+        if logits is not None:
+            save_file({"logits": logits}, folder / LOGITS)
         partial = folder / f"{INDEX}.partial"
         save_file({"starts": starts}, partial)
         partial.replace(folder / INDEX)
     starts = load_file(folder / INDEX)["starts"]
     written = slice(int(starts[-1]))
     inputs = {name: tokens[written] for name, tokens in inputs.items()}
-    return Targets(inputs, starts, states[written], layers)
+    logits = load_file(folder / LOGITS)["logits"] if has_logits else None
+    return Targets(inputs, starts, states[written], layers, logits)
 
 
 def _fill(
@@ -171,17 +183,19 @@ def _fill(
     inputs: dict[str, Tensor],
     states: Tensor,
     on_tokens: Count,
-) -> Tensor:
-    """Write texts and states until no further text fits; return where texts start."""
-    starts = [0]
+) -> tuple[Tensor, Tensor | None]:
+    """Write texts and states until no further text fits; return where texts start, and logits."""
+    starts, logits = [0], []
     with torch.no_grad(), autocast_of(model):
         for batch in batches:
             ends = starts[-1] + batch["attention_mask"].sum(1).cumsum(0)
             fitting = int((ends <= len(states)).sum())
             keep = batch["attention_mask"].bool()[:fitting]  # (B, S)
             part = slice(starts[-1], starts[-1] + int(keep.sum()))
-            output = model.base_model(**batch, output_hidden_states=True)
-            states[part] = chosen_states(output, layers)[:fitting][keep].bfloat16()
+            output = outputs_of(model, batch)
+            states[part] = chosen_states(output.body, layers)[:fitting][keep].bfloat16()
+            if output.logits is not None:
+                logits.append(output.logits[:fitting].float())
             for name, tokens in inputs.items():
                 tokens[part] = batch[name][:fitting][keep]
             starts += ends[:fitting].tolist()
@@ -191,4 +205,4 @@ def _fill(
     if len(starts) == 1:
         n_tokens = len(states)
         raise ValueError(f"no text has {n_tokens:,} tokens or fewer; give more tokens or more text")
-    return torch.tensor(starts)
+    return torch.tensor(starts), torch.cat(logits) if logits else None
