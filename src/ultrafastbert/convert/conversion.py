@@ -38,8 +38,8 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 # A trained encoder needs no more, whatever its blocks.
 FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
 
-# What rows of the training tell of its settings.
-CURVE_FIELDS = ("tokens", "steps", "batch_tokens", "end_to_end_steps", "end_to_end_tokens")
+# What all rows of whole models tell of their training.
+SETTINGS = ("tokens", "steps", "batch_tokens", "end_to_end_steps", "end_to_end_tokens")
 
 
 class Conversion:
@@ -194,7 +194,8 @@ class Conversion:
             found = glue.fine_tune(
                 self.folder(name), task, seed, FINE_TUNING, glue_dir, self._on_fine_tuning(name)
             )
-            row = found | {field: model[field] for field in ("model", "ffn", "n_active")}
+            of_model = {field: model[field] for field in ("model", "ffn", "n_active", *SETTINGS)}
+            row = found | of_model
             rows.append_row(self.rows_path, row | {"kind": "convert_task"} | self._run)
 
     def _on_fine_tuning(self, name: str) -> Callable[[glue.Progress], None]:
@@ -242,7 +243,7 @@ class Conversion:
         curve = distill_end_to_end(model, train, config, folder, on_step, validation)
         settings = asdict(self.config)
         of_model = {"model": name, "ffn": self.contestants[seed][name].ffn, "seed": seed}
-        of_model |= self._run | {field: settings[field] for field in CURVE_FIELDS}
+        of_model |= self._run | {field: settings[field] for field in SETTINGS}
         points = [
             {"kind": "convert_curve", "step": step} | measured | of_model
             for step, measured in curve.items()
