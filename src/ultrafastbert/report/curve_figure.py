@@ -1,5 +1,6 @@
 """The figure of end-to-end distillation: held-out error of whole models over their updates."""
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ PANELS = {
     "unexplained_logits": "logits: variance left unexplained",
 }
 SIDE = (6.2, 4.2)  # inches
+TITLE_WIDTH = 80  # characters
 
 
 def convert_curves(rows: Sequence[Row]) -> Figure | None:
@@ -25,7 +27,11 @@ def convert_curves(rows: Sequence[Row]) -> Figure | None:
     points = [row for row in rows if row["kind"] == "convert_curve"]
     points = latest(points, *RUN, "model", "ffn", "seed", "step")
     panels = [
-        (f"{heading(run)}\n{title}", field, [row for row in same if field in row])
+        (
+            "\n".join((*textwrap.wrap(heading(run), TITLE_WIDTH), title)),
+            field,
+            [row for row in same if field in row],
+        )
         for run, same in group(points, *RUN).items()
         for field, title in PANELS.items()
         if any(field in row for row in same)
