@@ -17,6 +17,7 @@ from transformers import (
 
 from ultrafastbert.convert import RegressionConfig, convert_model, in_memory
 from ultrafastbert.convert.folder import load_dense
+from ultrafastbert.convert.teacher.norms import norms_after
 from ultrafastbert.convert.teacher.taps import check_block, run_tapped
 from ultrafastbert.models import converted
 from ultrafastbert.models.architectures import Block, block_of, layers_of
@@ -86,6 +87,32 @@ def test_converted_model_is_saved_and_loaded(model_type, tmp_path):
     loaded = AutoModel.from_pretrained(tmp_path / "fast")
     assert type(loaded) is type(fast)
     assert torch.equal(loaded(**batch).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "norm"),
+    [
+        ("bert", "output.LayerNorm"),
+        ("mpnet", "output.LayerNorm"),
+        ("distilbert", "output_layer_norm"),
+        ("albert", "full_layer_layer_norm"),
+        ("gpt2", None),
+        ("vit", None),
+        ("modernbert", None),
+    ],
+)
+def test_the_norm_after_a_block_is_found(model_type, norm):
+    model = tiny_model(model_type)
+    block = block_of(model)
+    strengthen(model, block)
+    numbers = range(len(layers_of(model, block)))
+    found = norms_after(model, block, numbers, batch_for(model))
+    for number in numbers:
+        if norm is None:
+            assert found[number] is None
+        else:
+            expected = layers_of(model, block)[number].get_submodule(norm)
+            assert torch.equal(found[number].weight, expected.weight)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_scaling_is_folded_into_the_weights():
     for ffn in ("2x2x3", "ff:5", "none"):
         block = ConvertedBlock(4, ffn)
         torch.nn.init.normal_(block.bias)
-        scaling = Scaling(torch.randn(4), torch.tensor(2.5), torch.randn(4), torch.tensor(0.3))
+        scaling = Scaling(torch.randn(4), torch.tensor(2.5), torch.randn(4), torch.rand(4))
         x = torch.randn(50, 4)
         scaled, _ = scaling.apply(x, x)
         expected = block(scaled) * scaling.y_scale + scaling.y_mean
@@ -228,6 +228,26 @@ def test_regression_is_reproducible_and_ends_near_a_layer_that_fits():
     mean = ConvertedBlock(8, "none")
     regress(mean, data, RegressionConfig())
     assert unexplained(mean, data) == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_a_norm_takes_back_does_not_hide_the_rest():
+    torch.manual_seed(0)
+    norm = torch.nn.LayerNorm(8)
+    x, y = regression_problem(FastFeedForward(8, depth=0, leaf_size=2))
+    huge = x[:, 0] > 1.5  # few tokens, with one component above all others
+    y[huge, 3] = 1000 + 100 * torch.randn(huge.sum())
+    data = Captured(x, y)
+    config = RegressionConfig(steps=300, batch_tokens=512, learning_rate=2e-2)
+    errors = {}
+    for name, each in (("none", None), ("norm", norm)):
+        block = ConvertedBlock(8, "1x2x4")
+        regress(block, data, config, norm=each)
+        errors[name] = unexplained(block, data, norm)
+    assert errors["norm"] < 0.7 * errors["none"]
+    mean = ConvertedBlock(8, "none")
+    with torch.no_grad():
+        mean.bias.copy_(y.mean(0))
+    assert unexplained(mean, data, norm) == pytest.approx(1.0)
 
 
 @pytest.fixture

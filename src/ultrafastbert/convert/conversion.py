@@ -59,7 +59,7 @@ class Conversion:
         dense = open_dense(model_dir, config.max_length, config.block, config.layers)
         check_encoder(dense.model, dense.sample)
         self.teacher, self.tokenizer = dense.model, dense.tokenizer
-        self.block, self.numbers = dense.block, dense.numbers
+        self.block, self.numbers, self.norms = dense.block, dense.numbers, dense.norms
         self.n_layers = len(layers_of(self.teacher, self.block))
 
     @cached_property
@@ -139,9 +139,10 @@ class Conversion:
         ffn, training, _ = self.contestants[seed][name]
         block = ConvertedBlock(self.teacher.config.hidden_size, ffn)
         what = f"layer {layer}: {ffn} ({name}, seed {seed})"
-        regress(block, train, training, counting(self.on_status, what, training.steps))
+        on_step, norm = counting(self.on_status, what, training.steps), self.norms[layer]
+        regress(block, train, training, on_step, norm)
         save_file(block.state_dict(), self._weights(seed, layer, name))
-        row = layer_row(name, layer, block, training, validation)
+        row = layer_row(name, layer, block, training, validation, norm)
         rows.append_row(self.rows_path, row | self._run)
 
     def _weights(self, seed: int, layer: int, name: str) -> Path:

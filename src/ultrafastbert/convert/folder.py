@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.precision import autocast_of
-from ultrafastbert.convert.teacher.taps import check_block
+from ultrafastbert.convert.teacher.norms import norms_after
 from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.models.architectures import Block, block_of, layers_of
 from ultrafastbert.models.converted import converted_class
@@ -36,6 +36,7 @@ class Dense(NamedTuple):
         block: where its FF blocks sit.
         numbers: of the layers to convert.
         sample: a batch that the model read, as it was checked.
+        norms: those that read the sum of a block's input and output, by layer.
     """
 
     model: PreTrainedModel
@@ -43,6 +44,7 @@ class Dense(NamedTuple):
     block: Block
     numbers: Sequence[int]
     sample: dict[str, Tensor]
+    norms: dict[int, nn.LayerNorm | None]
 
 
 def open_dense(
@@ -63,8 +65,8 @@ def open_dense(
     numbers = every if numbers is None else numbers
     check_reads(model, max_length)
     sample = next(batches_of(tokenizer, ["some text"], max_length))
-    check_block(model, place, numbers, sample)
-    return Dense(model, tokenizer, place, numbers, sample)
+    norms = norms_after(model, place, numbers, sample)
+    return Dense(model, tokenizer, place, numbers, sample, norms)
 
 
 def load_dense(folder: Path) -> PreTrainedModel:

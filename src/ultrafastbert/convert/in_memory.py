@@ -15,6 +15,7 @@ from ultrafastbert.convert.distillation.layerwise import RegressionConfig, layer
 from ultrafastbert.convert.plan import training_of
 from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher.capture import mapped
+from ultrafastbert.convert.teacher.norms import norms_after
 from ultrafastbert.convert.teacher.taps import Captured, check_block, run_tapped
 from ultrafastbert.models.architectures import Block, block_of, layers_of, replace_block
 from ultrafastbert.models.configuration import parse_ffn
@@ -67,6 +68,7 @@ def convert_model(
     if len(first) < 2:
         raise ValueError("batches are fewer than two: one to train on, one to measure on")
     size = check_block(model, place, numbers, first[0])
+    norms = norms_after(model, place, numbers, first[0])
     new = {number: ConvertedBlock(size, ffn) for number in numbers}
     converted = _copy(model, new, place)
     rows = []
@@ -75,9 +77,10 @@ def convert_model(
         captured = _captured(model, place, numbers, every, size, Path(folder), on_status)
         for number, (train, validation) in captured.items():
             on_step = counting(on_status, f"layer {number}: {ffn}", training.steps)
-            regress(new[number], train, training, on_step)
+            regress(new[number], train, training, on_step, norms[number])
             name = parse_ffn(ffn)["ffn_type"]
-            rows.append(layer_row(name, number, new[number], training, validation))
+            block_row = layer_row(name, number, new[number], training, validation, norms[number])
+            rows.append(block_row)
             new[number].to(next(model.parameters()))
     return converted, rows
 

@@ -28,6 +28,10 @@ TITLES = {
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
+ERRORS = {
+    "unexplained": "variance left unexplained, %, by",
+    "unexplained_after_norm": "the same behind the layer's norm, %, by",
+}
 TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
 SMALL_PERCENTAGE = 10.0
 MOST_DECIMALS = 3
@@ -37,6 +41,7 @@ SPLITS = ("validation", "test")
 def convert_layer_table(rows: Iterable[Row]) -> str:
     """Return the share of each layer's output variance that is left unexplained, in percent.
 
+    Where a norm reads the sum of a block's input and output, the same behind it is a second table.
     With dense layers of several widths, also how wide one would have to be for the tree's error.
     Empty without rows of converted layers.
     """
@@ -45,42 +50,44 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
 
 
 def _layer_table(found: list[Row]) -> str:
+    return "\n\n".join(filter(None, (_error_table(found, error) for error in ERRORS)))
+
+
+def _error_table(found: list[Row], error: str) -> str:
+    found = [row for row in found if error in row]
     if not found:
         return ""
     layers = sorted({row["layer"] for row in found})
     header = [
-        "variance left unexplained, %, by",
+        ERRORS[error],
         "neurons used",
         *(f"layer {layer}" for layer in layers),
         "seeds",
     ]
-    body = [_layer_line(same, layers) for same in group(found, "model", "ffn").values()]
-    return markdown_table(header, [*body, *_equal_width_lines(found, layers)])
+    body = [_layer_line(same, layers, error) for same in group(found, "model", "ffn").values()]
+    return markdown_table(header, [*body, *_equal_width_lines(found, layers, error)])
 
 
-def _layer_line(rows: list[Row], layers: list[int]) -> list[str]:
+def _layer_line(rows: list[Row], layers: list[int], error: str) -> list[str]:
     line = [model_title(rows[0]), str(rows[0]["n_active"])]
     return [
         *line,
-        *(
-            _percent([100 * r["unexplained"] for r in rows if r["layer"] == layer])
-            for layer in layers
-        ),
+        *(_percent([100 * r[error] for r in rows if r["layer"] == layer]) for layer in layers),
         _n_seeds(rows),
     ]
 
 
-def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
+def _equal_width_lines(rows: list[Row], layers: list[int], error: str) -> list[list[str]]:
     """Return how wide a dense layer of the tree's error is, from mean errors over seeds."""
     widths, multipliers = [], []
     for layer in layers:
         here = [row for row in rows if row["layer"] == layer]
         trees = [row for row in here if row["model"] == "fff"]
         dense = group((row for row in here if row["ffn"].startswith("ff:")), "n_active")
-        errors = {width: _mean_error(same) for (width,), same in dense.items()}
+        errors = {width: _mean(same, error) for (width,), same in dense.items()}
         if len(errors) < 2 or len({row["ffn"] for row in trees}) != 1:
             return []
-        width, is_bound = equal_width(_mean_error(trees), errors)
+        width, is_bound = equal_width(_mean(trees, error), errors)
         bound = "> " if is_bound else ""
         widths.append(f"{bound}{width:.0f}")
         multipliers.append(f"{bound}{width / trees[0]['n_active']:.1f}")
@@ -90,8 +97,8 @@ def _equal_width_lines(rows: list[Row], layers: list[int]) -> list[list[str]]:
     ]
 
 
-def _mean_error(rows: list[Row]) -> float:
-    return statistics.mean(row["unexplained"] for row in rows)
+def _mean(rows: list[Row], error: str) -> float:
+    return statistics.mean(row[error] for row in rows)
 
 
 def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ultrafastbert.convert.distillation.routing import HyperplaneTraining
-from ultrafastbert.convert.distillation.scaling import measure, sample
+from ultrafastbert.convert.distillation.scaling import measure, sample, token_weights
 from ultrafastbert.convert.distillation.schedule import learning_rate_share
 from ultrafastbert.convert.distillation.splits import set_hyperplanes
 from ultrafastbert.convert.precision import autocast
@@ -49,8 +49,12 @@ def regress(
     train: Captured,
     config: RegressionConfig,
     on_step: Count = lambda step: None,
+    norm: nn.LayerNorm | None = None,
 ) -> None:
     """Train a block, in place, to map the inputs of an FF block to its outputs.
+
+    An error counts as much as in the output of `norm`, which reads the sum of both, if there is
+    one: see `scaling`.
 
     Neurons learn by the exact sparse gradient, nodes what they add to the output. The hyperplanes
     do not: the gradient of the output moves them with no regard to the tokens that change sides.
@@ -58,7 +62,7 @@ def regress(
     """
     generator = torch.Generator().manual_seed(config.seed)
     x, y = sample(train, generator)
-    scaling = measure(x, y)
+    scaling = measure(x, y, norm)
     _initialize(block, scaling.apply(x, y)[0], config)
     optimizer = torch.optim.AdamW(
         block.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
@@ -67,15 +71,17 @@ def regress(
     for step in range(config.steps if block.inner else 0):  # the mean, alone, is there already
         rate = learning_rate_share(step, config.steps)
         index = torch.randint(len(train.x), (config.batch_tokens,), generator=generator)
-        x, y = scaling.apply(train.x[index], train.y[index])
+        x, y = train.x[index].float(), train.y[index].float()
+        weights = token_weights(x, y, norm)
+        x, y = scaling.apply(x, y)
         residual = y - _predict(block, x)
-        loss = residual.square().mean()
+        loss = (weights * residual).square().mean()
         loss.backward()
         block.hold_hyperplanes()
         _update(optimizer, config.learning_rate * rate)
         if hyperplanes and step >= config.steps * FIRST_ROUTING:
             part = slice(ROUTING_TOKENS)
-            hyperplanes.step(x[part], residual[part].detach(), rate)
+            hyperplanes.step(x[part], residual[part].detach(), weights[part].square(), rate)
         on_step(step + 1)
     scaling.fold_(block)
 
@@ -89,23 +95,36 @@ def _hyperplanes(block: ConvertedBlock, config: RegressionConfig) -> HyperplaneT
     return HyperplaneTraining(inner, config.routing_learning_rate)
 
 
-def unexplained(block: ConvertedBlock, data: Captured) -> float:
-    """Return the share of the outputs' variance that a block leaves unexplained: 0 is perfect."""
+@torch.no_grad()
+def unexplained(block: ConvertedBlock, data: Captured, norm: nn.LayerNorm | None = None) -> float:
+    """Return the share of the outputs' variance that a block leaves unexplained: 0 is perfect.
+
+    With `norm`, the same behind it: its error over that with the outputs' mean.
+    """
     mean = torch.zeros(data.y.shape[1])
     for y in data.y.split(EVALUATION_TOKENS):
         mean += y.float().sum(0) / len(data.y)
     error = variance = 0.0
-    with torch.no_grad():
-        for x, y in zip(*(part.split(EVALUATION_TOKENS) for part in data), strict=True):
-            error += (_predict(block, x.float()) - y).square().sum().item()
-            variance += (y - mean).square().sum().item()
+    for part in zip(*(part.split(EVALUATION_TOKENS) for part in data), strict=True):
+        x, y = (values.float() for values in part)
+        found, mean_output, wanted = (
+            norm(x + output) if norm else output for output in (_predict(block, x), mean, y)
+        )
+        error += (found - wanted).square().sum().item()
+        variance += (mean_output - wanted).square().sum().item()
     return error / variance if variance else 0.0
 
 
 def layer_row(
-    model: str, layer: int, block: ConvertedBlock, config: RegressionConfig, validation: Captured
+    model: str,
+    layer: int,
+    block: ConvertedBlock,
+    config: RegressionConfig,
+    validation: Captured,
+    norm: nn.LayerNorm | None,
 ) -> Row:
     """Return the result row of a trained block, the contestant `model` for a layer."""
+    behind = {"unexplained_after_norm": unexplained(block, validation, norm)} if norm else {}
     return {
         "kind": "convert_layer",
         "model": model,
@@ -113,6 +132,7 @@ def layer_row(
         "ffn": block.ffn,
         "n_active": block.n_active,
         "unexplained": unexplained(block, validation),
+        **behind,
         **asdict(config),
     }
 

@@ -34,19 +34,20 @@ class HyperplaneTraining:
         self.b = nn.Parameter(layer.b_in[:, : self.n_nodes].detach().clone())  # (K, N)
         self.optimizer = torch.optim.Adam([self.w, self.b], learning_rate, betas=(0.9, 0.99))
 
-    def step(self, x: Tensor, residual: Tensor, rate: float = 1.0) -> None:
+    def step(self, x: Tensor, residual: Tensor, weights: Tensor, rate: float = 1.0) -> None:
         """Move the hyperplanes by one step.
 
         Args:
             x: inputs, (T, H).
             residual: what the layer's output lacks, (T, O).
+            weights: what each token's squared error counts, (T, 1).
             rate: factor on the learning rate.
         """
         logits = torch.einsum("th,knh->ktn", x, self.w) + self.b.unsqueeze(1)
         leaves = self.layer.visited_leaves(x)  # (T, K)
         loss = x.new_zeros(())
         for k in range(self.layer.n_trees):
-            errors = leaf_errors(self.layer, k, x, residual, leaves[:, k])
+            errors = weights * leaf_errors(self.layer, k, x, residual, leaves[:, k])
             visited = _visited(leaves[:, k], self.layer.depth)
             loss = loss + decision_loss(logits[k], errors, visited)
             loss = loss + BALANCE * imbalance(logits[k], visited)

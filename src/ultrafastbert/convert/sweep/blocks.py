@@ -97,6 +97,7 @@ class SweepBlocks:
         check_encoder(dense.model, dense.sample)
         self.teacher, self.tokenizer, self.place = dense.model, dense.tokenizer, dense.block
         self.n_layers, self.hidden_size = len(dense.numbers), dense.model.config.hidden_size
+        self.norms = dense.norms
         self.blocks: dict[tuple[int, str], ConvertedBlock] = {}
         for member in config.trained:
             ConvertedBlock(self.hidden_size, member)  # what cannot be made is an error now
@@ -143,9 +144,9 @@ class SweepBlocks:
     def _train(self, layer: int, member: str, train: Captured, validation: Captured) -> None:
         block, training = ConvertedBlock(self.hidden_size, member), self.config.training(member)
         on_step = counting(self.on_status, f"layer {layer}: {member}", training.steps)
-        regress(block, train, training, on_step)
+        regress(block, train, training, on_step, self.norms[layer])
         save_file(block.state_dict(), self._weights(layer, member))
-        row = layer_row(member, layer, block, training, validation)
+        row = layer_row(member, layer, block, training, validation, self.norms[layer])
         rows.append_row(self.rows_path, row | {"unexplained_states": self._effect(layer, block)})
 
     def _effect(self, layer: int, block: ConvertedBlock) -> float:

@@ -30,14 +30,10 @@ def run_tapped(
         ValueError: where a block is no function of one tensor to one of its shape, or the attention
             mask does not fit.
     """
-    body, is_mapping = body_of(model), isinstance(batch, Mapping)
-    mask = batch.get("attention_mask") if is_mapping else None
+    mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     modules = {number: block_modules(model, block, number) for number in numbers}
-    with tapped(modules, mask, f"block {block}") as taps, torch.no_grad(), autocast_of(model):
-        if is_mapping:
-            body(**batch)
-        else:
-            body(batch)
+    with tapped(modules, mask, f"block {block}") as taps:
+        run_body(model, batch)
     return {number: tap.captured() for number, tap in taps.items()}
 
 
@@ -62,6 +58,16 @@ def check_block(model: nn.Module, block: Block, numbers: Sequence[int], batch: A
             "blocks of that size are replaced"
         )
     return found
+
+
+def run_body(model: nn.Module, batch: Any) -> None:
+    """Run a model without its head."""
+    body = body_of(model)
+    with torch.no_grad(), autocast_of(model):
+        if isinstance(batch, Mapping):
+            body(**batch)
+        else:
+            body(batch)
 
 
 @contextmanager
