@@ -346,7 +346,7 @@ def test_an_encoder_saved_under_the_name_of_a_head_is_an_encoder(tmp_path):
     assert type(load_dense(tmp_path)).__name__ == "MPNetModel"
 
 
-FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5"]
+FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5", "--in-sequence-steps", "2"]
 FAST += ["--end-to-end-steps", "1", "--end-to-end-tokens", "1000", "--no-controls"]
 
 

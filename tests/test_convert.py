@@ -31,6 +31,7 @@ from ultrafastbert.convert import (
     unexplained,
 )
 from ultrafastbert.convert.distillation import end_to_end
+from ultrafastbert.convert.distillation.in_sequence import capture_in_sequence
 from ultrafastbert.convert.distillation.routing import decision_loss, leaf_errors
 from ultrafastbert.convert.distillation.scaling import Scaling
 from ultrafastbert.convert.distillation.splits import set_hyperplanes
@@ -38,6 +39,7 @@ from ultrafastbert.convert.evaluation.equal_time import time_equal_width, widest
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.teacher.capture import Captured, capture
 from ultrafastbert.convert.teacher.distance import distance, states_variance
+from ultrafastbert.convert.teacher.norms import norms_after
 from ultrafastbert.convert.teacher.targets import capture_targets, disk_bytes, layers_learned
 from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
@@ -156,6 +158,9 @@ def test_scaling_is_folded_into_the_weights():
         expected = block(scaled) * scaling.y_scale + scaling.y_mean
         scaling.fold_(block)
         torch.testing.assert_close(block(x), expected, atol=1e-4, rtol=1e-4)
+        scaling.unfold_(block)
+        again = block(scaled) * scaling.y_scale + scaling.y_mean
+        torch.testing.assert_close(again, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_hyperplanes_halve_the_tokens():
@@ -230,6 +235,39 @@ def test_regression_is_reproducible_and_ends_near_a_layer_that_fits():
     assert unexplained(mean, data) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize(("model_type", "has_norm"), [("bert", True), ("modernbert", False)])
+def test_outputs_in_sequence_make_up_for_drift(model_type, has_norm, texts, tokenizer, tmp_path):
+    model = tiny_model(model_type)
+    block = block_of(model)
+    original = capture(model, tokenizer, texts, 500, [1], tmp_path / "original")[1]
+    student = converted_copy(model, ["1x2x3", "1x2x3"])
+    norm = norms_after(model, block, [1], next(batches_of(tokenizer, texts, 20)))[1]
+    assert (norm is not None) == has_norm
+    captured = capture_in_sequence(
+        student, tokenizer, texts, 1, original, norm, tmp_path / "student", 128, print, block
+    )
+    x, y = (part.float() for part in captured)
+    assert not torch.equal(captured.x, original.x)
+    wanted = original.x.float() + original.y.float() - x if has_norm else original.y.float()
+    torch.testing.assert_close(y, wanted, atol=0.02, rtol=0.02)
+
+
+def test_models_are_nearer_to_the_original_in_sequence(dense_folder, text_file, tmp_path):
+    errors = []
+    for steps, again in ((400, 0), (200, 200)):
+        config = dataclasses.replace(
+            SMALL, steps=steps, in_sequence_steps=again, controls=False, end_to_end_steps=0
+        )
+        rows = convert(dense_folder, tmp_path / f"{steps}{again}", text_file, config)
+        (error,) = (
+            row["unexplained_states"]
+            for row in rows
+            if row.get("model") == "fff" and row["kind"] == "convert"
+        )
+        errors.append(error)
+    assert errors[1] < errors[0]
+
+
 def test_what_a_norm_takes_back_does_not_hide_the_rest():
     torch.manual_seed(0)
     norm = torch.nn.LayerNorm(8)
@@ -300,6 +338,7 @@ SMALL = ConvertConfig(
     tokens=2000,
     steps=20,
     batch_tokens=64,
+    in_sequence_steps=4,
     end_to_end_steps=3,
     end_to_end_tokens=2000,
 )
@@ -575,7 +614,11 @@ def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, mo
     config = dataclasses.replace(SMALL, controls=False, end_to_end_steps=6)
 
     def interrupt(what, done, total):
-        if what.startswith("layer 1"):
+        if what.startswith("layer 1:"):
+            raise KeyboardInterrupt
+
+    def interrupt_in_sequence(what, done, total):
+        if what.startswith("layer 1 in sequence"):
             raise KeyboardInterrupt
 
     def interrupt_later(what, done, total):
@@ -584,6 +627,15 @@ def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, mo
 
     with pytest.raises(KeyboardInterrupt):
         convert(dense_folder, tmp_path / "a", text_file, config, on_status=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert(
+            dense_folder,
+            tmp_path / "a",
+            text_file,
+            config,
+            resume=True,
+            on_status=interrupt_in_sequence,
+        )
     monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(end_to_end, "LOGGING_STEPS", 1)
     with pytest.raises(KeyboardInterrupt):
@@ -677,7 +729,7 @@ def test_the_command_converts_and_prints_tables(
     dense_folder, text_file, stsb, tmp_path, monkeypatch, capsys
 ):
     sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
-    sizes += ["--dense-widths", "8,16", "--ablations"]
+    sizes += ["--dense-widths", "8,16", "--ablations", "--in-sequence-steps", "2"]
     command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
     monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, command), *sizes])
     with pytest.raises(SystemExit) as ended:

@@ -240,7 +240,8 @@ def test_what_cannot_be_diagnosed_is_named(text_file, tokenizer, tmp_path):
 
 def test_convert_records_how_leaves_are_used(text_file, tokenizer, tmp_path):
     folder = saved(tiny_bert(), tokenizer, tmp_path / "dense")
-    sizes = {"tokens": 2000, "steps": 5, "batch_tokens": 64, "end_to_end_steps": 1}
+    sizes = {"tokens": 2000, "steps": 5, "batch_tokens": 64, "in_sequence_steps": 0}
+    sizes |= {"end_to_end_steps": 1}
     config = ConvertConfig("1x2x3", end_to_end_tokens=2000, controls=False, **sizes)
     found = convert(folder, tmp_path / "out", text_file, config)
     usage = [row for row in found if row["kind"] == "convert_layer_usage"]

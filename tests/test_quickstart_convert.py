@@ -16,7 +16,13 @@ from ultrafastbert.convert.evaluation.equal_time import time_equal_width
 from ultrafastbert.data import docstrings
 
 SMALL = ConvertConfig(
-    "1x2x3", tokens=2000, steps=20, batch_tokens=64, end_to_end_steps=3, end_to_end_tokens=2000
+    "1x2x3",
+    tokens=2000,
+    steps=20,
+    batch_tokens=64,
+    in_sequence_steps=4,
+    end_to_end_steps=3,
+    end_to_end_tokens=2000,
 )
 
 

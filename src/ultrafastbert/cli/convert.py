@@ -32,6 +32,13 @@ def convert_command(
     tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 500_000,
     max_length: Annotated[int, typer.Option(help="Tokens to read of a text or a pair.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of each layer.")] = 3000,
+    in_sequence_steps: Annotated[
+        int,
+        typer.Option(
+            help="Updates of each layer again, from what the model gives it once those before it "
+            "are replaced."
+        ),
+    ] = 500,
     end_to_end_steps: Annotated[
         int, typer.Option(help="Updates of the whole model afterwards.")
     ] = 2000,
@@ -102,6 +109,7 @@ def convert_command(
         tokens,
         max_length=max_length,
         steps=steps,
+        in_sequence_steps=in_sequence_steps,
         end_to_end_steps=end_to_end_steps,
         end_to_end_tokens=end_to_end_tokens,
         controls=controls,

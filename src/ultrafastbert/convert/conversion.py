@@ -3,7 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from ultrafastbert import glue, rows
 from ultrafastbert.convert.diagnosis.usage import usage_rows
 from ultrafastbert.convert.distillation.end_to_end import EndToEndConfig, distill_end_to_end
+from ultrafastbert.convert.distillation.in_sequence import MOST_TOKENS, capture_in_sequence
 from ultrafastbert.convert.distillation.layerwise import layer_row, regress
 from ultrafastbert.convert.evaluation.equal_time import time_equal_width
 from ultrafastbert.convert.evaluation.similarity import sts_spearman
@@ -38,8 +39,13 @@ from ultrafastbert.models.converted_block import ConvertedBlock
 # A trained encoder needs no more, whatever its blocks.
 FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_train_rows=8000)
 
+# Stages of blocks, in names of files and folders.
+ALONE, IN_SEQUENCE = "alone", "in_sequence"
+
 # What all rows of whole models tell of their training.
-SETTINGS = ("tokens", "steps", "batch_tokens", "end_to_end_steps", "end_to_end_tokens")
+SETTINGS = (
+    "tokens", "steps", "batch_tokens", "in_sequence_steps", "end_to_end_steps", "end_to_end_tokens",
+)  # fmt: skip
 
 
 class Conversion:
@@ -87,24 +93,32 @@ class Conversion:
         config, size = self.config, self.teacher.config.hidden_size
         share = 1 + 1 / VALIDATION_SHARE
         layers = disk_bytes(config.tokens, size, len(self.numbers))
+        if config.in_sequence_steps:
+            layers += disk_bytes(min(config.tokens, MOST_TOKENS), size, 1)
         whole = targets.disk_bytes(config.end_to_end_tokens, size, self.n_layers, self.tokenizer)
         self.on_status(f"needs {share * max(layers, whole) / 2**30:.2f} GiB on disk", 0, None)
         if not self.work.exists():
             check_disk(self.out_dir, int(share * max(layers, whole)))
 
     def distill_layers(self) -> None:
-        """Train the blocks that are not trained yet, layer by layer."""
+        """Train the blocks that are not trained yet, layer by layer, then those of models again."""
         done = {(row["seed"], row["layer"], row["model"]) for row in self._rows("convert_layer")}
         cases = [
             (seed, layer, name)
             for seed, layer in itertools.product(self.config.seeds, self.numbers)
             for name in self.contestants[seed]
         ]
-        if left := [case for case in cases if case not in done]:
-            validation, train = self._captured("validation"), self._captured("train")
+        left = [case for case in cases if case not in done]
+        n_learned = len(self.numbers) if self.config.in_sequence_steps else 0
+        again = [case for case in self._models if len(self._learned_in_sequence(*case)) < n_learned]
+        if left or again:
+            captured = {part: self._captured(part) for part in ("validation", "train")}
             for seed, layer, name in left:
-                self._train(seed, layer, name, train[layer], validation[layer])
-        for part in ("train", "validation"):
+                train, validation = captured["train"][layer], captured["validation"][layer]
+                self._train(seed, layer, name, train, validation)
+            for seed, name in again:
+                self._train_in_sequence(seed, name, captured)
+        for part in ("train", "validation", IN_SEQUENCE):
             shutil.rmtree(self.work / part, ignore_errors=True)
 
     def _captured(self, part: str) -> dict[int, Captured]:
@@ -141,12 +155,59 @@ class Conversion:
         what = f"layer {layer}: {ffn} ({name}, seed {seed})"
         on_step, norm = counting(self.on_status, what, training.steps), self.norms[layer]
         regress(block, train, training, on_step, norm)
-        save_file(block.state_dict(), self._weights(seed, layer, name))
+        save_file(block.state_dict(), self._weights(seed, layer, name, ALONE))
         row = layer_row(name, layer, block, training, validation, norm)
         rows.append_row(self.rows_path, row | self._run)
 
-    def _weights(self, seed: int, layer: int, name: str) -> Path:
-        return self.work / f"{name}.seed{seed}.layer{layer}.safetensors"
+    @property
+    def _models(self) -> list[tuple[int, str]]:
+        """Seeds and names of the contestants that become whole models."""
+        return [
+            (seed, name)
+            for seed, found in self.contestants.items()
+            for name, contestant in found.items()
+            if contestant.is_model
+        ]
+
+    def _learned_in_sequence(self, seed: int, name: str) -> set[int]:
+        """Return the layers of a model whose blocks have learned in sequence so far."""
+        found = self._rows("convert_in_sequence")
+        return {row["layer"] for row in found if (row["seed"], row["model"]) == (seed, name)}
+
+    def _train_in_sequence(
+        self, seed: int, name: str, originals: dict[str, dict[int, Captured]]
+    ) -> None:
+        """Train the blocks of a model again, each on what those before it make of the text."""
+        ffn, training, _ = self.contestants[seed][name]
+        training = replace(training, steps=self.config.in_sequence_steps)
+        model, learned = self._model(seed, name), self._learned_in_sequence(seed, name)
+        for layer in (number for number in self.numbers if number not in learned):
+            captured = {
+                part: capture_in_sequence(
+                    model,
+                    self.tokenizer,
+                    texts_of(self.text, part == "validation"),
+                    layer,
+                    original[layer],
+                    self.norms[layer],
+                    self.work / IN_SEQUENCE / part,
+                    self.config.max_length,
+                    self.on_status,
+                    self.block,
+                )
+                for part, original in originals.items()
+            }
+            block = self._block(model, layer)
+            what = f"layer {layer} in sequence: {ffn} ({name}, seed {seed})"
+            on_step = counting(self.on_status, what, training.steps)
+            regress(block, captured["train"], training, on_step, self.norms[layer], is_new=False)
+            save_file(block.state_dict(), self._weights(seed, layer, name, IN_SEQUENCE))
+            row = layer_row(name, layer, block, training, captured["validation"], self.norms[layer])
+            row |= {"kind": "convert_in_sequence"} | self._run
+            rows.append_row(self.rows_path, row)
+
+    def _weights(self, seed: int, layer: int, name: str, stage: str) -> Path:
+        return self.work / f"{name}.seed{seed}.layer{layer}.{stage}.safetensors"
 
     def _rows(self, kind: str) -> list[rows.Row]:
         return rows.read_rows(self.rows_path, kind) if self.rows_path.exists() else []
@@ -157,12 +218,7 @@ class Conversion:
         Those of the first seed are saved.
         """
         done = {(row["seed"], row["model"]) for row in self._rows("convert")}
-        models = [
-            (seed, name)
-            for seed, found in self.contestants.items()
-            for name, contestant in found.items()
-            if contestant.is_model and (seed, name) not in done
-        ]
+        models = [case for case in self._models if case not in done]
         if models:
             validation, train = self._targets("validation"), self._targets("train")
         for seed, name in models:
@@ -220,14 +276,21 @@ class Conversion:
         return None if seed is None else self.contestants[seed][name]
 
     def _model(self, seed: int, name: str) -> PreTrainedModel:
-        """Return the teacher's copy with the blocks of a contestant."""
+        """Return the teacher's copy with the blocks of a contestant as they are so far."""
         ffn = self.contestants[seed][name].ffn
         in_layers = [ffn if layer in self.numbers else None for layer in range(self.n_layers)]
         model = converted_copy(self.teacher, in_layers, self.block)
+        learned = self._learned_in_sequence(seed, name)
         for number in self.numbers:
-            new = layers_of(model, self.block)[number].get_submodule(self.block.first)
-            new.load_state_dict(load_file(self._weights(seed, number, name)))
+            stage = IN_SEQUENCE if number in learned else ALONE
+            weights = load_file(self._weights(seed, number, name, stage))
+            self._block(model, number).load_state_dict(weights)
         return model
+
+    def _block(self, model: PreTrainedModel, number: int) -> ConvertedBlock:
+        new = layers_of(model, self.block)[number].get_submodule(self.block.first)
+        assert isinstance(new, ConvertedBlock)
+        return new
 
     def _train_end_to_end(
         self,

@@ -33,6 +33,7 @@ class ConvertConfig:
             more is held out, to measure on.
         max_length: tokens of a text, or a pair, that are read.
         steps, batch_tokens: of each layer's training, see `RegressionConfig`.
+        in_sequence_steps: of each block's further training in its model, see `in_sequence`.
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
         end_to_end_tokens: of the text that it learns from, again and again; less text is enough.
         controls: whether the controls are made as well.
@@ -54,6 +55,7 @@ class ConvertConfig:
     max_length: int = 128
     steps: int = 3000
     batch_tokens: int = 2048
+    in_sequence_steps: int = 500
     end_to_end_steps: int = EndToEndConfig.steps
     end_to_end_tokens: int = 3_000_000
     controls: bool = True
@@ -67,13 +69,12 @@ class ConvertConfig:
             raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x7x8")
         least = {"tokens": VALIDATION_SHARE, "end_to_end_tokens": VALIDATION_SHARE}
         least |= dict.fromkeys(("max_length", "steps", "batch_tokens"), 1)
+        least |= dict.fromkeys(("in_sequence_steps", "end_to_end_steps"), 0)
         for name, number in least.items():
             if getattr(self, name) < number:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {number}")
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths={self.dense_widths} must be at least 1")
-        if self.end_to_end_steps < 0:
-            raise ValueError(f"end_to_end_steps={self.end_to_end_steps} must be at least 0")
         if not self.seeds:
             raise ValueError("seeds is empty; give at least one")
 

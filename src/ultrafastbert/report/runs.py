@@ -13,6 +13,7 @@ RUN = {
     "tokens": "tokens to learn blocks",
     "steps": "updates of a block",
     "batch_tokens": "tokens an update",
+    "in_sequence_steps": "updates in sequence",
     "end_to_end_steps": "updates end to end",
     "end_to_end_tokens": "tokens to learn end to end",
 }

@@ -50,11 +50,12 @@ def regress(
     config: RegressionConfig,
     on_step: Count = lambda step: None,
     norm: nn.LayerNorm | None = None,
+    is_new: bool = True,
 ) -> None:
     """Train a block, in place, to map the inputs of an FF block to its outputs.
 
-    An error counts as much as in the output of `norm`, which reads the sum of both, if there is
-    one: see `scaling`.
+    One that is not new goes on from its weights. An error counts as much as in the output of
+    `norm`, which reads the sum of both, if there is one: see `scaling`.
 
     Neurons learn by the exact sparse gradient, nodes what they add to the output. The hyperplanes
     do not: the gradient of the output moves them with no regard to the tokens that change sides.
@@ -63,7 +64,10 @@ def regress(
     generator = torch.Generator().manual_seed(config.seed)
     x, y = sample(train, generator)
     scaling = measure(x, y, norm)
-    _initialize(block, scaling.apply(x, y)[0], config)
+    if is_new:
+        _initialize(block, scaling.apply(x, y)[0], config)
+    else:
+        scaling.unfold_(block)
     optimizer = torch.optim.AdamW(
         block.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
     )

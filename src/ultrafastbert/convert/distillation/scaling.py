@@ -50,6 +50,15 @@ class Scaling(NamedTuple):
                 w_out.mul_(self.y_scale)
             block.bias.mul_(self.y_scale).add_(self.y_mean)
 
+    def unfold_(self, block: ConvertedBlock) -> None:
+        """Undo `fold_`."""
+        with torch.no_grad():
+            for w_in, b_in, w_out in _weights(block):
+                b_in.add_(w_in @ self.x_mean)
+                w_in.mul_(self.x_scale)
+                w_out.div_(self.y_scale)
+            block.bias.sub_(self.y_mean).div_(self.y_scale)
+
 
 def sample(captured: Captured, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return inputs and outputs of tokens drawn at random, in float32."""
@@ -60,8 +69,7 @@ def sample(captured: Captured, generator: torch.Generator) -> tuple[Tensor, Tens
 def measure(x: Tensor, y: Tensor, norm: nn.LayerNorm | None = None) -> Scaling:
     """Return the scaling of inputs and outputs, (T, H) each, of a block before a norm or none."""
     weights, gain = token_weights(x, y, norm), _gain(norm, y)
-    x_mean = x.mean(0)
-    y_mean = (weights.square() * y).sum(0) / weights.square().sum()
+    x_mean, y_mean = x.mean(0), y.mean(0)
     y_scale = _scale(weights * gain * (y - y_mean)) / gain
     return Scaling(x_mean, _scale(x - x_mean), y_mean, y_scale)
 
