@@ -2,6 +2,7 @@
 
 import pytest
 
+from ultrafastbert.report.answer import conversion_caveats
 from ultrafastbert.report.convert_tables import (
     convert_layer_table,
     convert_table,
@@ -69,6 +70,15 @@ def test_one_conversion_has_no_heading_and_counts_a_measurement_once():
     assert convert_table(rows) == convert_table(rows + rows)
     assert "**" not in convert_table(rows)
     assert convert_table([]) == convert_layer_table([]) == convert_task_table([]) == ""
+
+
+def test_a_model_that_is_no_better_than_none_is_said_to_be():
+    assert not conversion_caveats(run_of("1x2x3", 1.0))
+    rows = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 1.0)]
+    rows[3]["unexplained_states"] = 0.9
+    (caveat,) = conversion_caveats(rows)
+    assert "(1x3x2) is no nearer to the original than one without" in caveat
+    assert conversion_caveats(rows[:1]) == []
 
 
 def test_layers_of_other_trees_are_never_averaged():

@@ -100,6 +100,7 @@ def convert_command(
         return convert_sweep(context)
     from ultrafastbert.convert import ConvertConfig, convert
     from ultrafastbert.report import convert_tables, usage_tables, write_model_card
+    from ultrafastbert.report.answer import conversion_caveats
     from ultrafastbert.report.usage_figures import draw_diagnosis
 
     config = ConvertConfig(
@@ -130,4 +131,6 @@ def convert_command(
     ):
         if scores := table(rows):
             typer.echo(f"\n{scores}")
+    for caveat in conversion_caveats(rows):
+        typer.echo(f"\n{caveat}")
     typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")

@@ -109,8 +109,7 @@ class Conversion:
             for name in self.contestants[seed]
         ]
         left = [case for case in cases if case not in done]
-        n_learned = len(self.numbers) if self.config.in_sequence_steps else 0
-        again = [case for case in self._models if len(self._learned_in_sequence(*case)) < n_learned]
+        again = [case for case in self._models if self._left_in_sequence(*case)]
         if left or again:
             captured = {part: self._captured(part) for part in ("validation", "train")}
             for seed, layer, name in left:
@@ -169,6 +168,13 @@ class Conversion:
             if contestant.is_model
         ]
 
+    def _left_in_sequence(self, seed: int, name: str) -> list[int]:
+        """Return the layers whose blocks are to learn in sequence: what the first reads stays."""
+        if not self.config.in_sequence_steps:
+            return []
+        learned = self._learned_in_sequence(seed, name)
+        return [number for number in sorted(self.numbers)[1:] if number not in learned]
+
     def _learned_in_sequence(self, seed: int, name: str) -> set[int]:
         """Return the layers of a model whose blocks have learned in sequence so far."""
         found = self._rows("convert_in_sequence")
@@ -180,8 +186,8 @@ class Conversion:
         """Train the blocks of a model again, each on what those before it make of the text."""
         ffn, training, _ = self.contestants[seed][name]
         training = replace(training, steps=self.config.in_sequence_steps)
-        model, learned = self._model(seed, name), self._learned_in_sequence(seed, name)
-        for layer in (number for number in self.numbers if number not in learned):
+        model, left = self._model(seed, name), self._left_in_sequence(seed, name)
+        for layer in left:
             captured = {
                 part: capture_in_sequence(
                     model,

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from ultrafastbert.report import tables
+from ultrafastbert.report.runs import RUN
 from ultrafastbert.rows import Row
 
 # Fewer seeds than this say nothing of the spread between them.
@@ -134,7 +135,7 @@ def _model(rows: Sequence[Row]) -> list[str]:
 def caveats(rows: Sequence[Row]) -> list[str]:
     """Return what a reader should know before quoting a number."""
     kinds = {row["kind"] for row in rows}
-    found = [*_training_caveats(rows)]
+    found = [*_training_caveats(rows), *conversion_caveats(rows)]
     if "layer" in kinds and "model" not in kinds:
         found.append(
             "The whole model's speed was not measured. A layer's speed alone says little about it: "
@@ -161,6 +162,23 @@ def caveats(rows: Sequence[Row]) -> list[str]:
         if reason:
             names = ", ".join(sorted({row["contestant"] for row in same}))
             found.append(f"Left out in some cases ({reason}): {names}.")
+    return found
+
+
+def conversion_caveats(rows: Sequence[Row]) -> list[str]:
+    """Return which converted models are no better than one without FF layers."""
+    found = []
+    models = [row for row in rows if row["kind"] == "convert"]
+    for run in tables.group(models, *RUN, "seed").values():
+        ours, none = (
+            next((row for row in run if row["model"] == name), None) for name in ("fff", "none")
+        )
+        if ours and none and ours["unexplained_states"] >= none["unexplained_states"]:
+            found.append(
+                f"The converted model ({ours['ffn']}) is no nearer to the original than one "
+                "without feedforward layers: it needs more training (updates, tokens), more "
+                "neurons, or fewer layers converted."
+            )
     return found
 
 

@@ -19,7 +19,7 @@ from ultrafastbert.convert.text.sampling import Text
 from ultrafastbert.models.architectures import Block
 
 # More are not read for a layer: the student runs for each of them.
-MOST_TOKENS = 50_000
+MOST_TOKENS = 100_000
 PART_TOKENS = 8192
 
 
