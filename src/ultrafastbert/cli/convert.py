@@ -36,7 +36,7 @@ def convert_command(
         int,
         typer.Option(
             help="Updates of each layer again, from what the model gives it once those before it "
-            "are replaced."
+            "are replaced; the model reads the text once for each."
         ),
     ] = 500,
     end_to_end_steps: Annotated[

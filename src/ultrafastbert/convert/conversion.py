@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from ultrafastbert import glue, rows
 from ultrafastbert.convert.diagnosis.usage import usage_rows
 from ultrafastbert.convert.distillation.end_to_end import EndToEndConfig, distill_end_to_end
-from ultrafastbert.convert.distillation.in_sequence import MOST_TOKENS, capture_in_sequence
+from ultrafastbert.convert.distillation.in_sequence import capture_in_sequence
 from ultrafastbert.convert.distillation.layerwise import layer_row, regress
 from ultrafastbert.convert.evaluation.equal_time import time_equal_width
 from ultrafastbert.convert.evaluation.similarity import sts_spearman
@@ -94,7 +94,7 @@ class Conversion:
         share = 1 + 1 / VALIDATION_SHARE
         layers = disk_bytes(config.tokens, size, len(self.numbers))
         if config.in_sequence_steps:
-            layers += disk_bytes(min(config.tokens, MOST_TOKENS), size, 1)
+            layers += disk_bytes(config.tokens, size, 1)
         whole = targets.disk_bytes(config.end_to_end_tokens, size, self.n_layers, self.tokenizer)
         self.on_status(f"needs {share * max(layers, whole) / 2**30:.2f} GiB on disk", 0, None)
         if not self.work.exists():

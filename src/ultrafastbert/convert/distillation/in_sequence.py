@@ -18,8 +18,6 @@ from ultrafastbert.convert.teacher.taps import Captured
 from ultrafastbert.convert.text.sampling import Text
 from ultrafastbert.models.architectures import Block
 
-# More are not read for a layer: the student runs for each of them.
-MOST_TOKENS = 100_000
 PART_TOKENS = 8192
 
 
@@ -40,13 +38,11 @@ def capture_in_sequence(
     Where `norm` reads the sum of both, this sum should be the original's; otherwise the output
     should. `original` is what the original's block read and wrote on the same texts.
     """
-    n_tokens = min(len(original.x), MOST_TOKENS)
     renew(folder)
     captured = capture(
-        student, tokenizer, texts, n_tokens, [layer], folder, max_length, on_status, block
+        student, tokenizer, texts, len(original.x), [layer], folder, max_length, on_status, block
     )[layer]
-    first = Captured(*(part[:n_tokens] for part in original))
-    for here, there in zip(*(_parts(each) for each in (captured, first)), strict=True):
+    for here, there in zip(*(_parts(each) for each in (captured, original)), strict=True):
         drift = there.x.float() - here.x.float() if norm else 0.0
         here.y.copy_(there.y.float() + drift)
     return captured
