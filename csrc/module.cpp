@@ -12,6 +12,7 @@
 #include "fff.h"
 #include "large_pages.h"
 #include "machine.h"
+#include "tensor.h"
 
 namespace nb = nanobind;
 using Address = std::uintptr_t;
@@ -79,6 +80,15 @@ class Layer {
                  pointer<int64_t>(leaf), pointer<void>(logits));
   }
 
+  // Whether x (..., H) is what the layer takes, as it lies in memory.
+  bool takes(const fff::TensorView& x) const {
+    return x.device_type == fff::TensorView::cpu && x.is(activations_) && x.n_sizes > 0 &&
+           x.sizes[x.n_sizes - 1] == shape_.hidden_size && x.is_contiguous();
+  }
+
+  int64_t hidden_size() const { return shape_.hidden_size; }
+  int64_t output_size() const { return shape_.output_size; }
+
   void backward(int64_t n_tokens, int n_threads, Address grad_y, Address x, Address leaf,
                 Address logits, Address grad_x, Address grad_w_in, Address grad_b_in,
                 Address grad_w_out) const {
@@ -104,6 +114,91 @@ class Layer {
   fff::Shape shape_;
   fff::Type activations_;
   fff::Weights weights_;
+};
+
+// The shortest way to call a layer with tensors, for inference. Everything that a call must ask of
+// PyTorch is asked from here.
+class Call {
+ public:
+  // exchange: PyTorch's table for its tensors of type `tensor`. held: names of the weights in
+  // `holder`. obstacles: functions () -> whether something stands in the way. empty_like, n_threads:
+  // PyTorch's.
+  Call(const Layer& layer, const nb::capsule& exchange, nb::type_object tensor, nb::dict holder,
+       const std::vector<nb::str>& held, std::vector<nb::callable> obstacles,
+       nb::callable empty_like, nb::callable n_threads)
+      : layer_(layer),
+        table_(static_cast<const fff::ExchangeTable*>(exchange.data("dlpack_exchange_api"))),
+        tensor_(std::move(tensor)),
+        holder_(std::move(holder)),
+        obstacles_(std::move(obstacles)),
+        empty_like_(std::move(empty_like)),
+        n_threads_(std::move(n_threads)) {
+    if (table_->major_version != fff::ExchangeTable::known_version || !table_->view)
+      throw std::invalid_argument("the exchange table of tensors is of an unknown kind");
+    for (const nb::str& name : held) {
+      fff::TensorView weight;
+      if (!view(holder_[name], weight)) throw std::invalid_argument("a weight is no tensor");
+      held_.emplace_back(name, weight.address());
+    }
+  }
+
+  // Whether the weights are where they were.
+  bool holds() const {
+    for (const auto& [name, address] : held_) {
+      fff::TensorView weight;
+      PyObject* found = PyDict_GetItemWithError(holder_.ptr(), name.ptr());
+      if (!found || !view(found, weight) || weight.address() != address) return false;
+    }
+    return true;
+  }
+
+  // y (..., O) of x (..., H), or None where x is not what the layer takes as it is, where there is an
+  // obstacle, or where weights have moved.
+  nb::object operator()(nb::handle x) const {
+    fff::TensorView in, out;
+    if (reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) != tensor_.ptr() || is_obstructed())
+      return nb::none();
+    if (!view(x, in) || !layer_.takes(in) || !holds()) return nb::none();
+    nb::object y = layer_.hidden_size() == layer_.output_size() ? empty_like_(x) : new_output(x, in);
+    if (!view(y, out)) return nb::none();
+    const int64_t n_tokens = in.n_elements() / layer_.hidden_size();
+    layer_.forward(n_tokens, nb::cast<int>(n_threads_()), address(in), address(out), 0, 0);
+    return y;
+  }
+
+ private:
+  static Address address(const fff::TensorView& view) {
+    return reinterpret_cast<Address>(view.address());
+  }
+
+  bool view(nb::handle tensor, fff::TensorView& view) const {
+    if (table_->view(tensor.ptr(), &view) == 0) return true;
+    PyErr_Clear();  // a tensor of a kind that has no address
+    return false;
+  }
+
+  bool is_obstructed() const {
+    for (const nb::callable& obstacle : obstacles_) {
+      const nb::object answer = obstacle();
+      if (!answer.is_none() && PyObject_IsTrue(answer.ptr()) != 0) return true;
+    }
+    return false;
+  }
+
+  nb::object new_output(nb::handle x, const fff::TensorView& in) const {
+    nb::list sizes;
+    for (int32_t i = 0; i + 1 < in.n_sizes; ++i) sizes.append(in.sizes[i]);
+    sizes.append(layer_.output_size());
+    return x.attr("new_empty")(sizes);
+  }
+
+  Layer layer_;
+  const fff::ExchangeTable* table_;
+  nb::type_object tensor_;
+  nb::dict holder_;
+  std::vector<std::pair<nb::str, const void*>> held_;
+  std::vector<nb::callable> obstacles_;
+  nb::callable empty_like_, n_threads_;
 };
 
 template <class Function>
@@ -139,6 +234,12 @@ NB_MODULE(_native, m) {
       .def("forward", &Layer::forward, nb::arg("n_tokens"), nb::arg("n_threads"), nb::arg("x"),
            nb::arg("y"), nb::arg("leaf") = 0, nb::arg("logits") = 0)
       .def("backward", &Layer::backward);
+  nb::class_<Call>(m, "Call")
+      .def(nb::init<const Layer&, const nb::capsule&, nb::type_object, nb::dict,
+                    const std::vector<nb::str>&, std::vector<nb::callable>, nb::callable,
+                    nb::callable>())
+      .def("holds", &Call::holds)
+      .def("__call__", &Call::operator(), nb::arg("x").none());
   m.def("use_large_pages", [](Address data, int64_t n_bytes) {
     nb::gil_scoped_release release;
     fff::use_large_pages(pointer<const void>(data), n_bytes);

@@ -262,6 +262,42 @@ def test_what_records_or_transforms_sees_the_operator(prepared_layer):
 
 
 @torch.no_grad()
+def test_what_is_no_plain_tensor_goes_to_the_operator(prepared_layer):
+    layer, x, _ = prepared_layer
+    others = (
+        None,
+        "x",
+        x.to_sparse(),
+        x.to("meta"),
+        torch.nn.Parameter(x),
+        x.T,
+        x[:, :0],
+        x.long(),
+    )
+    for other in (*others, torch.tensor(1.0), None, "x"):
+        assert layer._prepared.call(other) is None
+    assert layer(x.to("meta")).device.type == "meta"
+
+
+@torch.no_grad()
+def test_outputs_of_another_size_are_prepared_too():
+    layer = FastFeedForward(8, 2, output_size=3)
+    x = torch.randn(4, 2, 8)
+    y = layer(x)
+    if native.is_available():
+        assert torch.equal(layer._prepared.call(x), y)
+
+
+@torch.no_grad()
+def test_without_the_exchange_table_the_operator_is_called(monkeypatch):
+    monkeypatch.setattr(native, "EXCHANGE_TABLE", "__missing__")  # PyTorch before 2.10
+    layer, x = FastFeedForward(8, 2), torch.randn(4, 8)
+    y = layer(x)
+    assert layer._prepared is None
+    assert torch.equal(layer(x), y)
+
+
+@torch.no_grad()
 def test_copies_prepare_for_themselves(prepared_layer):
     layer, x, y = prepared_layer
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):

@@ -5,6 +5,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from ultrafastbert import ops, soft, tree
 from ultrafastbert.activations import ACTIVATIONS, check_activation
@@ -170,8 +171,9 @@ class FastFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., hidden_size) to (..., output_size)."""
-        prepared = self._prepared if ops.may_be_native(self.kernel) else None
-        y = None if prepared is None else prepared.call(x)
+        y, prepared = None, self._prepared
+        if prepared is not None and not is_compiling() and ops.may_be_native(self.kernel):
+            y = prepared.call(x)
         if y is None:
             y = self._call_operator(x)
         return y if self.shared is None else y + self.shared(x)
@@ -179,7 +181,7 @@ class FastFeedForward(nn.Module):
     def _call_operator(self, x: Tensor) -> Tensor:
         if self.training and self.soft_training and not self.weight_dtype:
             return self._mix(x)
-        if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if not torch.is_grad_enabled() and not is_compiling():
             prepared = self._prepared
             if prepared is None or prepared.dtype != x.dtype or not prepared.holds():
                 self._prepared = self._prepare(x.dtype)  # for the next call
@@ -218,8 +220,8 @@ class FastFeedForward(nn.Module):
             self._prepared = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copy and pickle without the entropies, which hang on the graph of a call."""
-        return {**self.__dict__, "entropies": None}
+        """Copy and pickle without what belongs to a call: a graph, addresses."""
+        return {**self.__dict__, "entropies": None, "_prepared": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> "FastFeedForward":
         """Move or convert the layer; quantized weights keep their dtypes."""
@@ -241,13 +243,15 @@ class FastFeedForward(nn.Module):
     def _prepare(self, dtype: torch.dtype) -> native.Prepared | None:
         """Return a shorter way than the operator for x of this dtype, where there is one."""
         weights = self.weights()
-        if self.training and self.leaf_usage is not None:
-            return None  # leaves are to be counted
+        if self.b_out is not None or (self.training and self.leaf_usage is not None):
+            return None  # leaves are wanted, too
         held = (weights.w_in, weights.b_in, weights.w_out)
-        if any(w is None for w in held) or self._holder.get("b_out") is not self.b_out:
+        if any(w is None for w in held):
             return None  # another module holds them, as for pruning
-        usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
-        contiguous = all(t is None or t.is_contiguous() for t in (*weights, self.b_out))
+        usable = native.can_prepare() and ops.uses_native(
+            self.kernel, weights.b_in.device.type, dtype, self.depth
+        )
+        contiguous = all(t is None or t.is_contiguous() for t in weights)
         if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
             return None
         return native.Prepared(dtype, self._holder, *self._options())

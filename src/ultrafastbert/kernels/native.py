@@ -6,18 +6,14 @@ instruction set is chosen at the first call; the environment variable ULTRAFASTB
 the choice. Results do not depend on the number of threads, which is that of PyTorch, bit for bit.
 """
 
-from collections.abc import Mapping
-from operator import itemgetter
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, empty_like, get_num_threads, is_grad_enabled
-from torch.compiler import is_compiling
-from torch.jit import is_tracing
+from torch import Tensor, get_num_threads, is_grad_enabled
 
 from ultrafastbert import tree
 from ultrafastbert.activations import ACTIVATIONS
-from ultrafastbert.leaf_bias import add_leaf_bias
 from ultrafastbert.quantization import Weights
 
 try:
@@ -25,8 +21,11 @@ try:
 except ImportError:
     _native = None
 
-data_ptr = Tensor.data_ptr
-# Whether something sees every operator, or transforms functions: PyTorch has no public way to ask.
+# Where types of tensors have DLPack's table of C functions, see csrc/tensor.h.
+EXCHANGE_TABLE = "__dlpack_c_exchange_api__"
+# Whether something traces, sees every operator, or transforms functions: the public ways to ask are
+# slow or none.
+is_tracing = torch._C._is_tracing
 n_modes, transform = torch._C._len_torch_dispatch_stack, torch._C._functorch.peek_interpreter_stack
 # In the order of `enum class Activation` and `enum class Type` in csrc/fff.h.
 _ACTIVATION_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
@@ -142,71 +141,31 @@ class Prepared:
     Attributes:
         call: the function x (..., H) -> y (..., O). It returns None, and the operator must be
             called, for x that is not contiguous, of another dtype, size or kind than prepared for,
-            where something records the call, or where the weights have moved.
+            where something records the call, or where the weights have moved. A compiler must not
+            see it.
         dtype: that x must have.
         holds: the function () -> whether the weights are where they were.
     """
 
     __slots__ = ("call", "dtype", "holds")
 
-    def __init__(self, dtype: torch.dtype, holder: Mapping[str, Any], *options: Any):
-        """Prepare for x of a dtype; `holder` is where the weights are found by their names.
+    def __init__(self, dtype: torch.dtype, holder: dict[str, Any], *options: Any):
+        """Prepare for x of a dtype; `holder` is where the weights are found by their names."""
+        weights = Weights.held_by(holder)
+        names = [name for name, weight in weights._asdict().items() if weight is not None]
+        use_large_pages(*(holder[name] for name in names))
+        obstacles = [is_grad_enabled, is_tracing, n_modes, transform]
+        if dtype != torch.float32:
+            obstacles.append(partial(torch.is_autocast_enabled, "cpu"))
+        layer = _layer(dtype, weights, *options)
+        where = (holder, names, obstacles, torch.empty_like, get_num_threads)
+        self.call = _native.Call(layer, getattr(Tensor, EXCHANGE_TABLE), Tensor, *where)
+        self.dtype, self.holds = dtype, self.call.holds
 
-        It may hold output biases of leaves, too, as `b_out`.
-        """
-        weights, biased = Weights.held_by(holder), holder.get("b_out") is not None
-        names = [name for name in (*Weights._fields, "b_out") if holder.get(name) is not None]
-        held = itemgetter(*names)
-        tensors = held(holder)
-        addresses = _addresses(*tensors)
-        n_trees, _, hidden_size = weights.w_in.shape
-        output_size = weights.w_out.shape[2]
-        use_large_pages(*tensors)
-        run = _layer(dtype, weights, *options).forward
 
-        is_narrow = dtype != torch.float32
-
-        def holds() -> bool:
-            try:
-                return list(map(data_ptr, held(holder))) == addresses
-            except (KeyError, TypeError):  # weights were taken from the module, as pruning does
-                return False
-
-        # Names of this scope are found faster than attributes: a call takes 1.5 us.
-        def call(x: Tensor) -> Tensor | None:
-            if (
-                is_compiling()  # first: what follows has no meaning to a compiler
-                or is_tracing()
-                or type(x) is not Tensor
-                or x.dtype is not dtype
-                or not x.is_cpu
-                or is_grad_enabled()
-                or not x.is_contiguous()
-                or not x.dim()
-                or x.shape[-1] != hidden_size
-                or n_modes()
-                or transform() is not None
-                or (is_narrow and torch.is_autocast_enabled("cpu"))
-                or not holds()
-            ):
-                return None
-            if output_size == hidden_size:
-                y = empty_like(x)
-            else:
-                y = x.new_empty((*x.shape[:-1], output_size))
-            n_tokens, n_threads = x.numel() // hidden_size, get_num_threads()
-            if not biased:
-                run(n_tokens, n_threads, data_ptr(x), data_ptr(y))
-                return y
-            leaf = x.new_empty((*x.shape[:-1], n_trees), dtype=torch.int64)
-            run(n_tokens, n_threads, data_ptr(x), data_ptr(y), data_ptr(leaf))
-            return add_leaf_bias(y, leaf, holder["b_out"])
-
-        self.call, self.dtype, self.holds = call, dtype, holds
-
-    def __reduce__(self) -> tuple:
-        """Copy and pickle as None: addresses mean nothing elsewhere."""
-        return type(None), ()
+def can_prepare() -> bool:
+    """Return whether this PyTorch tells the core where tensors are."""
+    return hasattr(Tensor, EXCHANGE_TABLE)
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:
