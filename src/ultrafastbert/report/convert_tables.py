@@ -28,9 +28,11 @@ TITLES = {
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
+# The first is what blocks learn where there is such a norm: in their own outputs, a few components
+# that it takes back may have nearly all of the variance.
 ERRORS = {
+    "unexplained_after_norm": "variance left unexplained behind the layer's norm, %, by",
     "unexplained": "variance left unexplained, %, by",
-    "unexplained_after_norm": "the same behind the layer's norm, %, by",
 }
 TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
 SMALL_PERCENTAGE = 10.0
@@ -41,7 +43,7 @@ SPLITS = ("validation", "test")
 def convert_layer_table(rows: Iterable[Row]) -> str:
     """Return the share of each layer's output variance that is left unexplained, in percent.
 
-    Where a norm reads the sum of a block's input and output, the same behind it is a second table.
+    Where a norm reads the sum of a block's input and output, the same behind it is a table before.
     With dense layers of several widths, also how wide one would have to be for the tree's error.
     Empty without rows of converted layers.
     """
