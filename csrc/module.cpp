@@ -1,5 +1,5 @@
-// The Python module ultrafastbert._native. Arrays come as addresses: the cheapest call, and no
-// dependency on PyTorch.
+// The Python module ultrafastbert._native. Arrays come as addresses, or as tensors by DLPack's table
+// of functions (tensor.h): cheap calls, and nothing of PyTorch is needed to build this.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -86,8 +86,7 @@ class Layer {
            x.sizes[x.n_sizes - 1] == shape_.hidden_size && x.is_contiguous();
   }
 
-  int64_t hidden_size() const { return shape_.hidden_size; }
-  int64_t output_size() const { return shape_.output_size; }
+  const fff::Shape& shape() const { return shape_; }
 
   void backward(int64_t n_tokens, int n_threads, Address grad_y, Address x, Address leaf,
                 Address logits, Address grad_x, Address grad_w_in, Address grad_b_in,
@@ -116,59 +115,92 @@ class Layer {
   fff::Weights weights_;
 };
 
+// PyTorch's table of functions for tensors, or null where there is none that is known.
+const fff::ExchangeTable* exchange_table(nb::handle capsule) {
+  if (!PyCapsule_IsValid(capsule.ptr(), fff::ExchangeTable::capsule_name)) return nullptr;
+  const auto* table = static_cast<const fff::ExchangeTable*>(
+      PyCapsule_GetPointer(capsule.ptr(), fff::ExchangeTable::capsule_name));
+  const bool is_known = table->major_version == fff::ExchangeTable::known_version && table->view;
+  return is_known ? table : nullptr;
+}
+
+// What a call asks of PyTorch, besides its table.
+struct Asked {
+  nb::type_object tensor;               // the type of plain tensors
+  std::vector<nb::callable> obstacles;  // functions () -> whether something stands in the way
+  nb::callable empty_like, n_threads;
+  nb::object leaf_type;  // int64 where leaves are wanted, too, or None
+};
+
 // The shortest way to call a layer with tensors, for inference. Everything that a call must ask of
 // PyTorch is asked from here.
 class Call {
  public:
-  // exchange: PyTorch's table for its tensors of type `tensor`. held: names of the weights in
-  // `holder`. obstacles: functions () -> whether something stands in the way. empty_like, n_threads:
-  // PyTorch's.
-  Call(const Layer& layer, const nb::capsule& exchange, nb::type_object tensor, nb::dict holder,
-       const std::vector<nb::str>& held, std::vector<nb::callable> obstacles,
-       nb::callable empty_like, nb::callable n_threads)
+  // held: names of the weights in `holder`.
+  Call(const Layer& layer, nb::handle table, nb::dict holder, const std::vector<nb::str>& held,
+       const nb::type_object& tensor, const std::vector<nb::callable>& obstacles,
+       const nb::callable& empty_like, const nb::callable& n_threads, const nb::object& leaf_type)
       : layer_(layer),
-        table_(static_cast<const fff::ExchangeTable*>(exchange.data("dlpack_exchange_api"))),
-        tensor_(std::move(tensor)),
+        table_(exchange_table(table)),
         holder_(std::move(holder)),
-        obstacles_(std::move(obstacles)),
-        empty_like_(std::move(empty_like)),
-        n_threads_(std::move(n_threads)) {
-    if (table_->major_version != fff::ExchangeTable::known_version || !table_->view)
-      throw std::invalid_argument("the exchange table of tensors is of an unknown kind");
+        asked_{tensor, obstacles, empty_like, n_threads, leaf_type} {
+    if (!table_) throw std::invalid_argument("the exchange table of tensors is of an unknown kind");
     for (const nb::str& name : held) {
       fff::TensorView weight;
-      if (!view(holder_[name], weight)) throw std::invalid_argument("a weight is no tensor");
-      held_.emplace_back(name, weight.address());
+      if (!view(holder_[name], weight)) throw std::invalid_argument("a weight has no address");
+      held_.emplace_back(name, weight);
     }
   }
 
-  // Whether the weights are where they were.
+  // Whether the weights are what and where they were.
   bool holds() const {
-    for (const auto& [name, address] : held_) {
+    for (const auto& [name, place] : held_) {
       fff::TensorView weight;
       PyObject* found = PyDict_GetItemWithError(holder_.ptr(), name.ptr());
-      if (!found || !view(found, weight) || weight.address() != address) return false;
+      if (!found || !view(found, weight) || !place.is_of(weight)) return false;
     }
     return true;
   }
 
-  // y (..., O) of x (..., H), or None where x is not what the layer takes as it is, where there is an
-  // obstacle, or where weights have moved.
+  // y (..., O) of x (..., H), with the leaves (..., K) where they are wanted; None where x is not
+  // what the layer takes as it is, where there is an obstacle, or where weights have moved.
   nb::object operator()(nb::handle x) const {
-    fff::TensorView in, out;
-    if (reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) != tensor_.ptr() || is_obstructed())
+    fff::TensorView in, out, leaf{};
+    const bool is_plain = reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) == asked_.tensor.ptr();
+    if (!is_plain || is_obstructed() || !view(x, in) || !layer_.takes(in) || !holds())
       return nb::none();
-    if (!view(x, in) || !layer_.takes(in) || !holds()) return nb::none();
-    nb::object y = layer_.hidden_size() == layer_.output_size() ? empty_like_(x) : new_output(x, in);
-    if (!view(y, out)) return nb::none();
-    const int64_t n_tokens = in.n_elements() / layer_.hidden_size();
-    layer_.forward(n_tokens, nb::cast<int>(n_threads_()), address(in), address(out), 0, 0);
-    return y;
+    const fff::Shape& shape = layer_.shape();
+    nb::object y = shape.hidden_size == shape.output_size
+                       ? asked_.empty_like(x)
+                       : x.attr("new_empty")(with_last(in, shape.output_size));
+    nb::object leaves;
+    if (!asked_.leaf_type.is_none())
+      leaves = x.attr("new_empty")(with_last(in, shape.n_trees),
+                                   nb::arg("dtype") = asked_.leaf_type);
+    if (!view(y, out) || (leaves.is_valid() && !view(leaves, leaf))) return nb::none();
+    const int64_t n_tokens = in.n_elements() / shape.hidden_size;
+    layer_.forward(n_tokens, nb::cast<int>(asked_.n_threads()), address(in), address(out),
+                   address(leaf), 0);
+    return leaves.is_valid() ? nb::make_tuple(y, leaves) : y;
+  }
+
+  // The garbage collector must see the dictionary of weights: hooks of weights lead back to layers.
+  static int traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (nb::inst_ready(self)) Py_VISIT(nb::inst_ptr<Call>(self)->holder_.ptr());
+    return 0;
   }
 
  private:
   static Address address(const fff::TensorView& view) {
     return reinterpret_cast<Address>(view.address());
+  }
+
+  static nb::list with_last(const fff::TensorView& tensor, int64_t last) {
+    nb::list sizes;
+    for (int32_t i = 0; i + 1 < tensor.n_sizes; ++i) sizes.append(tensor.sizes[i]);
+    sizes.append(last);
+    return sizes;
   }
 
   bool view(nb::handle tensor, fff::TensorView& view) const {
@@ -178,28 +210,21 @@ class Call {
   }
 
   bool is_obstructed() const {
-    for (const nb::callable& obstacle : obstacles_) {
+    for (const nb::callable& obstacle : asked_.obstacles) {
       const nb::object answer = obstacle();
       if (!answer.is_none() && PyObject_IsTrue(answer.ptr()) != 0) return true;
     }
     return false;
   }
 
-  nb::object new_output(nb::handle x, const fff::TensorView& in) const {
-    nb::list sizes;
-    for (int32_t i = 0; i + 1 < in.n_sizes; ++i) sizes.append(in.sizes[i]);
-    sizes.append(layer_.output_size());
-    return x.attr("new_empty")(sizes);
-  }
-
   Layer layer_;
   const fff::ExchangeTable* table_;
-  nb::type_object tensor_;
   nb::dict holder_;
-  std::vector<std::pair<nb::str, const void*>> held_;
-  std::vector<nb::callable> obstacles_;
-  nb::callable empty_like_, n_threads_;
+  std::vector<std::pair<nb::str, fff::TensorPlace>> held_;
+  Asked asked_;
 };
+
+PyType_Slot call_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(Call::traverse)}, {0, nullptr}};
 
 template <class Function>
 void set_routine(Function*& routine, Address address) {
@@ -234,12 +259,16 @@ NB_MODULE(_native, m) {
       .def("forward", &Layer::forward, nb::arg("n_tokens"), nb::arg("n_threads"), nb::arg("x"),
            nb::arg("y"), nb::arg("leaf") = 0, nb::arg("logits") = 0)
       .def("backward", &Layer::backward);
-  nb::class_<Call>(m, "Call")
-      .def(nb::init<const Layer&, const nb::capsule&, nb::type_object, nb::dict,
-                    const std::vector<nb::str>&, std::vector<nb::callable>, nb::callable,
-                    nb::callable>())
+  nb::class_<Call>(m, "Call", nb::type_slots(call_slots))
+      .def(nb::init<const Layer&, nb::handle, nb::dict, const std::vector<nb::str>&,
+                    const nb::type_object&, const std::vector<nb::callable>&, const nb::callable&,
+                    const nb::callable&, const nb::object&>(),
+           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg("tensor"), nb::arg("obstacles"),
+           nb::arg("empty_like"), nb::arg("n_threads"), nb::arg("leaf_type").none())
       .def("holds", &Call::holds)
       .def("__call__", &Call::operator(), nb::arg("x").none());
+  m.def("is_exchange_table", [](nb::handle table) { return exchange_table(table) != nullptr; },
+        nb::arg("table").none());
   m.def("use_large_pages", [](Address data, int64_t n_bytes) {
     nb::gil_scoped_release release;
     fff::use_large_pages(pointer<const void>(data), n_bytes);

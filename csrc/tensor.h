@@ -3,13 +3,15 @@
 // calls. The structures are those of the standard: https://dmlc.github.io/dlpack/latest/c_api.html
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "fff.h"
 
 namespace fff {
 
-// DLTensor. It points into the tensor that it tells of.
+// DLTensor. It points into the tensor that it tells of. Strides may be null: contiguous.
 struct TensorView {
   static constexpr int32_t cpu = 1;
   static constexpr uint8_t ieee = 2, bfloat = 4;
@@ -31,6 +33,7 @@ struct TensorView {
   }
 
   bool is_contiguous() const {
+    if (!strides) return true;
     int64_t stride = 1;
     for (int32_t i = n_sizes - 1; i >= 0; --i) {
       if (sizes[i] != 1 && strides[i] != stride) return n_elements() == 0;
@@ -49,8 +52,31 @@ struct TensorView {
   }
 };
 
+// Where a tensor was, and what of: to see later whether it still is.
+class TensorPlace {
+ public:
+  explicit TensorPlace(const TensorView& view)
+      : address_(view.address()),
+        kind_(view.kind),
+        bits_(view.bits),
+        sizes_(view.sizes, view.sizes + view.n_sizes) {}
+
+  // Of a contiguous tensor.
+  bool is_of(const TensorView& view) const {
+    return view.address() == address_ && view.kind == kind_ && view.bits == bits_ &&
+           view.n_sizes == static_cast<int32_t>(sizes_.size()) &&
+           std::equal(sizes_.begin(), sizes_.end(), view.sizes) && view.is_contiguous();
+  }
+
+ private:
+  const void* address_;
+  uint8_t kind_, bits_;
+  std::vector<int64_t> sizes_;
+};
+
 // DLPackExchangeAPI, up to what is used here.
 struct ExchangeTable {
+  static constexpr const char* capsule_name = "dlpack_exchange_api";
   static constexpr uint32_t known_version = 1;  // what another one holds is unknown
 
   uint32_t major_version, minor_version;

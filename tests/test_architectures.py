@@ -96,6 +96,8 @@ def test_converted_model_is_saved_and_loaded(model_type, tmp_path):
         ("mpnet", "output.LayerNorm"),
         ("distilbert", "output_layer_norm"),
         ("albert", "full_layer_layer_norm"),
+        ("xlm", "layer_norm2"),
+        ("deberta", None),
         ("gpt2", None),
         ("vit", None),
         ("modernbert", None),
@@ -106,12 +108,16 @@ def test_the_norm_after_a_block_is_found(model_type, norm):
     block = block_of(model)
     strengthen(model, block)
     numbers = range(len(layers_of(model, block)))
-    found = norms_after(model, block, numbers, batch_for(model))
+    batch = batch_for(model)
+    size = check_block(model, block, numbers, batch)
+    found = norms_after(model, block, numbers, size, batch)
     for number in numbers:
         if norm is None:
             assert found[number] is None
         else:
-            expected = layers_of(model, block)[number].get_submodule(norm)
+            beside = model_type == "xlm"  # norms in a list of their own
+            where = model.layer_norm2 if beside else layers_of(model, block)
+            expected = where[number] if beside else where[number].get_submodule(norm)
             assert torch.equal(found[number].weight, expected.weight)
 
 

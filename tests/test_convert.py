@@ -233,6 +233,9 @@ def test_regression_is_reproducible_and_ends_near_a_layer_that_fits():
     mean = ConvertedBlock(8, "none")
     regress(mean, data, RegressionConfig())
     assert unexplained(mean, data) == pytest.approx(1.0, abs=0.01)
+    shifted = data._replace(y=data.y + 5)
+    regress(mean, shifted, RegressionConfig(), is_new=False)
+    assert unexplained(mean, shifted) == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize(("model_type", "has_norm"), [("bert", True), ("modernbert", False)])
@@ -241,7 +244,8 @@ def test_outputs_in_sequence_make_up_for_drift(model_type, has_norm, texts, toke
     block = block_of(model)
     original = capture(model, tokenizer, texts, 500, [1], tmp_path / "original")[1]
     student = converted_copy(model, ["1x2x3", "1x2x3"])
-    norm = norms_after(model, block, [1], next(batches_of(tokenizer, texts, 20)))[1]
+    size, batch = model.config.hidden_size, next(batches_of(tokenizer, texts, 20))
+    norm = norms_after(model, block, [1], size, batch)[1]
     assert (norm is not None) == has_norm
     captured = capture_in_sequence(
         student, tokenizer, texts, 1, original, norm, tmp_path / "student", 128, print, block

@@ -1,7 +1,10 @@
 """Smaller weights: against the definition with the values that they stand for."""
 
 import copy
+import datetime
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -234,6 +237,10 @@ def test_the_prepared_way_follows_weights_that_change_or_move(prepared_layer):
     assert torch.equal(layer(x), 2 * y)
     layer.w_out.data = layer.w_out / 4
     assert torch.equal(layer(x), y / 2)
+    whole, layer.w_out.data = layer.w_out.data, layer.w_out[:, :5]
+    with pytest.raises(ValueError, match="w_out has shape"):
+        layer(x)
+    layer.w_out.data = whole
     other = make_layer((16, 16, 1, 3, 2))
     other.w_in.add_(1)
     layer.load_state_dict(other.state_dict(), assign=True)
@@ -257,6 +264,10 @@ def test_what_records_or_transforms_sees_the_operator(prepared_layer):
     graph = make_fx(layer)(x)
     assert torch.equal(graph(x), y)
     assert any("fast_feedforward" in str(node.target) for node in graph.graph.nodes)
+    with pytest.warns(DeprecationWarning, match="jit.trace"):
+        traced = torch.jit.trace(layer, x)
+    assert "fast_feedforward" in str(traced.inlined_graph)
+    assert torch.equal(torch.func.vmap(layer)(x.view(5, 1, 16))[:, 0], y)
     with torch.autocast("cpu", torch.bfloat16):
         assert [layer(x.bfloat16()).dtype for _ in range(3)] == [torch.float32] * 3
 
@@ -289,12 +300,34 @@ def test_outputs_of_another_size_are_prepared_too():
 
 
 @torch.no_grad()
-def test_without_the_exchange_table_the_operator_is_called(monkeypatch):
-    monkeypatch.setattr(native, "EXCHANGE_TABLE", "__missing__")  # PyTorch before 2.10
+def test_without_an_exchange_table_the_operator_is_called(monkeypatch):
+    monkeypatch.setattr(native, "can_prepare", lambda: False)
     layer, x = FastFeedForward(8, 2), torch.randn(4, 8)
     y = layer(x)
     assert layer._prepared is None
     assert torch.equal(layer(x), y)
+
+
+def test_exchange_tables_of_unknown_kinds_are_none():
+    if not native.is_available():
+        pytest.skip("built without a native core")
+    assert native.can_prepare()
+    is_known = native._native.is_exchange_table
+    assert is_known(getattr(torch.Tensor, native.EXCHANGE_TABLE))
+    assert not any(map(is_known, (None, 1, datetime.datetime_CAPI)))
+
+
+@torch.no_grad()
+def test_a_layer_that_its_weights_lead_back_to_is_freed(prepared_layer):
+    layer, x, _ = prepared_layer
+    copied = copy.deepcopy(layer)
+    copied.w_in.owner = copied
+    copied(x)
+    assert copied._prepared.call(x) is not None
+    freed = weakref.ref(copied)
+    del copied
+    gc.collect()
+    assert freed() is None
 
 
 @torch.no_grad()

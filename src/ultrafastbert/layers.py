@@ -171,9 +171,10 @@ class FastFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., hidden_size) to (..., output_size)."""
-        y, prepared = None, self._prepared
-        if prepared is not None and not is_compiling() and ops.may_be_native(self.kernel):
-            y = prepared.call(x)
+        y = None
+        if not is_compiling() and ops.may_be_native(self.kernel):  # compilers ask no further
+            prepared = self._prepared
+            y = None if prepared is None else prepared.call(x)
         if y is None:
             y = self._call_operator(x)
         return y if self.shared is None else y + self.shared(x)
@@ -242,16 +243,16 @@ class FastFeedForward(nn.Module):
 
     def _prepare(self, dtype: torch.dtype) -> native.Prepared | None:
         """Return a shorter way than the operator for x of this dtype, where there is one."""
+        if not native.can_prepare():
+            return None
+        if self.training and self.leaf_usage is not None:
+            return None  # leaves are to be counted
         weights = self.weights()
-        if self.b_out is not None or (self.training and self.leaf_usage is not None):
-            return None  # leaves are wanted, too
         held = (weights.w_in, weights.b_in, weights.w_out)
-        if any(w is None for w in held):
+        if any(w is None for w in held) or self._holder.get("b_out") is not self.b_out:
             return None  # another module holds them, as for pruning
-        usable = native.can_prepare() and ops.uses_native(
-            self.kernel, weights.b_in.device.type, dtype, self.depth
-        )
-        contiguous = all(t is None or t.is_contiguous() for t in weights)
+        usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
+        contiguous = all(t is None or t.is_contiguous() for t in (*weights, self.b_out))
         if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
             return None
         return native.Prepared(dtype, self._holder, *self._options())

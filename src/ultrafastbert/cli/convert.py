@@ -36,7 +36,7 @@ def convert_command(
         int,
         typer.Option(
             help="Updates of each layer again, from what the model gives it once those before it "
-            "are replaced; the model reads the text once for each."
+            "are replaced; each model reads the text once for each layer."
         ),
     ] = 500,
     end_to_end_steps: Annotated[
@@ -88,7 +88,7 @@ def convert_command(
     Each new layer learns from plain text what the old one made of its inputs: from
     short texts, and from pairs where paragraphs (lines) have several sentences. The
     result loads where the original did, and is reported beside controls. While it
-    works, OUT holds two bfloat16 vectors for each token and layer.
+    works, OUT holds two bfloat16 vectors for each token and layer, and two more.
 
     With --sweep, every layer named there learns for a short time (500 updates) at
     every place. The best choices, layer by layer, are measured beside the same

@@ -184,33 +184,44 @@ class Conversion:
         self, seed: int, name: str, originals: dict[str, dict[int, Captured]]
     ) -> None:
         """Train the blocks of a model again, each on what those before it make of the text."""
+        model = self._model(seed, name)
+        for layer in self._left_in_sequence(seed, name):
+            of_layer = {part: original[layer] for part, original in originals.items()}
+            self._train_again(seed, name, model, layer, of_layer)
+
+    def _train_again(
+        self,
+        seed: int,
+        name: str,
+        model: PreTrainedModel,
+        layer: int,
+        originals: dict[str, Captured],
+    ) -> None:
         ffn, training, _ = self.contestants[seed][name]
         training = replace(training, steps=self.config.in_sequence_steps)
-        model, left = self._model(seed, name), self._left_in_sequence(seed, name)
-        for layer in left:
-            captured = {
-                part: capture_in_sequence(
-                    model,
-                    self.tokenizer,
-                    texts_of(self.text, part == "validation"),
-                    layer,
-                    original[layer],
-                    self.norms[layer],
-                    self.work / IN_SEQUENCE / part,
-                    self.config.max_length,
-                    self.on_status,
-                    self.block,
-                )
-                for part, original in originals.items()
-            }
-            block = self._block(model, layer)
-            what = f"layer {layer} in sequence: {ffn} ({name}, seed {seed})"
-            on_step = counting(self.on_status, what, training.steps)
-            regress(block, captured["train"], training, on_step, self.norms[layer], is_new=False)
-            save_file(block.state_dict(), self._weights(seed, layer, name, IN_SEQUENCE))
-            row = layer_row(name, layer, block, training, captured["validation"], self.norms[layer])
-            row |= {"kind": "convert_in_sequence"} | self._run
-            rows.append_row(self.rows_path, row)
+        captured = {
+            part: capture_in_sequence(
+                model,
+                self.tokenizer,
+                texts_of(self.text, part == "validation"),
+                layer,
+                original,
+                self.norms[layer],
+                self.work / IN_SEQUENCE / part,
+                self.config.max_length,
+                self.on_status,
+                self.block,
+            )
+            for part, original in originals.items()
+        }
+        block = self._block(model, layer)
+        what = f"layer {layer} in sequence: {ffn} ({name}, seed {seed})"
+        on_step, norm = counting(self.on_status, what, training.steps), self.norms[layer]
+        regress(block, captured["train"], training, on_step, norm, is_new=False)
+        save_file(block.state_dict(), self._weights(seed, layer, name, IN_SEQUENCE))
+        row = layer_row(name, layer, block, training, captured["validation"], norm)
+        row |= {"kind": "convert_in_sequence"} | self._run
+        rows.append_row(self.rows_path, row)
 
     def _weights(self, seed: int, layer: int, name: str, stage: str) -> Path:
         return self.work / f"{name}.seed{seed}.layer{layer}.{stage}.safetensors"

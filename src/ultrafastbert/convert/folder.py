@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.teacher.norms import norms_after
+from ultrafastbert.convert.teacher.taps import check_block
 from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.models.architectures import Block, block_of, layers_of
 from ultrafastbert.models.converted import converted_class
@@ -65,7 +66,8 @@ def open_dense(
     numbers = every if numbers is None else numbers
     check_reads(model, max_length)
     sample = next(batches_of(tokenizer, ["some text"], max_length))
-    norms = norms_after(model, place, numbers, sample)
+    size = check_block(model, place, numbers, sample)
+    norms = norms_after(model, place, numbers, size, sample)
     return Dense(model, tokenizer, place, numbers, sample, norms)
 
 

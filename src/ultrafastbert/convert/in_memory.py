@@ -68,7 +68,7 @@ def convert_model(
     if len(first) < 2:
         raise ValueError("batches are fewer than two: one to train on, one to measure on")
     size = check_block(model, place, numbers, first[0])
-    norms = norms_after(model, place, numbers, first[0])
+    norms = norms_after(model, place, numbers, size, first[0])
     new = {number: ConvertedBlock(size, ffn) for number in numbers}
     converted = _copy(model, new, place)
     rows = []

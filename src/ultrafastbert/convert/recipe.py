@@ -26,9 +26,11 @@ def convert(
     """Convert the dense encoder of a folder into one of another folder; return the result rows.
 
     Each FF block is replaced by a layer of the family that learns, on plain text, what the block
-    makes of its inputs. The folder gets the model with the original's tokenizer and pooling,
+    makes of its inputs, then again after the layers before it, then with the whole model. The
+    folder gets the model with the original's tokenizer and pooling,
     `controls/NAME/` with the same model with other layers, and `rows.jsonl`: a row of kind
-    `convert_layer` for each layer and contestant, and one of kind `convert` for each model. With
+    `convert_layer` for each layer and contestant, `convert_in_sequence` where it learned again,
+    `convert_curve` for points of the last training, and one of kind `convert` for each model. With
     `glue_dir`, a folder with `stsb/`, models are scored on STS-B, beside the teacher, and
     fine-tuned on the tasks that the configuration names, a row of kind `convert_task` each.
 

@@ -6,7 +6,7 @@ instruction set is chosen at the first call; the environment variable ULTRAFASTB
 the choice. Results do not depend on the number of threads, which is that of PyTorch, bit for bit.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, get_num_threads, is_grad_enabled
 
 from ultrafastbert import tree
 from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.leaf_bias import add_leaf_bias
 from ultrafastbert.quantization import Weights
 
 try:
@@ -150,22 +151,44 @@ class Prepared:
     __slots__ = ("call", "dtype", "holds")
 
     def __init__(self, dtype: torch.dtype, holder: dict[str, Any], *options: Any):
-        """Prepare for x of a dtype; `holder` is where the weights are found by their names."""
-        weights = Weights.held_by(holder)
-        names = [name for name, weight in weights._asdict().items() if weight is not None]
+        """Prepare for x of a dtype; `holder` is where the weights are found by their names.
+
+        It may hold output biases of leaves, too, as `b_out`. Raises ValueError unless
+        `can_prepare()`.
+        """
+        weights, is_biased = Weights.held_by(holder), holder.get("b_out") is not None
+        names = [name for name in (*Weights._fields, "b_out") if holder.get(name) is not None]
         use_large_pages(*(holder[name] for name in names))
         obstacles = [is_grad_enabled, is_tracing, n_modes, transform]
         if dtype != torch.float32:
             obstacles.append(partial(torch.is_autocast_enabled, "cpu"))
-        layer = _layer(dtype, weights, *options)
-        where = (holder, names, obstacles, torch.empty_like, get_num_threads)
-        self.call = _native.Call(layer, getattr(Tensor, EXCHANGE_TABLE), Tensor, *where)
-        self.dtype, self.holds = dtype, self.call.holds
+        call = _native.Call(
+            _layer(dtype, weights, *options),
+            getattr(Tensor, EXCHANGE_TABLE),
+            holder,
+            names,
+            tensor=Tensor,
+            obstacles=obstacles,
+            empty_like=torch.empty_like,
+            n_threads=get_num_threads,
+            leaf_type=torch.int64 if is_biased else None,
+        )
+        self.call = partial(_call_biased, call, holder) if is_biased else call
+        self.dtype, self.holds = dtype, call.holds
 
 
+def _call_biased(call: Any, holder: dict[str, Any], x: Tensor) -> Tensor | None:
+    if (found := call(x)) is None:
+        return None
+    y, leaf = found
+    return add_leaf_bias(y, leaf, holder["b_out"])
+
+
+@cache
 def can_prepare() -> bool:
-    """Return whether this PyTorch tells the core where tensors are."""
-    return hasattr(Tensor, EXCHANGE_TABLE)
+    """Return whether PyTorch tells the core where tensors are, in a way that it knows."""
+    table = getattr(Tensor, EXCHANGE_TABLE, None)
+    return _native is not None and _native.is_exchange_table(table)
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:

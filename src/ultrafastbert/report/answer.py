@@ -179,7 +179,7 @@ def conversion_caveats(rows: Sequence[Row]) -> list[str]:
                 "without feedforward layers: it needs more training (updates, tokens), more "
                 "neurons, or fewer layers converted."
             )
-    return found
+    return list(dict.fromkeys(found))  # once for all seeds
 
 
 def _training_caveats(rows: Sequence[Row]) -> list[str]:

@@ -3,7 +3,7 @@
 A block that knows the original's inputs only is lost on others: an ordinary word that drifted is
 taken for one of the few tokens with huge components, gets them, and all after it is noise. So each
 block learns again, after those before it, to lead from where its inputs have drifted to what the
-original's layer hands on.
+original's layer hands on. The first one does not, nor does one that all layers share.
 """
 
 from collections.abc import Iterable

@@ -64,7 +64,7 @@ def regress(
     generator = torch.Generator().manual_seed(config.seed)
     x, y = sample(train, generator)
     scaling = measure(x, y, norm)
-    if is_new:
+    if is_new or block.inner is None:  # without neurons, the mean is all there is to learn
         _initialize(block, scaling.apply(x, y)[0], config)
     else:
         scaling.unfold_(block)
