@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import sys
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -40,6 +41,7 @@ from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.teacher.capture import Captured, capture
 from ultrafastbert.convert.teacher.distance import distance, states_variance
 from ultrafastbert.convert.teacher.norms import norms_after
+from ultrafastbert.convert.teacher.taps import run_tapped
 from ultrafastbert.convert.teacher.targets import capture_targets, disk_bytes, layers_learned
 from ultrafastbert.convert.text.batches import batches_of
 from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
@@ -132,6 +134,23 @@ def test_capture_holds_what_blocks_read_and_wrote(texts, tokenizer, tmp_path):
     torch.testing.assert_close(captured[1].y.float(), y, atol=0.02, rtol=0.02)
     again = capture(model, tokenizer, [], 500, [1], tmp_path)
     assert torch.equal(again[1].x, captured[1].x)
+
+
+def test_capture_stops_models_after_the_last_block_wanted(texts, tokenizer, tmp_path):
+    model, runs = tiny_model(), Counter()
+    for number, layer in enumerate(layers_of(model, block_of(model))):
+        layer.register_forward_pre_hook(lambda *_, number=number: runs.update([number]))
+    capture(model, tokenizer, 10 * texts, 4000, [0], tmp_path, max_length=20)
+    assert runs[1] == 1 < runs[0]  # the first batch shows that blocks are run once
+
+
+def test_capture_holds_all_runs_of_a_block_that_layers_share(texts, tokenizer, tmp_path):
+    model = tiny_model("albert")
+    texts, block = 10 * texts, block_of(model)
+    captured = capture(model, tokenizer, texts, 4000, [0], tmp_path, max_length=20)[0]
+    batches = batches_of(tokenizer, texts, 20)
+    every = torch.cat([run_tapped(model, block, [0], batch)[0].x for batch in batches])
+    assert torch.equal(captured.x, every[:4000].bfloat16())
 
 
 def test_capture_says_what_is_missing(texts, tokenizer, tmp_path):

@@ -95,9 +95,11 @@ def _fill(
     on_tokens: Count,
 ) -> None:
     """Write what blocks read and write until the files are full."""
-    at = 0
+    at, is_run_once = 0, False
     for batch in batches:
-        found = run_tapped(model, block, list(captured), batch)
+        found = run_tapped(model, block, list(captured), batch, is_run_once)
+        n_kept = int(batch["attention_mask"].sum())
+        is_run_once = all(len(x) == n_kept for x, _ in found.values())
         for number, (x, y) in found.items():
             part = slice(at, min(n_tokens, at + len(x)))
             captured[number].x[part] = x[: part.stop - at]

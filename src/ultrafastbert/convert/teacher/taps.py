@@ -1,7 +1,7 @@
 """What FF blocks read and write while a model runs, and whether they can be replaced."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -19,12 +19,17 @@ class Captured(NamedTuple):
 
 
 def run_tapped(
-    model: nn.Module, block: Block, numbers: Sequence[int], batch: Any
+    model: nn.Module,
+    block: Block,
+    numbers: Sequence[int],
+    batch: Any,
+    is_run_once: bool = False,
 ) -> dict[int, Captured]:
     """Run a model, without its head, on a batch; return what the blocks of some layers did.
 
     Padding is left out, where the batch has an `attention_mask`. A block that is run several times,
-    as layers share it, gives the tokens of all runs.
+    as layers share it, gives the tokens of all runs. With `is_run_once` the model stops when each
+    has been run.
 
     Raises:
         ValueError: where a block is no function of one tensor to one of its shape, or the attention
@@ -32,7 +37,7 @@ def run_tapped(
     """
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     modules = {number: block_modules(model, block, number) for number in numbers}
-    with tapped(modules, mask, f"block {block}") as taps:
+    with tapped(modules, mask, f"block {block}", is_run_once) as taps, suppress(_EnoughError):
         run_body(model, batch)
     return {number: tap.captured() for number, tap in taps.items()}
 
@@ -70,17 +75,31 @@ def run_body(model: nn.Module, batch: Any) -> None:
             body(batch)
 
 
+class _EnoughError(Exception):
+    """Stops a model when all that is wanted of it was seen."""
+
+
 @contextmanager
 def tapped(
-    blocks: Mapping[int, Sequence[nn.Module]], mask: Tensor | None, what: str
+    blocks: Mapping[int, Sequence[nn.Module]],
+    mask: Tensor | None,
+    what: str,
+    is_run_once: bool = False,
 ) -> Iterator[dict[int, "Tap"]]:
     """Follow the modules of blocks, by number of the layer, without what a mask leaves out."""
+
+    def stop(*_: Any) -> None:
+        if all(tap.y for tap in taps.values()):
+            raise _EnoughError
+
     taps = {number: Tap(f"{what} of layer {number}", mask) for number in blocks}
     hooks = []
     for number, tap in taps.items():
         modules = blocks[number]
         hooks.append(modules[0].register_forward_pre_hook(tap.keep_input, with_kwargs=True))
         hooks.append(modules[-1].register_forward_hook(tap.keep_output))
+        if is_run_once:
+            hooks.append(modules[-1].register_forward_hook(stop))
     try:
         yield taps
     finally:
