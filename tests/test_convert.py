@@ -633,6 +633,14 @@ def test_texts_are_a_shuffled_sample_of_pieces():
     assert set(sample(items)) == set(items)
 
 
+@pytest.mark.parametrize(
+    ("layers", "size", "share"), [(2, 16, 1.0), (6, 384, 1.0), (12, 768, 0.25)]
+)
+def test_larger_models_learn_at_smaller_rates(layers, size, share):
+    config = transformers.BertConfig(num_hidden_layers=layers, hidden_size=size)
+    assert end_to_end.size_share(config) == share
+
+
 def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, monkeypatch):
     config = dataclasses.replace(SMALL, controls=False, end_to_end_steps=6)
 

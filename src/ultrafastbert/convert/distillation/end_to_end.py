@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback, TrainingArguments
 
 from ultrafastbert.convert.distillation.schedule import learning_rate_share
 from ultrafastbert.convert.precision import autocast_of
@@ -23,6 +23,8 @@ from ultrafastbert.models.pooling import pool
 from ultrafastbert.resumable import ResumableTrainer
 
 LOGGING_STEPS = 20
+# The rates were chosen on a model of so many layers times its size; larger ones want smaller ones.
+REFERENCE_SIZE = 6 * 384
 # So many points the held-out curve has after its first, each measured on so many tokens.
 CURVE_POINTS = 10
 CURVE_TOKENS = 8192
@@ -36,7 +38,7 @@ class EndToEndConfig:
     Attributes:
         steps: updates; 0 leaves the model as it is.
         batch_tokens: tokens of a batch, with padding.
-        block_learning_rate: at the peak, of the new blocks.
+        block_learning_rate: at the peak, of the new blocks; see `size_share`.
         learning_rate: at the peak, of all other weights but the embeddings, which stay.
         seed: of the order of the texts.
     """
@@ -46,6 +48,14 @@ class EndToEndConfig:
     block_learning_rate: float = 1e-3
     learning_rate: float = 6e-4
     seed: int = 0
+
+
+def size_share(config: PreTrainedConfig) -> float:
+    """Return what share of the rates a model learns at: smaller ones the larger it is.
+
+    One up to 6 layers of 384, then in inverse proportion to layers times size.
+    """
+    return min(1.0, REFERENCE_SIZE / (config.num_hidden_layers * config.hidden_size))
 
 
 def distill_end_to_end(
@@ -136,14 +146,14 @@ class EndToEndTrainer(ResumableTrainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Create fused AdamW, without decay."""
-        config, trained = self.config, model if model is not None else self.model
+        config, trained = self.config, cast(PreTrainedModel, model or self.model)
         new = [weight for block in self.blocks for weight in block.parameters()]
         names = set(map(id, new))
-        assert isinstance(trained, nn.Module)
         old = [w for w in trained.parameters() if w.requires_grad and id(w) not in names]
+        share = size_share(trained.config)
         groups = [
-            {"params": new, "lr": config.block_learning_rate},
-            {"params": old, "lr": config.learning_rate},
+            {"params": new, "lr": share * config.block_learning_rate},
+            {"params": old, "lr": share * config.learning_rate},
         ]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
         return self.optimizer
