@@ -103,10 +103,10 @@ def test_tables_count_seeds():
 
 def test_errors_behind_a_norm_have_a_table_of_their_own():
     rows = [layer("fff", "1x2x3", 0, 0.1, unexplained_after_norm=0.4), layer("none", "none", 0, 1)]
-    first, second = convert_layer_table(rows).split("\n\n")
-    assert "(1x2x3) | 5 | 10.0 |" in first
-    assert "(1x2x3) | 5 | 40.0 |" in second
-    assert "no feedforward layer" not in second  # was not measured behind it
+    behind, plain = convert_layer_table(rows).split("\n\n")
+    assert "(1x2x3) | 5 | 10.0 |" in plain
+    assert "(1x2x3) | 5 | 40.0 |" in behind
+    assert "no feedforward layer" not in behind  # was not measured behind it
 
 
 @pytest.mark.parametrize(
