@@ -383,6 +383,10 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     assert [row["ffn"] for row in layers[5:]] == ["1x2x3", "1x2x3", "ff:5", dense, "none"]
     models = {row["model"]: row for row in rows if row["kind"] == "convert"}
     assert set(models) == {"fff", "random", "ff_active", "ff_time", "none", "teacher"}
+    before = {row["model"]: row for row in rows if row["kind"] == "convert_layerwise"}
+    assert set(before) == set(models) - {"teacher"}
+    for name, row in before.items():  # the error that training end to end begins with
+        assert row["unexplained_states"] > models[name]["unexplained_states"]
     assert layers[0]["unexplained"] < layers[4]["unexplained"]
     assert all(-100 <= row["stsb_validation_spearman"] <= 100 for row in models.values())
     for folder in (out, out / "controls" / "ff_active"):

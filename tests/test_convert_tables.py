@@ -7,6 +7,7 @@ from ultrafastbert.report.convert_tables import (
     convert_layer_table,
     convert_table,
     convert_task_table,
+    layerwise_table,
 )
 from ultrafastbert.report.converted_results import speed_table
 
@@ -63,6 +64,16 @@ def test_each_conversion_has_its_own_table():
     assert "20 updates of a block" in longer
     other = convert_table([*run_of("1x2x3", 1.0), *run_of("1x2x3", 0.5, original="MiniLM")])
     assert "**MiniLM, 1x2x3, " in other
+
+
+def test_models_before_training_end_to_end_have_a_table_beside_the_original():
+    runs = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 0.5)]
+    assert layerwise_table(runs) == ""
+    before = [{**row, "kind": "convert_layerwise"} for row in run_of("1x2x3", 1.5)[:2]]
+    table = layerwise_table(runs + before)
+    assert "| fast feedforward (1x2x3) | 5 | 60" in table
+    assert "| the original |" in table
+    assert "1x3x2" not in table  # of which nothing is known before
 
 
 def test_one_conversion_has_no_heading_and_counts_a_measurement_once():

@@ -41,6 +41,8 @@ FINE_TUNING = glue.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, max_t
 
 # Stages of blocks, in names of files and folders.
 ALONE, IN_SEQUENCE = "alone", "in_sequence"
+# Kinds of rows of whole models: before they are trained end to end, and as they are in the end.
+LAYERWISE, FINISHED = "convert_layerwise", "convert"
 
 # What all rows of whole models tell of their training.
 SETTINGS = (
@@ -230,16 +232,18 @@ class Conversion:
         return rows.read_rows(self.rows_path, kind) if self.rows_path.exists() else []
 
     def finish_models(self, pairs: dict[str, Dataset]) -> None:
-        """Train whole models end to end and score them, each with a row; the teacher last.
+        """Train whole models end to end and score them before and after; the teacher last.
 
         Those of the first seed are saved.
         """
-        done = {(row["seed"], row["model"]) for row in self._rows("convert")}
+        layerwise, done = self._scored(LAYERWISE), self._scored(FINISHED)
         models = [case for case in self._models if case not in done]
         if models:
             validation, train = self._targets("validation"), self._targets("train")
         for seed, name in models:
             model = self._model(seed, name)
+            if self.config.end_to_end_steps and (seed, name) not in layerwise:
+                self._score(seed, name, model, pairs, validation, LAYERWISE)
             self._train_end_to_end(seed, name, model, train, validation)
             if seed == self.first_seed:
                 save_converted(model, self.model_dir, self.folder(name))
@@ -250,6 +254,9 @@ class Conversion:
         if (None, "teacher") not in done:
             self._score(None, "teacher", self.teacher, pairs, self._targets("validation"))
 
+    def _scored(self, kind: str) -> set[tuple[int | None, str]]:
+        return {(row["seed"], row["model"]) for row in self._rows(kind)}
+
     def folder(self, name: str) -> Path:
         """Return where the model of a contestant, or the teacher, is."""
         if name == "teacher":
@@ -259,7 +266,7 @@ class Conversion:
     def fine_tune(self, glue_dir: Path) -> None:
         """Fine-tune the models that were saved, and the teacher, on the tasks; a row for each."""
         done = {(row["model"], row["task"], row["seed"]) for row in self._rows("convert_task")}
-        models = [row for row in self._rows("convert") if row["seed"] in (None, self.first_seed)]
+        models = [row for row in self._rows(FINISHED) if row["seed"] in (None, self.first_seed)]
         cases = itertools.product(self.config.tasks, self.config.seeds, models)
         for task, seed, model in cases:
             name = model["model"]
@@ -354,8 +361,9 @@ class Conversion:
         model: PreTrainedModel,
         pairs: dict[str, Dataset],
         validation: targets.Targets,
+        kind: str = FINISHED,
     ) -> None:
-        row: rows.Row = {"kind": "convert", "model": name, **asdict(self.config), "seed": seed}
+        row: rows.Row = {"kind": kind, "model": name, **asdict(self.config), "seed": seed}
         row |= self._run
         del row["seeds"]
         contestant = self._contestant(seed, name)

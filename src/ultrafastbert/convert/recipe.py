@@ -30,9 +30,10 @@ def convert(
     folder gets the model with the original's tokenizer and pooling,
     `controls/NAME/` with the same model with other layers, and `rows.jsonl`: a row of kind
     `convert_layer` for each layer and contestant, `convert_in_sequence` where it learned again,
-    `convert_curve` for points of the last training, and one of kind `convert` for each model. With
-    `glue_dir`, a folder with `stsb/`, models are scored on STS-B, beside the teacher, and
-    fine-tuned on the tasks that the configuration names, a row of kind `convert_task` each.
+    `convert_curve` for points of the last training, and for each model one of kind
+    `convert_layerwise` before that training and one of kind `convert` after it. With `glue_dir`, a
+    folder with `stsb/`, models are scored on STS-B, beside the teacher, and fine-tuned on the tasks
+    that the configuration names, a row of kind `convert_task` each.
 
     Raises:
         FileExistsError: if the folder holds a run and `resume` is not set.

@@ -127,7 +127,23 @@ def convert_table(rows: Iterable[Row]) -> str:
     keeps of the teacher's score says little where no FF layer at all keeps most of it. Means over
     seeds, with the standard deviation. Empty without rows of whole models.
     """
-    found = [row for row in rows if row["kind"] == "convert"]
+    return _quality_table([row for row in rows if row["kind"] == "convert"])
+
+
+def layerwise_table(rows: Iterable[Row]) -> str:
+    """Return the same of models before they are trained end to end, when blocks alone have learned.
+
+    What models that are trained as a whole have in common they owe to their other weights.
+    """
+    rows = list(rows)
+    before = [row for row in rows if row["kind"] == "convert_layerwise"]
+    originals = [row for row in rows if row["kind"] == "convert" and row["model"] == "teacher"]
+    for run in group(before, *RUN):
+        before += group(originals, *RUN).get(run, [])
+    return _quality_table(before)
+
+
+def _quality_table(found: list[Row]) -> str:
     columns = {
         "unexplained_states": ("last hidden states: variance left unexplained, %", 100.0),
         "unexplained_logits": ("logits: variance left unexplained, %", 100.0),

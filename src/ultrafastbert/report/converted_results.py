@@ -10,6 +10,7 @@ from ultrafastbert.report.convert_tables import (
     convert_layer_table,
     convert_table,
     convert_task_table,
+    layerwise_table,
 )
 from ultrafastbert.report.runs import by_run
 from ultrafastbert.report.sweep_tables import sweep_table
@@ -19,6 +20,7 @@ from ultrafastbert.rows import Row
 KINDS = (
     "convert",
     "convert_layer",
+    "convert_layerwise",
     "convert_task",
     "convert_sweep",
     "convert_choice",
@@ -33,6 +35,7 @@ def converted_results(rows: Iterable[Row]) -> str:
     rows = [row for row in rows if row["kind"] in KINDS]
     sections = {
         "How near the whole model is": convert_table(rows),
+        "How near it was before training end to end": layerwise_table(rows),
         "Fine-tuned on tasks": convert_task_table(rows),
         "Which layer where": sweep_table(rows),
         "How near each layer is": convert_layer_table(rows),

@@ -29,6 +29,9 @@ def results_block(rows_dir: str | Path) -> str:
         "GLUE": tables.glue_table(rows),
         "Converted models: error of each layer": convert_tables.convert_layer_table(rows),
         "Converted models: quality": convert_tables.convert_table(rows),
+        "Converted models: quality before training end to end": convert_tables.layerwise_table(
+            rows
+        ),
         "Converted models: tasks": convert_tables.convert_task_table(rows),
         "Converted models: speed": converted_results.speed_table(rows),
         "Converted models: which layer where": sweep_tables.sweep_table(rows),

@@ -114,6 +114,7 @@ def compose(
             usage_tables.usage_table(rows),
             usage_tables.clusterability_table(rows),
         ),
+        "Converted models before training end to end": convert_tables.layerwise_table(rows),
         "Which layer where": _join(
             sweep_tables.sweep_table(rows),
             _bullets([*sweep_tables.gains(rows), *sweep_tables.trained(rows)]),
