@@ -645,6 +645,24 @@ def test_larger_models_learn_at_smaller_rates(layers, size, share):
     assert end_to_end.size_share(config) == share
 
 
+def test_trees_dense_blocks_and_old_weights_learn_at_their_rates(texts, tokenizer, tmp_path):
+    original = tiny_model()
+    made = capture_targets(original, tokenizer, texts, 500, tmp_path / "targets")
+    student = converted_copy(original, ["1x2x3", "ff:4"])
+    rates = {"block_learning_rate": 1.0, "dense_learning_rate": 2.0, "learning_rate": 3.0}
+    config = end_to_end.EndToEndConfig(**rates)
+    trainer = end_to_end.EndToEndTrainer(student, made, config, tmp_path / "run", print)
+    groups = trainer.create_optimizer().param_groups
+    rate_of = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    found = {name: rate_of[id(weight)] for name, weight in student.named_parameters()}
+    first, second = (
+        {rate for name, rate in found.items() if f"layer.{number}.intermediate" in name}
+        for number in (0, 1)
+    )
+    assert (first, second) == ({1.0}, {2.0})
+    assert {rate for name, rate in found.items() if ".intermediate" not in name} == {3.0}
+
+
 def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, monkeypatch):
     config = dataclasses.replace(SMALL, controls=False, end_to_end_steps=6)
 

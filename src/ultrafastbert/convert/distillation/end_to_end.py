@@ -18,6 +18,7 @@ from ultrafastbert.convert.status import Count
 from ultrafastbert.convert.teacher.distance import distance, logits_variance, states_variance
 from ultrafastbert.convert.teacher.outputs import outputs_of
 from ultrafastbert.convert.teacher.targets import Targets, chosen_states
+from ultrafastbert.layers import FeedForward
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.pooling import pool
 from ultrafastbert.resumable import ResumableTrainer
@@ -38,14 +39,17 @@ class EndToEndConfig:
     Attributes:
         steps: updates; 0 leaves the model as it is.
         batch_tokens: tokens of a batch, with padding.
-        block_learning_rate: at the peak, of the new blocks; see `size_share`.
+        block_learning_rate: at the peak, of the new blocks; see `size_share`. At a larger one
+            trees lose at first what they learned alone.
+        dense_learning_rate: the same of dense blocks, which learn best at a larger one.
         learning_rate: at the peak, of all other weights but the embeddings, which stay.
         seed: of the order of the texts.
     """
 
     steps: int = 2000
     batch_tokens: int = 1536
-    block_learning_rate: float = 1e-3
+    block_learning_rate: float = 4e-4
+    dense_learning_rate: float = 1e-3
     learning_rate: float = 6e-4
     seed: int = 0
 
@@ -147,14 +151,14 @@ class EndToEndTrainer(ResumableTrainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Create fused AdamW, without decay."""
         config, trained = self.config, cast(PreTrainedModel, model or self.model)
-        new = [weight for block in self.blocks for weight in block.parameters()]
-        names = set(map(id, new))
-        old = [w for w in trained.parameters() if w.requires_grad and id(w) not in names]
-        share = size_share(trained.config)
-        groups = [
-            {"params": new, "lr": share * config.block_learning_rate},
-            {"params": old, "lr": share * config.learning_rate},
-        ]
+        share, groups = size_share(trained.config), []
+        old = {id(weight): weight for weight in trained.parameters() if weight.requires_grad}
+        for block in self.blocks:
+            is_dense = isinstance(block.inner, FeedForward)
+            rate = config.dense_learning_rate if is_dense else config.block_learning_rate
+            weights = [old.pop(id(weight)) for weight in block.parameters()]
+            groups.append({"params": weights, "lr": share * rate})
+        groups.append({"params": list(old.values()), "lr": share * config.learning_rate})
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
         return self.optimizer
 
