@@ -39,7 +39,7 @@ from ultrafastbert.convert.distillation.splits import set_hyperplanes
 from ultrafastbert.convert.evaluation.equal_time import time_equal_width, widest
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.convert.teacher.capture import Captured, capture
-from ultrafastbert.convert.teacher.distance import distance, states_variance
+from ultrafastbert.convert.teacher.distance import distance
 from ultrafastbert.convert.teacher.norms import norms_after
 from ultrafastbert.convert.teacher.taps import run_tapped
 from ultrafastbert.convert.teacher.targets import capture_targets, disk_bytes, layers_learned
@@ -588,7 +588,7 @@ def test_less_text_than_wanted_is_measured_as_it_is(texts, tokenizer, tmp_path):
     model = tiny_model()
     made = capture_targets(model, tokenizer, texts[:20], 5000, tmp_path)
     assert len(made.inputs["input_ids"]) == len(made.states) == made.starts[-1] < 500
-    variance = states_variance(made)
+    variance = made.states_variance
     torch.testing.assert_close(variance, made.states.float().var(0).mean(1))
     assert distance(model, made)["unexplained_states"] < 1e-3
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback, Tra
 from ultrafastbert.convert.distillation.schedule import learning_rate_share
 from ultrafastbert.convert.precision import autocast_of
 from ultrafastbert.convert.status import Count
-from ultrafastbert.convert.teacher.distance import distance, logits_variance, states_variance
+from ultrafastbert.convert.teacher.distance import distance, logits_variance
 from ultrafastbert.convert.teacher.outputs import outputs_of
 from ultrafastbert.convert.teacher.targets import Targets, chosen_states
 from ultrafastbert.layers import FeedForward
@@ -107,7 +107,6 @@ class EndToEndTrainer(ResumableTrainer):
         held_out: Targets | None = None,
     ):
         self.targets, self.config, self.held_out = targets, config, held_out
-        self.variance = states_variance(targets)
         if targets.logits is not None:
             self.logits_variance = logits_variance(targets.logits)
         self.blocks = [m for m in student.modules() if isinstance(m, ConvertedBlock)]
@@ -188,7 +187,9 @@ class EndToEndTrainer(ResumableTrainer):
             output = outputs_of(encoder, inputs)
         states = chosen_states(output.body, self.targets.layers).float()
         keep = mask.bool()
-        error = (states[keep] - expected[keep]).square().mean((0, 2)) / self.variance  # (N)
+        error = (states[keep] - expected[keep]).square().mean(
+            (0, 2)
+        ) / self.targets.states_variance  # (N)
         found, wanted = (pool(each[:, :, -1], mask, "mean") for each in (states, expected))
         similar = nn.functional.cosine_similarity(found, wanted).mean()
         loss = error[-1] + error[:-1].sum() / max(1, len(error) - 1) + 1 - similar

@@ -9,15 +9,6 @@ from ultrafastbert.convert.teacher.outputs import outputs_of
 from ultrafastbert.convert.teacher.targets import Targets
 
 BATCH_TOKENS = 4096
-VARIANCE_TOKENS = 50_000
-
-
-def states_variance(targets: Targets) -> Tensor:
-    """Return the mean variance of the states' components after each layer, (N).
-
-    It is measured on a first part of the tokens.
-    """
-    return targets.states[:VARIANCE_TOKENS].float().var(0).mean(1)
 
 
 def logits_variance(logits: Tensor) -> Tensor:
@@ -52,7 +43,7 @@ def distance(
         n_read += len(states)
         if output.logits is not None:
             found.append(output.logits.float())
-    measured = {"unexplained_states": error / n_read / states_variance(targets)[-1].item()}
+    measured = {"unexplained_states": error / n_read / targets.states_variance[-1].item()}
     if expected:
         measured |= _of_logits(torch.cat(found), torch.cat(expected))
     return measured

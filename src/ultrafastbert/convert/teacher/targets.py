@@ -4,8 +4,10 @@ All models that learn from one original learn from the same texts, so its output
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,6 +24,8 @@ from ultrafastbert.convert.text.sampling import Text
 
 # The last hidden states are learned, and so many between, which keep the layers in step.
 BETWEEN = 2
+# Of so many tokens their variance is measured.
+VARIANCE_TOKENS = 50_000
 # Batches of similar lengths come from this many texts at a time.
 SORTED_TEXTS = 4096
 # What models read of each token, beside the attention mask, if the tokenizer gives it.
@@ -30,7 +34,8 @@ INDEX = "texts.safetensors"
 LOGITS = "logits.safetensors"
 
 
-class Targets(NamedTuple):
+@dataclass(frozen=True)
+class Targets:
     """Texts and the original's hidden states after some of its layers, the last one among them.
 
     Attributes:
@@ -47,6 +52,11 @@ class Targets(NamedTuple):
     states: Tensor
     layers: list[int]
     logits: Tensor | None = None
+
+    @cached_property
+    def states_variance(self) -> Tensor:
+        """The mean variance of the states' components after each layer, (N)."""
+        return self.states[:VARIANCE_TOKENS].float().var(0).mean(1)
 
     def batch(self, texts: list[int], pad_token_id: int) -> dict[str, Tensor]:
         """Return texts as a model reads them, and their `targets`: float32 (B, S, N, H).
