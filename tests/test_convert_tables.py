@@ -66,6 +66,14 @@ def test_each_conversion_has_its_own_table():
     assert "**MiniLM, 1x2x3, " in other
 
 
+def test_of_a_gap_of_less_than_a_point_there_is_no_share():
+    rows = run_of("1x2x3", 1.0)
+    for row, score in zip(rows, (86.5, 86.2, 86.7), strict=True):
+        row["stsb_validation_spearman"] = score
+    (line,) = (line for line in convert_table(rows).splitlines() if "(1x2x3)" in line)
+    assert "| 40.0 | 50 | 86.5 | - |" in line
+
+
 def test_models_before_training_end_to_end_have_a_table_beside_the_original():
     runs = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 0.5)]
     assert layerwise_table(runs) == ""

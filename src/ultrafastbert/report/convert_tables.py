@@ -34,6 +34,8 @@ ERRORS = {
     "unexplained_after_norm": "variance left unexplained behind the layer's norm, %, by",
     "unexplained": "variance left unexplained, %, by",
 }
+# In percentage points: of a smaller gap, shares are those of chance.
+LEAST_GAP = 1.0
 TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
 SMALL_PERCENTAGE = 10.0
 MOST_DECIMALS = 3
@@ -124,8 +126,9 @@ def convert_table(rows: Iterable[Row]) -> str:
     """Return how well whole models do: error of the last hidden states, and STS-B.
 
     Beside each score the share of the gap between no FF and teacher that a model recovers: what it
-    keeps of the teacher's score says little where no FF layer at all keeps most of it. Means over
-    seeds, with the standard deviation. Empty without rows of whole models.
+    keeps of the teacher's score says little where no FF layer at all keeps most of it. Where that
+    keeps all but a point, there is no share. Means over seeds, with the standard deviation. Empty
+    without rows of whole models.
     """
     return _quality_table([row for row in rows if row["kind"] == "convert"])
 
@@ -193,7 +196,8 @@ def _gap_table(
         line = [model_title(same[0]), _n_active(same[0])]
         for field, (_, factor) in columns.items():
             line.append(_percent([factor * row[field] for row in same if field in row]))
-            shares = [_gap_recovered(row, rows, field) for row in same if field in row]
+            least = LEAST_GAP / factor
+            shares = [_gap_recovered(row, rows, field, least) for row in same if field in row]
             known = [100 * share for share in shares if share is not None]
             line.append(_spread(known, 0))
         body.append([*line, _n_seeds(same)])
@@ -210,15 +214,19 @@ def _n_active(row: Row) -> str:
     return NONE if row["n_active"] is None else str(row["n_active"])
 
 
-def _gap_recovered(row: Row, rows: list[Row], field: str) -> float | None:
-    """Return 0 for what a model without FF layers reaches with the same seed, 1 for the teacher."""
+def _gap_recovered(row: Row, rows: list[Row], field: str, least_gap: float) -> float | None:
+    """Return 0 for what a model without FF layers reaches with the same seed, 1 for the teacher.
+
+    None where one of these is not known, or the gap between them is less than the least.
+    """
     known = [r for r in rows if field in r]
     floors = [r for r in known if r["model"] == "none" and r["seed"] == row["seed"]]
     ceilings = [r for r in known if r["model"] == "teacher" and r["seed"] in (None, row["seed"])]
     if not floors or not ceilings or row["model"] in ("none", "teacher"):
         return None
     floor, ceiling = floors[0][field], ceilings[0][field]
-    return None if floor == ceiling else (row[field] - floor) / (ceiling - floor)
+    is_known = abs(ceiling - floor) >= least_gap
+    return (row[field] - floor) / (ceiling - floor) if is_known else None
 
 
 def model_title(row: Row) -> str:
