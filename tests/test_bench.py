@@ -21,6 +21,7 @@ from ultrafastbert.bench import (
     timing,
     width,
 )
+from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.layers import FastFeedForward, FeedForward
 
 QUICK = {"hidden_size": 32, "threads": (1,), "seconds": 0.01}
@@ -248,22 +249,18 @@ def test_undecided_tokens_are_not_compared():
         gate.expect(fff, torch.zeros(3, 8))
 
 
+@pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize(
     "linear", baselines.available_linears(), ids=lambda x: f"{x.name}-{x.dtype}"
 )
-def test_dense_contestants_compute_the_layer(linear):
+def test_dense_contestants_compute_the_layer(linear, has_bias):
     torch.manual_seed(0)
-    dense, x = FeedForward(48, 70), torch.randn(9, 48)
+    dense, x = FeedForward(48, 70, bias=has_bias), torch.randn(9, 48)
     run = baselines.build_dense(linear, dense, 9)
     baselines.prove_dense(linear, run, dense, x)
     wrong = baselines.build_dense(linear, FeedForward(48, 70), 9)
     with pytest.raises(RuntimeError, match=f"{linear.name} {linear.precision} is off"):
         baselines.prove_dense(linear, wrong, dense, x)
-
-
-def test_dense_contestants_take_no_bias():
-    with pytest.raises(ValueError, match="without biases"):
-        baselines.build_dense(baselines.LINEARS[0], FeedForward(4, 4, bias=True), 1)
 
 
 @pytest.fixture(scope="module")
@@ -301,15 +298,13 @@ def test_model_rows_describe_the_models(model_rows):
 
 
 def test_replaced_linear_layers_give_the_models_output():
-    from ultrafastbert.bench.model import _with_linears
-
     torch.manual_seed(0)
     encoder = bench_encoder("ff")
     ids = torch.randint(1, 64, (2, 8))
     with torch.inference_mode():
         expected = encoder(ids).last_hidden_state
         for linear in baselines.available_linears():
-            got = _with_linears(encoder, linear, 16)(ids).last_hidden_state
+            got = with_linears(encoder, linear, 16)(ids).last_hidden_state
             error = (got - expected).norm() / expected.norm()
             assert error < baselines.TOLERANCE[linear.precision], linear
         assert torch.equal(encoder(ids).last_hidden_state, expected)

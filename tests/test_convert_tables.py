@@ -9,7 +9,7 @@ from ultrafastbert.report.convert_tables import (
     convert_task_table,
     layerwise_table,
 )
-from ultrafastbert.report.converted_results import speed_table
+from ultrafastbert.report.converted_speed import speed_table
 
 SCORES = {"none": 0.8, "fff": 0.4, "teacher": 0.0}
 
@@ -154,16 +154,43 @@ def test_a_task_that_one_model_lacks_is_left_open():
     assert "| fast feedforward (1x2x3) | 5 | 60.0 | - | - | - | 1 |" in convert_task_table(rows)
 
 
-def test_speeds_of_two_conversions_stand_side_by_side():
-    row = {
+def speed_row(model, text_ms, **fields):
+    return {
         "kind": "convert_speed",
-        "model": "fff",
+        "model": model,
         "weight_dtype": "float32",
-        "speedup_text": [1.0, 2.0, 3.0],
-        "speedup_batch": [1.0, 2.0, 3.0],
-        "latency_text_ms": 1.0,
-        "latency_batch_ms": 1.0,
+        "latency_text_ms": text_ms,
+        "latency_batch_ms": 10 * text_ms,
+        "speedup_text_over_fastest": (1.9, 2.0, 2.1),
+        "speedup_batch_over_fastest": (1.4, 1.5, 1.6),
+        **fields,
     }
-    table = speed_table([row | {"run_ffn": "1x2x3"}, row | {"run_ffn": "1x3x2"}])
-    assert table.count("| fast feedforward | float32 |") == 2
-    assert speed_table([row, row]).count("| fast feedforward | float32 |") == 1
+
+
+def test_speeds_of_two_conversions_stand_side_by_side():
+    row, original = speed_row("fff", 2.0), speed_row("teacher", 5.0)
+    runs = [r | {"run_ffn": ffn} for r in (row, original) for ffn in ("1x2x3", "1x3x2")]
+    line = "| PyTorch, eager | float32 | 2.00 | 5.00 | 2.50x |"
+    assert speed_table(runs).count(line) == 2
+    assert speed_table([row, original, row]).count(line) == 1
+    assert "at its fastest" not in speed_table(runs)
+
+
+def test_trees_are_beside_the_original_in_each_engine_and_at_its_fastest():
+    int8 = {"implementation": "dynamic", "precision": "int8"}
+    onnx = {"implementation": "ONNX Runtime", "precision": "int8"}
+    rows = [
+        speed_row("fff", 4.0),
+        speed_row("fff_int8", 3.0, weight_dtype="int8"),
+        speed_row("fff_int8", 2.5, weight_dtype="int8", **int8),
+        speed_row("teacher", 12.0),
+        speed_row("teacher", 6.0, **int8),
+        speed_row("teacher", 5.0, **onnx),
+        speed_row("fff", 10.0, **onnx),
+    ]
+    text, batch = speed_table(rows).split("32 texts")
+    assert "| PyTorch, eager | float32 | 4.00 | 3.00 | 12.0 | 4.00x |" in text
+    assert "| PyTorch, dynamic | int8 | - | 2.50 | 6.00 | 2.40x |" in text
+    assert "| ONNX Runtime | int8 | 10.0 | - | 5.00 | 0.50x |" in text
+    assert "| each at its fastest |  | 4.00 | 2.50 | 5.00 | 2.00x (1.90 to 2.10) |" in text
+    assert "| each at its fastest |  | 40.0 | 25.0 | 50.0 | 1.50x (1.40 to 1.60) |" in batch

@@ -20,6 +20,7 @@ from transformers import (
 import ultrafastbert
 from ultrafastbert import FastFeedForward, bundled, glue, rows
 from ultrafastbert.bench import timing
+from ultrafastbert.bench.baselines import available_linears
 from ultrafastbert.convert import bench_converted, shrink, shrinking
 from ultrafastbert.convert.evaluation import latency
 from ultrafastbert.convert.folder import load_dense, save_converted
@@ -27,6 +28,7 @@ from ultrafastbert.data import docstrings
 from ultrafastbert.models.card import is_ours
 from ultrafastbert.models.converted import converted_copy
 from ultrafastbert.report import write_model_card
+from ultrafastbert.report.converted_speed import speed_table
 
 MEGABYTES = 50
 
@@ -126,7 +128,7 @@ def test_models_below_a_masked_language_head_are_timed_and_encode(tokenizer, tmp
     tokenizer.save_pretrained(original)
     save_converted(converted_copy(load_dense(original), ["1x2x3"]), original, out)
     found = bench_converted(out, original)
-    assert [row["model"] for row in found] == ["fff", "fff_int8", "teacher"]
+    assert list(dict.fromkeys(row["model"] for row in found)) == ["fff", "fff_int8", "teacher"]
     pytest.importorskip("sentence_transformers")
     for folder in (original, out):
         model = ultrafastbert.sentence_transformer(folder, device="cpu")
@@ -223,12 +225,19 @@ def test_the_card_shows_results_speed_and_what_shrinking_changed(
     shrink(folder, tmp_path / "small")
     rows.append_rows(tmp_path / "small" / "rows.jsonl", new)
     measured = bench_converted(folder, dense)
-    assert [row["model"] for row in measured] == ["fff", "fff_int8", "none", "teacher"]
-    assert measured[-1]["speedup_text"][1] == 1
+    ways = [(linear.name, linear.precision) for linear in available_linears()]
+    assert [(row["model"], row["implementation"], row["precision"]) for row in measured] == [
+        (model, *way) for model in ("fff", "fff_int8", "none", "teacher") for way in ways
+    ]
+    original = measured[-len(ways) :]
+    assert original[0]["speedup_text"][1] == 1
+    fastest = min(original, key=lambda row: row["latency_batch_ms"])
+    assert fastest["speedup_batch_over_fastest"] == (1.0, 1.0, 1.0)
+    assert all(row["cosine_text"] > 0.98 for row in measured)
     assert write_model_card(tmp_path / "small", folder)
     text = (tmp_path / "small" / "README.md").read_text()
     assert "| fast feedforward (1x2x3) | 5 | 10.0 ± 0.0 | 80 ± 0 |" in text
-    assert "| fast feedforward | int8 | " in text
+    assert "| computed by | precision | fast feedforward | no feedforward layer " in text
     assert "### Stored compactly" in text
     assert "Some results rest on 2 seeds" in text
     assert "not recorded in this folder" not in text
@@ -296,3 +305,16 @@ def test_the_bundled_model_tells_texts_apart():
     cosines = ultrafastbert.encode.cosines(model.encode(texts))
     assert cosines[0, 1] > cosines[0, 2] + 0.2
     assert cosines[0, 1] > cosines[1, 2] + 0.2
+
+
+def test_engines_run_converted_models_and_the_original(folder, dense, tmp_path, monkeypatch):
+    for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
+    found = bench_converted(folder, dense, in_engines=True)
+    ways = {(row["implementation"], row["precision"]) for row in found if row["model"] == "teacher"}
+    assert ways > {("ONNX Runtime", "float32"), ("ONNX Runtime", "int8"), ("OpenVINO", "float32")}
+    exported = [row for row in found if row["implementation"] in ("ONNX Runtime", "OpenVINO")]
+    assert {row["model"] for row in exported} == {"fff", "none", "teacher"}
+    assert "| OpenVINO | float32 | " in speed_table(found)

@@ -21,45 +21,42 @@ Run = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LinearImplementation:
-    """One way to compute x W^T, with a GELU after it or not."""
+    """One way to compute x W^T + b, with a GELU after it or not."""
 
     name: str
     precision: str  # in which the products are computed
     dtype: torch.dtype  # of x
-    build: Callable[[Tensor, int, bool], Run]  # W (out, in) float32, tokens, GELU -> run
+    # W (out, in) and b (out) or None, float32, tokens, GELU -> run
+    build: Callable[[Tensor, Tensor | None, int, bool], Run]
     is_available: Callable[[], bool]
 
 
-def _eager(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+def _eager(weight: Tensor, bias: Tensor | None, n_tokens: int, gelu: bool) -> Run:
     if gelu:
-        return lambda x: F.gelu(F.linear(x, weight))
-    return lambda x: F.linear(x, weight)
+        return lambda x: F.gelu(F.linear(x, weight, bias))
+    return lambda x: F.linear(x, weight, bias)
 
 
-def _eager_bfloat16(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
-    return _eager(weight.bfloat16(), n_tokens, gelu)
-
-
-def _packed(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+def _packed(weight: Tensor, bias: Tensor | None, n_tokens: int, gelu: bool) -> Run:
     # What torch.compile's freezing calls: oneDNN, weight reordered once for this many tokens.
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), n_tokens)
     linear = torch.ops.mkldnn._linear_pointwise
     after, algorithm = ("gelu", "none") if gelu else ("none", "")
-    return lambda x: linear(x, packed, None, after, [], algorithm)
+    return lambda x: linear(x, packed, bias, after, [], algorithm)
 
 
-def _packed_bfloat16(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
-    return _packed(weight.bfloat16(), n_tokens, gelu)
+def _in_bfloat16(build: Callable[..., Run], weight: Tensor, bias: Tensor | None, *how) -> Run:
+    return build(weight.bfloat16(), None if bias is None else bias.bfloat16(), *how)
 
 
-def _dynamic_int8(weight: Tensor, n_tokens: int, gelu: bool) -> Run:
+def _dynamic_int8(weight: Tensor, bias: Tensor | None, n_tokens: int, gelu: bool) -> Run:
     scales = weight.abs().amax(1).clamp(min=1e-8).double() / 127
     zeros = torch.zeros(len(weight), dtype=torch.int64)
     with warnings.catch_warnings():
         # Quantized tensors are deprecated, but still what PyTorch's fastest int8 layer takes.
         warnings.simplefilter("ignore", UserWarning)
         quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-        packed = torch.ops.quantized.linear_prepack(quantized, None)
+        packed = torch.ops.quantized.linear_prepack(quantized, bias)
     linear = torch.ops.quantized.linear_dynamic
     reduce_range = not _cpu_has("_is_vnni_supported")  # without VNNI, sums of 8-bit pairs overflow
     if gelu:
@@ -93,12 +90,14 @@ def has_int8() -> bool:
 LINEARS = (
     LinearImplementation("eager", "float32", torch.float32, _eager, lambda: True),
     LinearImplementation("packed", "float32", torch.float32, _packed, has_packing),
-    LinearImplementation("eager", "bfloat16", torch.bfloat16, _eager_bfloat16, has_bfloat16),
+    LinearImplementation(
+        "eager", "bfloat16", torch.bfloat16, partial(_in_bfloat16, _eager), has_bfloat16
+    ),
     LinearImplementation(
         "packed",
         "bfloat16",
         torch.bfloat16,
-        _packed_bfloat16,
+        partial(_in_bfloat16, _packed),
         lambda: has_packing() and has_bfloat16(),
     ),
     LinearImplementation("dynamic", "int8", torch.float32, _dynamic_int8, has_int8),
@@ -113,15 +112,23 @@ def available_linears() -> list[LinearImplementation]:
     return [linear for linear in LINEARS if linear.is_available()]
 
 
-def build_dense(linear: LinearImplementation, layer: FeedForward, n_tokens: int) -> Run:
-    """Return a function that computes a dense layer without biases: (T, H) -> (T, O), no gradient.
+def build_linear(
+    linear: LinearImplementation, layer: nn.Linear, n_tokens: int, gelu: bool = False
+) -> Run:
+    """Return a function that computes a linear layer: (T, in) -> (T, out), no gradient."""
+    bias = None if layer.bias is None else layer.bias.detach()
+    return linear.build(layer.weight.detach(), bias, n_tokens, gelu)
 
-    Raises ValueError for a layer with biases or an activation other than GELU.
+
+def build_dense(linear: LinearImplementation, layer: FeedForward, n_tokens: int) -> Run:
+    """Return a function that computes a dense layer: (T, H) -> (T, O), no gradient.
+
+    Raises ValueError for an activation other than GELU.
     """
-    if layer.activation != "gelu" or layer.dense_in.bias is not None:
-        raise ValueError("dense contestants are timed with GELU and without biases")
-    first = linear.build(layer.dense_in.weight.detach(), n_tokens, True)
-    second = linear.build(layer.dense_out.weight.detach(), n_tokens, False)
+    if layer.activation != "gelu":
+        raise ValueError(f"activation={layer.activation!r}: dense contestants are timed with GELU")
+    first = build_linear(linear, layer.dense_in, n_tokens, gelu=True)
+    second = build_linear(linear, layer.dense_out, n_tokens)
     return lambda x: second(first(x))
 
 

@@ -4,7 +4,6 @@ A layer's speed-up says little about the model's: attention stays. The model wit
 feedforward layer (`none`) shows the most that a faster one could give.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from ultrafastbert import ops
 from ultrafastbert.bench import baselines, engines
+from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.bench.gate import expect, prove
 from ultrafastbert.bench.timing import (
     OtherLoad,
@@ -26,7 +26,7 @@ from ultrafastbert.bench.timing import (
     use_threads,
 )
 from ultrafastbert.kernels import choose_kernel
-from ultrafastbert.layers import FastFeedForward, FeedForward
+from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.rows import Row, append_row
 
@@ -167,7 +167,7 @@ def _inference_contestants(
     batches = [_tokens(models["fff"].config.vocab_size, shape) for _ in range(N_BATCHES)]
     for linear in baselines.available_linears():
         for variant, model in models.items():
-            encoder = _with_linears(model.model, linear, shape[0] * shape[1]).eval()
+            encoder = with_linears(model.model, linear, shape[0] * shape[1]).eval()
             run = partial(_infer, encoder, batches, None)
             yield Contestant(variant, linear.name, linear.precision, model, run)
     masked = partial(_infer, models["fff"].model.eval(), batches, "masked")
@@ -224,35 +224,6 @@ def _train(
         loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-
-
-class _Replaced(nn.Module):
-    """A linear or dense feedforward layer, computed by one of the implementations."""
-
-    def __init__(self, run: baselines.Run, dtype: torch.dtype):
-        super().__init__()
-        self.run, self.dtype = run, dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(x.to(self.dtype).flatten(0, -2)).unflatten(0, x.shape[:-1])
-
-
-def _with_linears(
-    model: nn.Module, linear: baselines.LinearImplementation, n_tokens: int
-) -> nn.Module:
-    """Return the model with its dense layers computed by `linear`; the rest is shared."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    model = copy.deepcopy(model, memo=shared)
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, FeedForward) and child.activation == "gelu":
-                run = baselines.build_dense(linear, child, n_tokens)
-            elif isinstance(child, nn.Linear):
-                run = linear.build(child.weight.detach(), n_tokens, False)
-            else:
-                continue
-            setattr(module, name, _Replaced(run, linear.dtype))
-    return model
 
 
 def _tokens(vocab_size: int, shape: tuple[int, int]) -> Tensor:

@@ -3,9 +3,10 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psutil
 import torch
@@ -20,6 +21,8 @@ CALIBRATION_CALLS = 3
 # Fewer rounds have no spread; more than this many change no digit that is printed.
 MIN_ROUNDS = 3
 MAX_ROUNDS = 1000
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,10 @@ def quantile(values: list[float] | tuple[float, ...], share: float) -> float:
 
 
 def interleave(
-    contestants: Mapping[str, Callable[[int], object]],
+    contestants: Mapping[Name, Callable[[int], object]],
     seconds: float = 1.0,
     before: Callable[[], object] | None = None,
-) -> dict[str, Timing]:
+) -> dict[Name, Timing]:
     """Time the contestants in turn, round after round (A B C A B C ...), within a budget.
 
     A contestant is called with a number that grows with every call, to choose among inputs. A turn
@@ -82,9 +85,9 @@ def interleave(
     """
     once = {name: _shortest(run) for name, run in contestants.items()}
     calls = {name: 1 if before else _n_calls(once[name]) for name in contestants}
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[Name, list[float]] = {name: [] for name in contestants}
 
-    def take_turns(names: Iterable[str], n_round: int) -> None:
+    def take_turns(names: Iterable[Name], n_round: int) -> None:
         for name in names:
             warm_up = before is None and once[name] < COLD_SECONDS
             times[name].append(_turn(contestants[name], calls[name], n_round, warm_up, before))

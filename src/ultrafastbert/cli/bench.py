@@ -144,16 +144,20 @@ def bench_model_command(
 def bench_converted_command(
     model: Annotated[Path, typer.Argument(help="Folder that convert wrote.")],
     original: Annotated[Path, typer.Argument(help="Folder of the dense model it came from.")],
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Also in ONNX Runtime and OpenVINO; takes minutes.")
+    ] = False,
 ) -> None:
     """Time a converted model and its controls beside the original, in turn, on one thread.
 
-    Rows are added to MODEL/rows.jsonl, and the model card is renewed.
+    Each with every kind of linear layers that PyTorch has here: the original's eager float32 is its
+    slowest. Rows are added to MODEL/rows.jsonl, and the model card is renewed.
     """
     from ultrafastbert.convert import bench_converted
     from ultrafastbert.report import write_model_card
-    from ultrafastbert.report.converted_results import speed_table
+    from ultrafastbert.report.converted_speed import speed_table
 
-    measured = bench_converted(model_folder(model), model_folder(original))
+    measured = bench_converted(model_folder(model), model_folder(original), engines)
     write_model_card(model)
     typer.echo(speed_table(measured))
 

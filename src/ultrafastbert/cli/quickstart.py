@@ -93,7 +93,7 @@ def _quickstart_convert(
 ) -> None:
     from ultrafastbert.quickstart_convert import minilm_folder, quick_config, quickstart_convert
     from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
-    from ultrafastbert.report.converted_results import speed_table
+    from ultrafastbert.report.converted_speed import speed_table
 
     if unfit := sorted(given.keys() - {"ffn"}):
         parameter = {"budget_tokens": "tokens"}.get(unfit[0], unfit[0])

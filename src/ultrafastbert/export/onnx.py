@@ -46,7 +46,7 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     model = load_as_saved(model_dir)
     unrolled = unroll(model)
     with run_folder.new_folder(out) as folder:
-        write_onnx(unrolled, folder / MODEL_FILE)
+        write_onnx(unrolled, folder / MODEL_FILE, _properties(model))
         add_companions(unrolled.config, model_dir, folder)
         error = None
         if (engine := ENGINES[CHECKED_WITH]).is_available():
@@ -55,14 +55,16 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     return Export(out / MODEL_FILE, error)
 
 
-def write_onnx(model: PreTrainedModel, path: Path) -> None:
-    """Write an unrolled model, in evaluation mode, as an ONNX file."""
+def write_onnx(
+    model: PreTrainedModel, path: Path, properties: dict[str, str] | None = None
+) -> None:
+    """Write an unrolled model, in evaluation mode, as an ONNX file that tells its properties."""
     arguments = program_arguments(model)
     inputs = arguments["kwargs"]
     with torch.no_grad():
         outputs = list(model(**inputs, return_dict=True))
     names = {"input_names": list(inputs), "output_names": outputs}
-    write_program(NamedOutputs(model).eval(), path, _properties(model), **names, **arguments)
+    write_program(NamedOutputs(model).eval(), path, properties or {}, **names, **arguments)
 
 
 def write_program(

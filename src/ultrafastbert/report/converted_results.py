@@ -6,15 +6,14 @@ from ultrafastbert.models.card_parts import bullets
 from ultrafastbert.report.answer import caveats
 from ultrafastbert.report.convert_tables import (
     SPLITS,
-    TITLES,
     convert_layer_table,
     convert_table,
     convert_task_table,
     layerwise_table,
 )
-from ultrafastbert.report.runs import by_run
+from ultrafastbert.report.converted_speed import speed_table
 from ultrafastbert.report.sweep_tables import sweep_table
-from ultrafastbert.report.tables import environment_table, latest, markdown_table, number
+from ultrafastbert.report.tables import environment_table, markdown_table
 from ultrafastbert.rows import Row
 
 KINDS = (
@@ -48,30 +47,6 @@ def converted_results(rows: Iterable[Row]) -> str:
         return ""
     found = [f"### {name}\n\n{text.strip()}" for name, text in sections.items() if text]
     return "## Results\n\n" + "\n\n".join(found)
-
-
-def speed_table(rows: Iterable[Row]) -> str:
-    """Return how fast models are, beside the original; empty without rows of their speed."""
-    return by_run([row for row in rows if row["kind"] == "convert_speed"], _speed_table)
-
-
-def _speed_table(rows: list[Row]) -> str:
-    if not (found := latest(rows, "model", "weight_dtype")):
-        return ""
-    header = ["model, in PyTorch on one thread", "weights of fast layers"]
-    header += ["one text of 128 tokens, ms", "x original (p10 to p90)"]
-    header += ["32 texts of 32 tokens, ms", "x original (p10 to p90)"]
-    return markdown_table(header, map(_speed_line, found))
-
-
-def _speed_line(row: Row) -> list[str]:
-    is_fast = row["model"] not in ("teacher", "none") and not row["model"].startswith("ff_")
-    line = [TITLES.get(row["model"], TITLES["fff"]), row["weight_dtype"] if is_fast else ""]
-    for shape in ("text", "batch"):
-        low, middle, high = row[f"speedup_{shape}"]
-        line.append(number(row[f"latency_{shape}_ms"]))
-        line.append(f"{middle:.2f}x ({low:.2f} to {high:.2f})")
-    return line
 
 
 def shrink_table(rows: Iterable[Row]) -> str:

@@ -35,6 +35,9 @@ def _line(same: list[Row]) -> list[str]:
     ]
     fast, dense = by_variant.get("fff"), by_variant.get("ff")
     ratio = times(fast["speedup_over"].get(dense["contestant"])) if fast and dense else NONE
-    implementation = same[0]["implementation"]
-    name = implementation if implementation in ENGINES else f"PyTorch, {implementation}"
-    return [name, same[0]["precision"], *cells, ratio]
+    return [engine_name(same[0]["implementation"]), same[0]["precision"], *cells, ratio]
+
+
+def engine_name(implementation: str) -> str:
+    """Return the title of a way to compute a model: an engine, or what PyTorch has of its own."""
+    return implementation if implementation in ENGINES else f"PyTorch, {implementation}"

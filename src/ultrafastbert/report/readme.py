@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ultrafastbert.report import (
     convert_tables,
-    converted_results,
+    converted_speed,
     layer_tables,
     sweep_tables,
     tables,
@@ -33,7 +33,7 @@ def results_block(rows_dir: str | Path) -> str:
             rows
         ),
         "Converted models: tasks": convert_tables.convert_task_table(rows),
-        "Converted models: speed": converted_results.speed_table(rows),
+        "Converted models: speed": converted_speed.speed_table(rows),
         "Converted models: which layer where": sweep_tables.sweep_table(rows),
         "Converted models: use of leaves": usage_tables.usage_table(rows),
         "Speed of the layer": layer_tables.layer_table(tables.most_threads(rows)),

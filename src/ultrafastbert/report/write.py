@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from ultrafastbert.report import (
     convert_tables,
-    converted_results,
+    converted_speed,
     layer_tables,
     sweep_tables,
     tables,
@@ -110,7 +110,7 @@ def compose(
             convert_tables.convert_table(rows),
             figure("convert_curves"),
             convert_tables.convert_task_table(rows),
-            converted_results.speed_table(rows),
+            converted_speed.speed_table(rows),
             usage_tables.usage_table(rows),
             usage_tables.clusterability_table(rows),
         ),
