@@ -27,7 +27,8 @@ def speed_table(rows: Iterable[Row]) -> str:
 
 def _tables(rows: list[Row]) -> str:
     found = latest(rows, "model", "weight_dtype", "implementation", "precision")
-    return "\n".join(_table([_with_column(row) for row in found], shape) for shape in SHAPES)
+    found = [_with_column(row) for row in found]
+    return "\n".join(_table(found, shape) for shape in SHAPES) if found else ""
 
 
 def _with_column(row: Row) -> Row:
