@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from ultrafastbert import UltraFastBertConfig, kernels, rows
 from ultrafastbert.bench import (
@@ -308,6 +309,23 @@ def test_replaced_linear_layers_give_the_models_output():
             error = (got - expected).norm() / expected.norm()
             assert error < baselines.TOLERANCE[linear.precision], linear
         assert torch.equal(encoder(ids).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("linear", baselines.LINEARS, ids=lambda x: f"{x.name}-{x.precision}")
+def test_linear_layers_of_others_models_are_replaced_too(linear):
+    if linear.name != "eager" and not linear.is_available():
+        pytest.skip("PyTorch does not have it on this processor")  # eager bfloat16 is emulated
+    torch.manual_seed(0)
+    conv, plain = Conv1D(5, 3), torch.nn.Linear(3, 5)
+    torch.nn.init.normal_(conv.bias)
+    for module in (conv, plain):
+        model, x = torch.nn.Sequential(module), torch.randn(2, 4, 3)
+        got = with_linears(model, linear, 8, keeps_dtype=True)(x)
+        assert got.dtype == torch.float32
+        error = (got - model(x)).norm() / model(x).norm()
+        assert error < baselines.TOLERANCE[linear.precision]
+    with pytest.raises(ValueError, match="Sequential has no linear layers"):
+        with_linears(torch.nn.Sequential(torch.nn.GELU()), linear, 8)
 
 
 def bench_encoder(variant):

@@ -1,5 +1,6 @@
 """Converted models stored compactly, their cards, and the one that comes with the package."""
 
+import dataclasses
 import json
 
 import pytest
@@ -22,7 +23,7 @@ from ultrafastbert import FastFeedForward, bundled, glue, rows
 from ultrafastbert.bench import timing
 from ultrafastbert.bench.baselines import available_linears
 from ultrafastbert.convert import bench_converted, shrink, shrinking
-from ultrafastbert.convert.evaluation import latency
+from ultrafastbert.convert.evaluation import latency, speed
 from ultrafastbert.convert.folder import load_dense, save_converted
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.card import is_ours
@@ -237,7 +238,7 @@ def test_the_card_shows_results_speed_and_what_shrinking_changed(
     assert write_model_card(tmp_path / "small", folder)
     text = (tmp_path / "small" / "README.md").read_text()
     assert "| fast feedforward (1x2x3) | 5 | 10.0 ± 0.0 | 80 ± 0 |" in text
-    assert "| computed by | precision | fast feedforward | no feedforward layer " in text
+    assert "| computed by | precision | fast feedforward | fast feedforward, int8 weights | " in text
     assert "### Stored compactly" in text
     assert "Some results rest on 2 seeds" in text
     assert "not recorded in this folder" not in text
@@ -305,6 +306,18 @@ def test_the_bundled_model_tells_texts_apart():
     cosines = ultrafastbert.encode.cosines(model.encode(texts))
     assert cosines[0, 1] > cosines[0, 2] + 0.2
     assert cosines[0, 1] > cosines[1, 2] + 0.2
+
+
+def test_a_way_that_computes_something_else_is_not_timed(folder, dense, monkeypatch):
+    def wrong(weight, bias, n_tokens, gelu):
+        return lambda x: 2 * torch.nn.functional.linear(x, weight, bias)
+
+    linear = dataclasses.replace(available_linears()[0], name="wrong", build=wrong)
+    monkeypatch.setattr(speed, "available_linears", lambda: [linear])
+    before = (folder / "rows.jsonl").read_text() if (folder / "rows.jsonl").exists() else ""
+    with pytest.raises(RuntimeError, match=r"fff wrong float32 gives other vectors .* cosine is"):
+        bench_converted(folder, dense)
+    assert not before or (folder / "rows.jsonl").read_text() == before
 
 
 def test_engines_run_converted_models_and_the_original(folder, dense, tmp_path, monkeypatch):

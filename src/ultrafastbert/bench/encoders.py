@@ -3,7 +3,9 @@
 import copy
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from ultrafastbert.bench import baselines
 from ultrafastbert.layers import FeedForward
@@ -11,34 +13,59 @@ from ultrafastbert.layers import FeedForward
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def with_linears(model: Model, linear: baselines.LinearImplementation, n_tokens: int) -> Model:
+def with_linears(
+    model: Model,
+    linear: baselines.LinearImplementation,
+    n_tokens: int,
+    keeps_dtype: bool = False,
+) -> Model:
     """Return the model with its linear and dense feedforward layers computed by `linear`.
 
     For inference, of as many tokens at once; the rest is shared with the model. A GELU is part of a
-    dense layer of this package; in models of others it stays a step of its own.
+    dense layer of this package; in models of others it stays a step of its own. `keeps_dtype` is
+    for models that mix what linear layers give with other tensors: it is of their inputs' dtype.
+
+    Raises ValueError for a model without linear layers.
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, memo=shared)
-    for module in list(model.modules()):
+
+    def replace_in(module: nn.Module) -> int:
+        n_replaced = 0
         for name, child in list(module.named_children()):
-            if isinstance(child, FeedForward) and child.activation == "gelu":
-                run = baselines.build_dense(linear, child, n_tokens)
-            elif isinstance(child, nn.Linear):
-                run = baselines.build_linear(linear, child, n_tokens)
+            if (run := _run(child, linear, n_tokens)) is None:
+                n_replaced += replace_in(child)
             else:
-                continue
-            setattr(module, name, _Replaced(run, linear))
+                setattr(module, name, _Replaced(run, linear.dtype, keeps_dtype))
+                n_replaced += 1
+        return n_replaced
+
+    if not replace_in(model):
+        raise ValueError(f"{type(model).__name__} has no linear layers that PyTorch computes")
     return model
+
+
+def _run(
+    module: nn.Module, linear: baselines.LinearImplementation, n_tokens: int
+) -> baselines.Run | None:
+    """Return what computes a layer; None for other modules."""
+    if isinstance(module, FeedForward) and module.activation == "gelu":
+        return baselines.build_dense(linear, module, n_tokens)
+    if isinstance(module, Conv1D):  # GPT-2's linear layer, (in, out)
+        return linear.build(module.weight.detach().T, module.bias.detach(), n_tokens, False)
+    if isinstance(module, nn.Linear):
+        return baselines.build_linear(linear, module, n_tokens)
+    return None
 
 
 class _Replaced(nn.Module):
     """A linear or dense feedforward layer, computed by one of the implementations."""
 
-    def __init__(self, run: baselines.Run, linear: baselines.LinearImplementation):
+    def __init__(self, run: baselines.Run, dtype: torch.dtype, keeps_dtype: bool):
         super().__init__()
-        self.run, self.linear = run, linear
+        self.run, self.dtype, self.keeps_dtype = run, dtype, keeps_dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., in) to (..., out), of the same dtype: models may mix theirs with it."""
-        y = self.run(x.to(self.linear.dtype).flatten(0, -2))
-        return y.unflatten(0, x.shape[:-1]).to(x.dtype)
+        """Map (..., in) to (..., out)."""
+        y = self.run(x.to(self.dtype).flatten(0, -2)).unflatten(0, x.shape[:-1])
+        return y.to(x.dtype) if self.keeps_dtype else y

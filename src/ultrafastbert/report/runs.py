@@ -20,9 +20,12 @@ RUN = {
 
 
 def by_run(rows: Sequence[Row], table: Callable[[list[Row]], str]) -> str:
-    """Return the table of the rows of one kind, or one for each run, with what it is above it."""
+    """Return a table of the rows of one kind for each run, with what it is above it.
+
+    A single run whose rows do not describe it needs nothing above it.
+    """
     runs = group(rows, *RUN)
-    if len(runs) < 2:
+    if len(runs) < 2 and not any(any(key) for key in runs):
         return table(list(rows))
     tables = [(heading(key), table(same)) for key, same in runs.items()]
     return "\n\n".join(f"**{heading}**\n\n{text.strip()}" for heading, text in tables if text)

@@ -3,6 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -26,7 +27,7 @@ from ultrafastbert.models.saved import load_as_saved
 # Files of documentation that texts to time are cut from.
 N_FILES = 32
 # Mean cosine of texts' vectors, below which a way to compute a model does not compute it.
-LEAST_COSINE = 0.9
+LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.99, "int8": 0.9}
 
 
 class Contestant(NamedTuple):
@@ -60,7 +61,9 @@ def bench_converted(
     folder, original = Path(folder), Path(original)
     if in_engines:
         engines.check_installed()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     models = _models(folder, original)
+    in_layers: list[str | None] = getattr(models["fff"].config, "ffn", [])
     ids = _tokens(AutoTokenizer.from_pretrained(folder))
     exported = _in_engines(models) if in_engines else {}
     fields: dict[Contestant, rows.Row] = defaultdict(dict)
@@ -72,6 +75,9 @@ def bench_converted(
     new = [
         {
             "kind": "convert_speed",
+            "original": original.name,
+            "run_ffn": ", ".join(dict.fromkeys(ffn or "original" for ffn in in_layers)),
+            "started": started,
             **contestant._asdict(),
             "ffn": getattr(models[contestant.model].config, "ffn", None),
             "weight_dtype": _weight_dtype(models[contestant.model]) or "float32",
@@ -104,7 +110,7 @@ def _in_pytorch(models: Mapping[str, PreTrainedModel], n_tokens: int) -> dict[Co
     """Return the models under each implementation of linear layers, for so many tokens."""
     return {
         Contestant(name, linear.name, linear.precision): latency.encoder_of(
-            with_linears(model, linear, n_tokens)
+            with_linears(model, linear, n_tokens, keeps_dtype=True)
         )
         for name, model in models.items()
         for linear in available_linears()
@@ -132,12 +138,9 @@ def _time(
     batches: Tensor,
 ) -> Iterator[tuple[Contestant, rows.Row]]:
     """Give contestants and the fields of their rows at one shape."""
-    cosines = {
-        contestant: _cosine(encode, models[contestant.model], batches[0])
-        for contestant, encode in encoders.items()
-    }
+    cosines = _cosines(models, encoders, batches[0])
     for contestant, cosine in cosines.items():
-        if not cosine >= LEAST_COSINE:
+        if not cosine >= LEAST_COSINE[contestant.precision]:
             raise RuntimeError(
                 f"{contestant} gives other vectors than the model itself: their mean cosine is "
                 f"{cosine:.3f}; its time would mean nothing"
@@ -152,11 +155,18 @@ def _time(
         yield contestant, fields | {f"cosine_{title}": cosines[contestant]}
 
 
-def _cosine(encode: Encode, model: PreTrainedModel, ids: Tensor) -> float:
-    """Return the mean cosine of texts' mean vectors to those of the model as it is."""
+def _cosines(
+    models: Mapping[str, PreTrainedModel], encoders: Mapping[Contestant, Encode], ids: Tensor
+) -> dict[Contestant, float]:
+    """Return the mean cosines of texts' mean vectors to those of the models as they are."""
     with use_threads(1), torch.inference_mode():
-        expected, found = latency.encoder_of(model)(ids), encode(ids)
-        return float(cosine_similarity(found.mean(1), expected.mean(1)).mean())
+        expected = {name: latency.encoder_of(model)(ids).mean(1) for name, model in models.items()}
+        return {
+            contestant: float(
+                cosine_similarity(encode(ids).mean(1), expected[contestant.model]).mean()
+            )
+            for contestant, encode in encoders.items()
+        }
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase) -> Tensor:
