@@ -238,7 +238,7 @@ def test_the_card_shows_results_speed_and_what_shrinking_changed(
     assert write_model_card(tmp_path / "small", folder)
     text = (tmp_path / "small" / "README.md").read_text()
     assert "| fast feedforward (1x2x3) | 5 | 10.0 ± 0.0 | 80 ± 0 |" in text
-    assert "| computed by | precision | fast feedforward | fast feedforward, int8 weights | " in text
+    assert "| computed by | precision | fast feedforward | fast feedforward, int8 weights" in text
     assert "### Stored compactly" in text
     assert "Some results rest on 2 seeds" in text
     assert "not recorded in this folder" not in text
