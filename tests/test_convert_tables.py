@@ -78,6 +78,8 @@ def test_models_before_training_end_to_end_have_a_table_beside_the_original():
     runs = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 0.5)]
     assert layerwise_table(runs) == ""
     before = [{**row, "kind": "convert_layerwise"} for row in run_of("1x2x3", 1.5)[:2]]
+    longer = [{**row, "seed": 1, "end_to_end_steps": 9} for row in before]
+    assert layerwise_table(runs + before + longer).count("**1x2x3, ") == 1  # the same so far
     table = layerwise_table(runs + before)
     assert "| fast feedforward (1x2x3) | 5 | 60" in table
     assert "| the original |" in table

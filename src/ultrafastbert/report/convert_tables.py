@@ -138,12 +138,17 @@ def layerwise_table(rows: Iterable[Row]) -> str:
 
     What models that are trained as a whole have in common they owe to their other weights.
     """
-    rows = list(rows)
+    rows = [_without_end_to_end(row) for row in rows]
     before = [row for row in rows if row["kind"] == "convert_layerwise"]
     originals = [row for row in rows if row["kind"] == "convert" and row["model"] == "teacher"]
     for run in group(before, *RUN):
         before += group(originals, *RUN).get(run, [])
     return _quality_table(before)
+
+
+def _without_end_to_end(row: Row) -> Row:
+    """Return a row without settings that make no difference before that training."""
+    return {field: value for field, value in row.items() if not field.startswith("end_to_end_")}
 
 
 def _quality_table(found: list[Row]) -> str:
