@@ -226,7 +226,7 @@ def test_a_model_in_memory_converts(model_type, auto_class, tmp_path):
     assert ("layer 1: 1x2x3", 150, 150) in said
     assert [(row["layer"], row["n_active"]) for row in rows] == [(1, 5)]
     assert 0 < rows[0]["unexplained"] < 0.9
-    assert convert_layer_table(rows).count("\n") == 2
+    assert convert_layer_table(rows).count("\n| ") == 3
     fast.save_pretrained(tmp_path)
     assert ("**Vocabulary:**" in (tmp_path / "README.md").read_text()) == (model_type != "vit")
     loaded, batch = auto_class.from_pretrained(tmp_path), batch_for(model)
@@ -366,7 +366,8 @@ def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_fi
     assert "unknown where its feedforward block sits; name its modules" in error
     code, out, error = run(*command, "--block", "decoder.layers.*.fc1,activation_fn,fc2")
     assert not code, error
-    assert out.startswith("| variance left unexplained")
+    assert out.startswith("**opt, 1x2x3, 5 updates of a block, ")
+    assert "| variance left unexplained" in out
     loaded = AutoModel.from_pretrained(tmp_path / "out")
     assert loaded.config.ffn_block == "decoder.layers.*.fc1,activation_fn,fc2"
     assert loaded(**batch_for(loaded)).last_hidden_state.isfinite().all()

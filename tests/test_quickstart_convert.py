@@ -60,7 +60,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
         "last hidden states: variance left unexplained",
         "fast feedforward (1x3x2)",
         "no feedforward layer",
-        "x original",
+        "x the original",
         f"encode --model {out}",
         "BETTER_FOLDER --ffn 1x3x2 --text",
     ):
