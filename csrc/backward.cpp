@@ -250,24 +250,36 @@ class TreeGradients {
          shared + segment * shape_.n_slots() * n_columns});
   }
 
-  // Adds to the rows that several segments share, one segment after the other.
+  // Adds to the rows that several segments share, in double: there may be many segments.
   void add_shared(C* sums, const C* shared, int64_t n_columns) const {
     if (!sums) return;
     const int64_t n_slots = shape_.n_slots();
-    for (int64_t segment = 1; segment < n_segments(); ++segment) {
-      const int64_t leaf = leaf_[segment * segment_tokens], n_levels = n_shared(segment);
-      for (int64_t slot = shape_.first_slot(); slot < n_slots; ++slot) {
-        const int64_t level = std::min(slot, shape_.depth);
-        if (level >= n_levels) break;
-        const int64_t place = leaf >> (shape_.depth - level);
-        const int64_t row = level < shape_.depth
-                                ? (int64_t{1} << level) - 1 + place
-                                : shape_.n_nodes() + place * shape_.leaf_size + slot - shape_.depth;
-        const C* from = shared + (segment * n_slots + slot) * n_columns;
-        C* to = sums + (k_ * shape_.n_rows() + row) * n_columns;
-        for (int64_t c = 0; c < n_columns; ++c) to[c] += from[c];
+    std::vector<double> total(n_columns);
+    for (int64_t slot = shape_.first_slot(); slot < n_slots; ++slot) {
+      const int64_t level = std::min(slot, shape_.depth);
+      for (int64_t segment = 1, end; segment < n_segments(); segment = end) {
+        end = segment + 1;
+        if (level >= n_shared(segment)) continue;
+        const int64_t r = row_of(slot, segment);
+        while (end < n_segments() && level < n_shared(end) && row_of(slot, end) == r) ++end;
+        C* row = sums + (k_ * shape_.n_rows() + r) * n_columns;
+        std::copy_n(row, n_columns, total.begin());
+        for (int64_t s = segment; s < end; ++s) {
+          const C* from = shared + (s * n_slots + slot) * n_columns;
+          for (int64_t c = 0; c < n_columns; ++c) total[c] += from[c];
+        }
+        std::transform(total.begin(), total.end(), row, [](double t) { return static_cast<C>(t); });
       }
     }
+  }
+
+  // The row in a slot of a segment's first token.
+  int64_t row_of(int64_t slot, int64_t segment) const {
+    const int64_t level = std::min(slot, shape_.depth);
+    const int64_t place = leaf_[segment * segment_tokens] >> (shape_.depth - level);
+    return level < shape_.depth
+               ? (int64_t{1} << level) - 1 + place
+               : shape_.n_nodes() + place * shape_.leaf_size + slot - shape_.depth;
   }
 
   // In double, in sorted order.

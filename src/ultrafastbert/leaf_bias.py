@@ -1,5 +1,6 @@
 """Output biases of leaves: an embedding of the leaf that a token reaches (arXiv 2308.14711)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -7,11 +8,16 @@ from ultrafastbert import tree
 
 
 def add_leaf_bias(y: Tensor, leaf: Tensor, b_out: Tensor) -> Tensor:
-    """Add the biases of the leaves reached to y: y (..., O), leaf (..., K), b_out (K, 2^D, O)."""
+    """Return y plus the biases of the leaves reached: y (..., O), leaf (..., K), b_out (K, 2^D, O).
+
+    Sums are at least in float32; y itself may be changed.
+    """
+    dtype = torch.promote_types(y.dtype, torch.float32)
+    total = y.to(dtype)
     # Tree by tree: the rows of all trees at once would be K times the output.
-    for bias, reached in zip(b_out.unbind(), leaf.unbind(-1), strict=True):
-        y.add_(F.embedding(reached, bias))
-    return y
+    for bias, reached in zip(b_out.to(dtype).unbind(), leaf.unbind(-1), strict=True):
+        total.add_(F.embedding(reached, bias))
+    return total.to(y.dtype)
 
 
 def check_leaf_bias(b_out: Tensor, n_trees: int, depth: int, output_size: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ultrafastbert import tree
 from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.kernels import logits_dtype
 from ultrafastbert.reference import all_logits
 
 # Probabilities are held off 0 and 1 where their logarithm is taken, as in fastfeedforward 0.2.1:
@@ -38,14 +39,17 @@ def soft_feedforward(
 
     Shapes: x (..., H), w_in (K, R, H), b_in (K, R), w_out (K, R, O), b_out (K, 2^D, O) or None.
     `region_leak` is the probability that a decision is swapped, `dropout` that a neuron's
-    activation is dropped. Source: arXiv 2308.14711, algorithm 1.
+    activation is dropped. Sums, also those of gradients, are at least in float32. Source: arXiv
+    2308.14711, algorithm 1.
     Raises TypeError or ValueError for x that does not fit.
     """
     if not x.is_floating_point():
         raise TypeError(f"x has dtype {x.dtype}; it must be floating point")
     if x.shape[-1:] != w_in.shape[2:]:
         raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {w_in.shape[2]}")
-    tokens = x.reshape(-1, x.shape[-1]).to(w_in.dtype)
+    dtype = logits_dtype(w_in.dtype)
+    w_in, b_in, w_out = (w.to(dtype) for w in (w_in, b_in, w_out))
+    tokens = x.reshape(-1, x.shape[-1]).to(dtype)
     logits = all_logits(tokens, w_in, b_in)  # (T, K, R)
     right = decide(logits[..., : tree.n_nodes(depth)], region_leak)
     nodes, leaves = visit_probabilities(right, depth)
@@ -53,10 +57,10 @@ def soft_feedforward(
     visits = torch.cat([nodes, rows], dim=-1) if node_output else rows
     first = w_in.shape[1] - visits.shape[-1]
     hidden = F.dropout(ACTIVATIONS[activation].forward(logits[..., first:]), dropout)
-    weighted = (hidden * visits).to(w_out.dtype)
+    weighted = (hidden * visits).to(dtype)
     y = torch.einsum("tkr,kro->to", weighted, w_out[:, first:])
     if b_out is not None:
-        y = y + torch.einsum("tkn,kno->to", leaves.to(b_out.dtype), b_out)
+        y = y + torch.einsum("tkn,kno->to", leaves.to(dtype), b_out.to(dtype))
     return y.to(x.dtype).view(*x.shape[:-1], w_out.shape[2]), right
 
 
@@ -97,8 +101,8 @@ def decision_entropies(right: Tensor) -> Tensor:
 
 
 def count_leaves(leaf: Tensor, depth: int) -> Tensor:
-    """Return how many tokens reached each leaf: (T, K) int64 -> (K, 2^D) float32."""
-    ones = torch.ones(leaf.T.shape, device=leaf.device)
+    """Return how many tokens reached each leaf: (T, K) int64 -> (K, 2^D) int64."""
+    ones = torch.ones_like(leaf.T)
     return ones.new_zeros(leaf.shape[1], tree.n_leaves(depth)).scatter_add(1, leaf.T, ones)
 
 

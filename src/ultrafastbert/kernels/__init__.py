@@ -8,8 +8,8 @@ Sizes: T tokens, H hidden, O output, K trees, R rows per tree, S = D + L slots p
     forward(x, w_in, b_in, w_out, depth, leaf_size, activation, node_output)
         x (T, H), w_in (K, R, H), b_in (K, R), w_out (K, R, O)
         -> y (T, O), leaf (T, K) int64, logits (T, K, S)
-        x and y may be bfloat16 beside float32 weights; logits are float64 for float64 weights, else
-        float32
+        x and y may be bfloat16 beside float32 weights; sums and logits are float64 for float64
+        weights, else float32
     backward(grad_y, x, w_in, w_out, leaf, logits, depth, leaf_size, activation, node_output, needs)
         -> gradients of x, w_in, b_in, w_out; None where the entry of `needs` is False
 """
@@ -45,32 +45,26 @@ def _kernel(name: str, module: ModuleType) -> Kernel:
 
 
 def _one_dtype_kernel(name: str, module: ModuleType) -> Kernel:
-    """Return a kernel whose module computes everything in the dtype of the weights."""
+    """Return a kernel whose module computes everything in the dtype of its tokens.
+
+    That is the dtype of logits: sums over many tokens would lose them in a lower precision.
+    """
 
     def forward(x: Tensor, w_in: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-        y, leaf, logits = module.forward(x.to(w_in.dtype), w_in, *rest)
-        return y.to(x.dtype), leaf, logits.to(logits_dtype(w_in.dtype))
+        y, leaf, logits = module.forward(x.to(logits_dtype(w_in.dtype)), w_in, *rest)
+        return y.to(x.dtype), leaf, logits
 
-    def backward(
-        grad_y: Tensor,
-        x: Tensor,
-        w_in: Tensor,
-        w_out: Tensor,
-        leaf: Tensor,
-        logits: Tensor,
-        *rest: Any,
-    ) -> Gradients:
-        dtype = w_in.dtype
-        grad_x, *grads = module.backward(
-            grad_y.to(dtype), x.to(dtype), w_in, w_out, leaf, logits.to(dtype), *rest
-        )
-        return (None if grad_x is None else grad_x.to(x.dtype), *grads)
+    def backward(grad_y: Tensor, x: Tensor, w_in: Tensor, *rest: Any) -> Gradients:
+        dtype = logits_dtype(w_in.dtype)
+        grad_x, *grads = module.backward(grad_y.to(dtype), x.to(dtype), w_in, *rest)
+        grad_w_in, grad_b_in, grad_w_out = (None if g is None else g.to(w_in.dtype) for g in grads)
+        return None if grad_x is None else grad_x.to(x.dtype), grad_w_in, grad_b_in, grad_w_out
 
     return Kernel(name, forward, backward, module.is_available, module.supports)
 
 
 def logits_dtype(weight_dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which logits are kept for the backward pass."""
+    """Return the dtype of sums, and in which logits are kept for the backward pass."""
     return torch.float64 if weight_dtype == torch.float64 else torch.float32
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.kernels.token_sums import sum_products
 
 
 def is_available() -> bool:
@@ -28,6 +29,7 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the layer; see `ultrafastbert.kernels` for shapes."""
     n_trees = w_in.shape[0]
+    w_in, b_in, w_out = (w.to(x.dtype) for w in (w_in, b_in, w_out))
     logits = torch.addmm(b_in.flatten(), x, w_in.flatten(0, 1).T)  # (T, K * L)
     y = ACTIVATIONS[activation].forward(logits) @ w_out.flatten(0, 1)
     leaf = torch.zeros(x.shape[0], n_trees, dtype=torch.int64, device=x.device)
@@ -49,11 +51,12 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Compute the gradients; see `ultrafastbert.kernels` for shapes."""
     act = ACTIVATIONS[activation]
+    w_in, w_out = w_in.to(x.dtype), w_out.to(x.dtype)
     z = logits.flatten(1)
     dz = act.backward(grad_y @ w_out.flatten(0, 1).T, z)
     return (
         dz @ w_in.flatten(0, 1) if needs[0] else None,
-        (dz.T @ x).view_as(w_in) if needs[1] else None,
+        sum_products(dz, x).view_as(w_in) if needs[1] else None,
         dz.sum(0).view(w_in.shape[:2]) if needs[2] else None,
-        (act.forward(z).T @ grad_y).view_as(w_out) if needs[3] else None,
+        sum_products(act.forward(z), grad_y).view_as(w_out) if needs[3] else None,
     )

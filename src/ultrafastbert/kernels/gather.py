@@ -8,6 +8,9 @@ from ultrafastbert.activations import ACTIVATIONS
 
 # Gathered rows of one chunk of tokens: 2^22 elements are 16 MB in float32, within a large cache.
 CHUNK_ELEMENTS = 2**22
+# Tokens of a chunk of gradients at most: a row's sum is over a chunk, then over chunks, so that no
+# chain of additions is long enough to lose digits.
+CHUNK_TOKENS = 512
 
 
 def is_available() -> bool:
@@ -35,7 +38,7 @@ def forward(
     y = x.new_empty(n_tokens, w_out.shape[2])
     leaf = torch.empty(n_tokens, n_trees, dtype=torch.int64, device=x.device)
     logits = x.new_empty(n_tokens, n_trees, depth + leaf_size)
-    for part in _chunks(n_tokens, logits[0:1].numel() * max(x.shape[1], y.shape[1])):
+    for part in _chunks(n_tokens, n_tokens, logits[0:1].numel() * max(x.shape[1], y.shape[1])):
         leaf[part], logits[part] = _route(x[part], w_in, b_in, depth, leaf_size)
         y[part] = _output(leaf[part], logits[part], w_out, depth, activation, node_output)
     return y, leaf, logits
@@ -59,20 +62,25 @@ def backward(
     first = 0 if node_output else depth  # nodes that only route take part in no gradient
     flat_in, flat_out = w_in.flatten(0, 1), w_out.flatten(0, 1)
     like = (x, flat_in, flat_in[:, 0], flat_out)
-    grads = [torch.zeros_like(t) if need else t for t, need in zip(like, needs, strict=True)]
-    for part in _chunks(x.shape[0], logits[0:1].numel() * max(x.shape[1], grad_y.shape[1])):
+    grads = [
+        t.new_zeros(t.shape, dtype=x.dtype) if need else t
+        for t, need in zip(like, needs, strict=True)
+    ]
+    row_elements = logits[0:1].numel() * max(x.shape[1], grad_y.shape[1])
+    for part in _chunks(x.shape[0], CHUNK_TOKENS, row_elements):
         rows = _flat_rows(leaf[part], depth, w_in.shape[1], leaf_size)[..., first:]  # (t, K, s)
         z = logits[part][..., first:]
-        grad_hidden = torch.einsum("to,tkso->tks", grad_y[part], flat_out[rows])
+        grad_hidden = torch.einsum("to,tkso->tks", grad_y[part], flat_out[rows].to(x.dtype))
         dz = act.backward(grad_hidden, z.contiguous())
         if needs[0]:
-            grads[0][part] = torch.einsum("tks,tksh->th", dz, flat_in[rows])
+            grads[0][part] = torch.einsum("tks,tksh->th", dz, flat_in[rows].to(x.dtype))
         if needs[1]:
-            _add_rows(grads[1], rows, dz, x[part])
+            _add_rows(grads[1], rows, torch.einsum("tks,th->tksh", dz, x[part]))
         if needs[2]:
-            grads[2].index_add_(0, rows.flatten(), dz.flatten())
+            _add_rows(grads[2], rows, dz)
         if needs[3]:
-            _add_rows(grads[3], rows, act.forward(z), grad_y[part])
+            hidden = act.forward(z)
+            _add_rows(grads[3], rows, torch.einsum("tks,to->tkso", hidden, grad_y[part]))
     shapes = (x.shape, w_in.shape, w_in.shape[:2], w_out.shape)
     grad_x, grad_w_in, grad_b_in, grad_w_out = (
         grad.view(shape) if need else None
@@ -81,8 +89,8 @@ def backward(
     return grad_x, grad_w_in, grad_b_in, grad_w_out
 
 
-def _chunks(n_tokens: int, elements_per_token: int) -> list[slice]:
-    size = max(1, CHUNK_ELEMENTS // max(1, elements_per_token))
+def _chunks(n_tokens: int, most_tokens: int, elements_per_token: int) -> list[slice]:
+    size = max(1, min(most_tokens, CHUNK_ELEMENTS // max(1, elements_per_token)))
     return [slice(start, start + size) for start in range(0, n_tokens, size)]
 
 
@@ -100,12 +108,12 @@ def _route(
     node = torch.zeros(x.shape[0], w_in.shape[0], dtype=torch.int64, device=x.device)
     levels = []
     for _ in range(depth):
-        logit = torch.einsum("th,tkh->tk", x, w_in[trees, node]) + b_in[trees, node]
+        logit = torch.einsum("th,tkh->tk", x, w_in[trees, node].to(x.dtype)) + b_in[trees, node]
         levels.append(logit)
         node = 2 * node + 1 + (logit > 0)
     leaf = node - tree.n_nodes(depth)
     rows = tree.path_rows(leaf, depth, leaf_size)[..., depth:]  # (t, K, L)
-    block = torch.einsum("th,tklh->tkl", x, w_in[trees[:, None], rows])
+    block = torch.einsum("th,tklh->tkl", x, w_in[trees[:, None], rows].to(x.dtype))
     block = block + b_in[trees[:, None], rows]
     return leaf, torch.cat([torch.stack(levels, -1), block], -1) if levels else block
 
@@ -117,9 +125,11 @@ def _output(
     first = 0 if node_output else depth
     hidden = ACTIVATIONS[activation].forward(logits[..., first:])
     rows = _flat_rows(leaf, depth, w_out.shape[1], logits.shape[2] - depth)[..., first:]
-    return torch.einsum("tks,tkso->to", hidden, w_out.flatten(0, 1)[rows])
+    return torch.einsum("tks,tkso->to", hidden, w_out.flatten(0, 1)[rows].to(hidden.dtype))
 
 
-def _add_rows(grad: Tensor, rows: Tensor, scale: Tensor, vector: Tensor) -> None:
-    """Add scale (t, K, s) times vector (t, n) to the rows (t, K, s) of grad (K * R, n)."""
-    grad.index_add_(0, rows.flatten(), torch.einsum("tks,tn->tksn", scale, vector).flatten(0, 2))
+def _add_rows(grad: Tensor, rows: Tensor, terms: Tensor) -> None:
+    """Add terms (t, K, s, ...) to the rows (t, K, s) of grad (K * R, ...)."""
+    visited, place = rows.flatten().unique(return_inverse=True)
+    sums = grad.new_zeros(len(visited), *grad.shape[1:])
+    grad.index_add_(0, visited, sums.index_add_(0, place, terms.flatten(0, 2)))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ultrafastbert import reference, tree
 from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.kernels.token_sums import sum_products
 
 
 def is_available() -> bool:
@@ -31,6 +32,7 @@ def forward(
     node_output: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the layer; see `ultrafastbert.kernels` for shapes."""
+    w_in, b_in, w_out = (w.to(x.dtype) for w in (w_in, b_in, w_out))
     logits = reference.all_logits(x, w_in, b_in)
     leaf = reference.route(logits, depth)
     mask = reference.visited_mask(leaf, depth, leaf_size, node_output)
@@ -54,6 +56,7 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Compute the gradients with dense products; see `ultrafastbert.kernels` for shapes."""
     act = ACTIVATIONS[activation]
+    w_in, w_out = w_in.to(x.dtype), w_out.to(x.dtype)
     rows = tree.path_rows(leaf, depth, leaf_size)
     mask = reference.visited_mask(leaf, depth, leaf_size, node_output)
     z = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).scatter(-1, rows, logits)
@@ -62,7 +65,7 @@ def backward(
     hidden = act.forward(z).masked_fill(~mask, 0.0)
     return (
         dz.flatten(1) @ w_in.flatten(0, 1) if needs[0] else None,
-        torch.einsum("tkr,th->krh", dz, x) if needs[1] else None,
+        sum_products(dz.flatten(1), x).view_as(w_in) if needs[1] else None,
         dz.sum(0) if needs[2] else None,
-        torch.einsum("tkr,to->kro", hidden, grad_y) if needs[3] else None,
+        sum_products(hidden.flatten(1), grad_y).view_as(w_out) if needs[3] else None,
     )

@@ -1,7 +1,7 @@
 """One vector for a sequence: pooling the last hidden states of its tokens."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 POOLERS = ("mean", "cls", "first", "avg", "max", "lse")
 
@@ -11,16 +11,28 @@ def pool(hidden_states: Tensor, attention_mask: Tensor | None, pooling: str) -> 
 
     `mean` is over the tokens that the mask (B, S) keeps and `cls` takes the first of them, on
     whichever side the padding is; the others know of no mask, see `UltraFastBertConfig`.
-    Raises ValueError for `mean` over a mask of another number of dimensions.
+    Sums are at least in float32. Raises ValueError for `mean` over a mask of another number of
+    dimensions.
     """
     if pooling == "max":
         return hidden_states.max(1).values
-    if pooling == "lse":
-        return hidden_states.logsumexp(1)
     if pooling == "first":
         return hidden_states[:, 0]
     if pooling == "cls":
         return _first_token(hidden_states, attention_mask)
+    dtype = torch.promote_types(hidden_states.dtype, torch.float32)
+    return _sum_up(hidden_states.to(dtype), attention_mask, pooling).to(hidden_states.dtype)
+
+
+def normalized(vectors: Tensor) -> Tensor:
+    """Return vectors (..., H) scaled to length 1; those of zeros stay zeros."""
+    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    return nn.functional.normalize(vectors.to(dtype), dim=-1).to(vectors.dtype)
+
+
+def _sum_up(hidden_states: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
+    if pooling == "lse":
+        return hidden_states.logsumexp(1)
     if pooling == "avg" or attention_mask is None:
         return hidden_states.mean(1)
     if attention_mask.dim() != 2:

@@ -3,13 +3,13 @@
 Sizes in comments: B batch, S sequence, H hidden.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple
 
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
-from ultrafastbert.models.pooling import pool
+from ultrafastbert.models.pooling import normalized, pool
 
 
 class UltraFastBertForSentenceEmbedding(UltraFastBertPreTrainedModel):
@@ -42,7 +42,7 @@ class UltraFastBertForSentenceEmbedding(UltraFastBertPreTrainedModel):
         )
         pooled = pool(outputs.last_hidden_state, attention_mask, self.config.sentence_pooling)
         if self.config.normalize_embeddings:
-            pooled = nn.functional.normalize(pooled, dim=-1)
+            pooled = normalized(pooled)
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=pooled,
