@@ -82,7 +82,7 @@ class Layer {
 
   // Whether x (..., H) is what the layer takes, as it lies in memory.
   bool takes(const fff::TensorView& x) const {
-    return x.device_type == fff::TensorView::cpu && x.is(activations_) && x.n_sizes > 0 &&
+    return x.device_type == fff::TensorView::cpu && x.data && x.is(activations_) && x.n_sizes > 0 &&
            x.sizes[x.n_sizes - 1] == shape_.hidden_size && x.is_contiguous();
   }
 
@@ -127,9 +127,17 @@ const fff::ExchangeTable* exchange_table(nb::handle capsule) {
 // What a call asks of PyTorch, besides its table.
 struct Asked {
   nb::type_object tensor;               // the type of plain tensors
+  nb::callable is_neg;                  // tensor -> whether its numbers are to be negated
   std::vector<nb::callable> obstacles;  // functions () -> whether something stands in the way
   nb::callable empty_like, n_threads;
   nb::object leaf_type;  // int64 where leaves are wanted, too, or None
+};
+
+// A weight: where it was found, and what it was.
+struct Held {
+  nb::str name;
+  const PyObject* object;  // only compared
+  fff::TensorPlace place;
 };
 
 // The shortest way to call a layer with tensors, for inference. Everything that a call must ask of
@@ -138,26 +146,28 @@ class Call {
  public:
   // held: names of the weights in `holder`.
   Call(const Layer& layer, nb::handle table, nb::dict holder, const std::vector<nb::str>& held,
-       const nb::type_object& tensor, const std::vector<nb::callable>& obstacles,
-       const nb::callable& empty_like, const nb::callable& n_threads, const nb::object& leaf_type)
+       const nb::type_object& tensor, const nb::callable& is_neg,
+       const std::vector<nb::callable>& obstacles, const nb::callable& empty_like, const nb::callable& n_threads, const nb::object& leaf_type)
       : layer_(layer),
         table_(exchange_table(table)),
         holder_(std::move(holder)),
-        asked_{tensor, obstacles, empty_like, n_threads, leaf_type} {
+        asked_{tensor, is_neg, obstacles, empty_like, n_threads, leaf_type} {
     if (!table_) throw std::invalid_argument("the exchange table of tensors is of an unknown kind");
     for (const nb::str& name : held) {
       fff::TensorView weight;
-      if (!view(holder_[name], weight)) throw std::invalid_argument("a weight has no address");
-      held_.emplace_back(name, weight);
+      const nb::object found = holder_[name];
+      if (!view(found, weight)) throw std::invalid_argument("a weight has no address");
+      held_.push_back({name, found.ptr(), fff::TensorPlace(weight)});
     }
   }
 
   // Whether the weights are what and where they were.
   bool holds() const {
-    for (const auto& [name, place] : held_) {
+    for (const Held& held : held_) {
       fff::TensorView weight;
-      PyObject* found = PyDict_GetItemWithError(holder_.ptr(), name.ptr());
-      if (!found || !view(found, weight) || !place.is_of(weight)) return false;
+      PyObject* found = PyDict_GetItemWithError(holder_.ptr(), held.name.ptr());
+      // Another object may be of another kind, though it is at the same address.
+      if (found != held.object || !view(found, weight) || !held.place.is_of(weight)) return false;
     }
     return true;
   }
@@ -167,7 +177,8 @@ class Call {
   nb::object operator()(nb::handle x) const {
     fff::TensorView in, out, leaf{};
     const bool is_plain = reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) == asked_.tensor.ptr();
-    if (!is_plain || is_obstructed() || !view(x, in) || !layer_.takes(in) || !holds())
+    if (!is_plain || is_obstructed() || is_true(asked_.is_neg(x)) || !view(x, in) ||
+        !layer_.takes(in) || !holds())
       return nb::none();
     const fff::Shape& shape = layer_.shape();
     nb::object y = shape.hidden_size == shape.output_size
@@ -209,18 +220,20 @@ class Call {
     return false;
   }
 
+  static bool is_true(const nb::object& answer) {
+    return !answer.is_none() && PyObject_IsTrue(answer.ptr()) != 0;
+  }
+
   bool is_obstructed() const {
-    for (const nb::callable& obstacle : asked_.obstacles) {
-      const nb::object answer = obstacle();
-      if (!answer.is_none() && PyObject_IsTrue(answer.ptr()) != 0) return true;
-    }
+    for (const nb::callable& obstacle : asked_.obstacles)
+      if (is_true(obstacle())) return true;
     return false;
   }
 
   Layer layer_;
   const fff::ExchangeTable* table_;
   nb::dict holder_;
-  std::vector<std::pair<nb::str, fff::TensorPlace>> held_;
+  std::vector<Held> held_;
   Asked asked_;
 };
 
@@ -253,6 +266,8 @@ void blas_forward(const std::vector<Address>& routines, int level, const std::ve
 }  // namespace
 
 NB_MODULE(_native, m) {
+  // Layers may outlive the interpreter: threads that still run at exit hold some.
+  nb::set_leak_warnings(false);
   nb::class_<Layer>(m, "Layer")
       .def(nb::init<int, int64_t, int64_t, int64_t, int64_t, int64_t, int, bool,
                     const RowsArgument&, const RowsArgument&, const RowsArgument&, Address>())
@@ -261,9 +276,10 @@ NB_MODULE(_native, m) {
       .def("backward", &Layer::backward);
   nb::class_<Call>(m, "Call", nb::type_slots(call_slots))
       .def(nb::init<const Layer&, nb::handle, nb::dict, const std::vector<nb::str>&,
-                    const nb::type_object&, const std::vector<nb::callable>&, const nb::callable&,
-                    const nb::callable&, const nb::object&>(),
-           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg("tensor"), nb::arg("obstacles"),
+                    const nb::type_object&, const nb::callable&, const std::vector<nb::callable>&,
+                    const nb::callable&, const nb::callable&, const nb::object&>(),
+           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg("tensor"), nb::arg("is_neg"),
+           nb::arg("obstacles"),
            nb::arg("empty_like"), nb::arg("n_threads"), nb::arg("leaf_type").none())
       .def("holds", &Call::holds)
       .def("__call__", &Call::operator(), nb::arg("x").none());

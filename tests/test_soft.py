@@ -189,9 +189,9 @@ def test_soft_usage_adds_up_probabilities():
     layer(x)
     logits = torch.einsum("th,knh->tkn", x, layer.w_in[:, :7]) + layer.b_in[:, :7]
     nodes, leaves = soft.visit_probabilities(torch.sigmoid(logits), 3)
-    torch.testing.assert_close(layer.leaf_usage, leaves.sum(0))
-    torch.testing.assert_close(layer.node_usage, nodes.sum(0))
-    torch.testing.assert_close(layer.leaf_usage.sum(-1), torch.full((2,), 21.0))
+    torch.testing.assert_close(layer.leaf_usage.float(), leaves.sum(0))
+    torch.testing.assert_close(layer.node_usage.float(), nodes.sum(0))
+    torch.testing.assert_close(layer.leaf_usage.sum(-1).float(), torch.full((2,), 21.0))
     again = make_layer(usage_mode="soft", dtype=torch.float32)
     again.load_state_dict(layer.state_dict())
     assert torch.equal(again.leaf_usage, layer.leaf_usage)

@@ -24,6 +24,7 @@ ORDER = [
     "reference",
     "leaf_bias",
     "quantization",
+    "transforms",
     "kernels",
     "ops",
     "soft",

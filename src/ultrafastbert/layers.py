@@ -105,7 +105,10 @@ class FastFeedForward(nn.Module):
         self.w_out = nn.Parameter(torch.empty(*shape, output_size, **factory))
         b_out = torch.empty(*leaves, output_size, **factory) if leaf_output_bias else None
         self.b_out = None if b_out is None else nn.Parameter(b_out)
-        usage = None if usage_mode == "none" else torch.zeros(leaves, device=device)
+        # In double: a counter in a lower precision stops growing.
+        usage = None
+        if usage_mode != "none":
+            usage = torch.zeros(leaves, device=device, dtype=torch.float64)
         self.register_buffer("leaf_usage", usage)
         self.entropies: Tensor | None = None
         self.shared = (
@@ -194,7 +197,7 @@ class FastFeedForward(nn.Module):
         w_in, b_in, w_out = self.w_in, self.b_in, self.w_out
         options = (*self._options(), self.kernel, self.b_out)
         y, leaf = ops.fast_feedforward_with_leaf(x, w_in, b_in, w_out, *options)
-        if self.training and self.leaf_usage is not None:
+        if self.training and self.leaf_usage is not None and not _is_recomputing():
             self.leaf_usage.add_(soft.count_leaves(leaf, self.depth))
         return y
 
@@ -203,7 +206,10 @@ class FastFeedForward(nn.Module):
         w_in, b_in, w_out, b_out = self.w_in, self.b_in, self.w_out, self.b_out
         options = (*self._options(), self.region_leak, self.dropout)
         y, right = soft.soft_feedforward(x, w_in, b_in, w_out, b_out, *options)
-        self.entropies = soft.decision_entropies(right)
+        entropies = soft.decision_entropies(right)
+        if _is_recomputing():
+            return y
+        self.entropies = entropies
         if self.leaf_usage is not None:
             right = right.detach() if self.usage_mode == "soft" else right.detach().round()
             self.leaf_usage.add_(soft.visit_probabilities(right, self.depth)[1].sum(0))
@@ -225,16 +231,15 @@ class FastFeedForward(nn.Module):
         return {**self.__dict__, "entropies": None, "_prepared": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> "FastFeedForward":
-        """Move or convert the layer; quantized weights keep their dtypes."""
+        """Move or convert the layer; quantized weights and counters keep their dtypes."""
         self._prepared = None
-        if not self.weight_dtype:
-            return super()._apply(fn, recurse)
         for child in self.children() if recurse else ():
             child._apply(fn)
 
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+            keeps = self.weight_dtype is not None or tensor is self.leaf_usage
+            return tensor.to(moved.device) if keeps and moved.dtype != tensor.dtype else moved
 
         return super()._apply(move, recurse=False)
 
@@ -251,6 +256,8 @@ class FastFeedForward(nn.Module):
         held = (weights.w_in, weights.b_in, weights.w_out)
         if any(w is None for w in held) or self._holder.get("b_out") is not self.b_out:
             return None  # another module holds them, as for pruning
+        if not all(t is None or native.has_address(t) for t in (*weights, self.b_out)):
+            return None
         usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
         contiguous = all(t is None or t.is_contiguous() for t in (*weights, self.b_out))
         if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
@@ -279,21 +286,33 @@ class FastFeedForward(nn.Module):
         )
 
 
+def _is_recomputing() -> bool:
+    """Return whether a backward pass is under way, in which checkpointing computes layers again."""
+    return not is_compiling() and torch._C._current_graph_task_id() != -1
+
+
 def hardening_loss(model: nn.Module) -> Tensor:
     """Return the sum of the decisions' entropies in the last call of a model's soft layers.
 
     Added to the loss with a weight, it makes decisions hard: sum over layers, trees and nodes of
     the batch mean, in nats (arXiv 2308.14711). All tokens count, padding, too. Raises ValueError
-    where no layer was called in training mode with `soft_training=True`.
+    where no layer was called in training mode with `soft_training=True`, and where the call was
+    without gradients though the weights learn.
     """
     layers = [module for module in model.modules() if isinstance(module, FastFeedForward)]
-    sums = [layer.entropies.sum() for layer in layers if layer.entropies is not None]
-    if not sums:
+    entropies = [layer.entropies for layer in layers if layer.entropies is not None]
+    if not entropies:
         raise ValueError(
             "no layer has entropies: build them with soft_training=True and call the model in "
             "training mode first"
         )
-    return torch.stack(sums).sum()
+    is_trained = torch.is_grad_enabled() and any(layer.w_in.requires_grad for layer in layers)
+    if is_trained and not any(entropy.requires_grad for entropy in entropies):
+        raise ValueError(
+            "the entropies of the last call have no gradient: call the model with gradients, and "
+            "checkpoint it with use_reentrant=False"
+        )
+    return torch.stack([entropy.sum() for entropy in entropies]).sum()
 
 
 class FeedForward(nn.Module):

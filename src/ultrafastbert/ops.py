@@ -10,13 +10,16 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch.library import Library, register_autocast, register_autograd, register_fake
 
-from ultrafastbert import tree
+from ultrafastbert import transforms, tree
 from ultrafastbert.activations import check_activation
 from ultrafastbert.kernels import check_kernel, choose_kernel, gather, logits_dtype, native
 from ultrafastbert.leaf_bias import add_leaf_bias, check_leaf_bias
 from ultrafastbert.quantization import Weights, dequantize
+from ultrafastbert.reference import reference_with_leaf
+from ultrafastbert.transforms import vmap_by_loop
 
 FORWARD = "ultrafastbert::fast_feedforward"
 BACKWARD = "ultrafastbert::fast_feedforward_backward"
@@ -30,7 +33,7 @@ _library.define(
 _library.define(
     "fast_feedforward_backward(Tensor grad_y, Tensor x, Tensor w_in, Tensor w_out, Tensor leaf,"
     " Tensor logits, int depth, int leaf_size, str activation, bool node_output, bool[4] needs,"
-    " str kernel) -> Tensor[]"
+    " str kernel) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
 _library.define(
@@ -109,13 +112,49 @@ def fast_feedforward_with_leaf(
     kernel: str | None = None,
     b_out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return what `fast_feedforward` does, and the leaf that each token reaches: (T, K) int64."""
+    """Return what `fast_feedforward` does, and the leaf that each token reaches: (T, K) int64.
+
+    Within derivatives of `torch.func` and forward-mode differentiation it is the masked definition
+    that is computed, which has derivatives of every order.
+    """
     check_kernel(kernel)
+    if not is_compiling() and transforms.is_differentiating():
+        options = (depth, leaf_size, activation, node_output)
+        y, leaf = _by_definition(_flat(x), w_in, b_in, w_out, *options, b_out)
+        return y.view(*x.shape[:-1], w_out.shape[2]), leaf
     y, leaf, _ = torch.ops.ultrafastbert.fast_feedforward(
         _flat(x), w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
     )
     y = _add_leaf_bias(y, leaf, b_out, depth)
     return y.view(*x.shape[:-1], w_out.shape[2]), leaf
+
+
+def _by_definition(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+    b_out: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return output and leaf by operators of PyTorch, in the dtype of sums and without autocast."""
+    device_type = x.device.type
+    autocast = torch.is_autocast_enabled(device_type)
+    with torch.autocast(device_type, enabled=False):
+        if autocast:
+            x, w_in, b_in, w_out = (t.float() for t in (x, w_in, b_in, w_out))
+        _check(x, w_in, b_in, w_out, depth, leaf_size, activation)
+        if b_out is not None:
+            check_leaf_bias(b_out, w_in.shape[0], depth, w_out.shape[2])
+        dtype = logits_dtype(w_in.dtype)
+        tokens, w_in, b_in, w_out = (t.to(dtype) for t in (x, w_in, b_in, w_out))
+        b_out = None if b_out is None else b_out.to(dtype)
+        options = (depth, leaf_size, activation, node_output)
+        y, leaf = reference_with_leaf(tokens, w_in, b_in, w_out, *options, b_out)
+        return y.to(x.dtype), leaf
 
 
 def fast_feedforward_quantized(
@@ -138,7 +177,9 @@ def fast_feedforward_quantized(
         TypeError, ValueError: for arguments that do not fit together.
         RuntimeError: where a gradient is wanted.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
+    if (torch.is_grad_enabled() and x.requires_grad) or (
+        not is_compiling() and transforms.has_tangent(x)
+    ):
         raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
     check_kernel(kernel)
     if not may_be_native(kernel):
@@ -366,7 +407,7 @@ def _backward(
     node_output: bool,
     needs: list[bool],
     kernel: str,
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     chosen = choose_kernel(kernel or _default_kernel, x.device.type, x.dtype, depth)
     wanted = {"grad_y": x.dtype, "leaf": torch.int64, "logits": logits_dtype(w_in.dtype)}
     given = {"grad_y": grad_y, "leaf": leaf, "logits": logits}
@@ -375,7 +416,7 @@ def _backward(
             raise TypeError(f"{name} has dtype {given[name].dtype}; it must be {dtype}")
     tensors = (t.contiguous() for t in (grad_y, x, w_in, w_out, leaf, logits))
     grads = chosen.backward(*tensors, depth, leaf_size, activation, node_output, tuple(needs))
-    return [grad for grad in grads if grad is not None]
+    return tuple(x.new_empty(0) if grad is None else grad for grad in grads)
 
 
 def _backward_fake(
@@ -391,11 +432,11 @@ def _backward_fake(
     node_output: bool,
     needs: list[bool],
     kernel: str,
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     shapes = (x.shape, w_in.shape, w_in.shape[:2], w_out.shape)
     likes = (x, w_in, w_in, w_out)
-    wanted = zip(likes, shapes, needs, strict=True)
-    return [like.new_empty(shape) for like, shape, need in wanted if need]
+    grads = zip(likes, shapes, needs, strict=True)
+    return tuple(like.new_empty(shape) if need else x.new_empty(0) for like, shape, need in grads)
 
 
 def _save(ctx, inputs, output) -> None:
@@ -410,13 +451,14 @@ def _differentiate(ctx, grad_y: Tensor | None, *_: Tensor | None):
     none = (None,) * (len(ctx.options) + 1)
     if grad_y is None:
         return (None,) * 4 + none
+    saved = ctx.saved_tensors
+    if transforms.has_tangent(grad_y, *saved):
+        _no_second_derivative(ctx)
     needs = list(ctx.needs_input_grad[:4])
-    grads = iter(
-        torch.ops.ultrafastbert.fast_feedforward_backward(
-            grad_y, *ctx.saved_tensors, *ctx.options, needs, ctx.kernel
-        )
+    grads = torch.ops.ultrafastbert.fast_feedforward_backward(
+        grad_y, *saved, *ctx.options, needs, ctx.kernel
     )
-    return (*(next(grads) if need else None for need in needs), *none)
+    return (*(g if need else None for g, need in zip(grads, needs, strict=True)), *none)
 
 
 def _no_second_derivative(ctx, *_):
@@ -431,6 +473,8 @@ register_fake(BACKWARD, _backward_fake, lib=_library)
 register_fake(QUANTIZED, _forward_quantized_fake, lib=_library)
 register_autograd(FORWARD, _differentiate, setup_context=_save, lib=_library)
 register_autograd(BACKWARD, _no_second_derivative, lib=_library)
+for _name in (FORWARD, BACKWARD, QUANTIZED):
+    vmap_by_loop(_name, _library)
 # Decisions hang on the sign of a logit: under autocast the layer stays in float32.
 register_autocast(FORWARD, "cpu", torch.float32, lib=_library)
 register_autocast(FORWARD, "cuda", torch.float32, lib=_library)

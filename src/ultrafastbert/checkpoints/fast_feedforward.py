@@ -105,7 +105,8 @@ def to_fastfeedforward_state_dict(layer: FastFeedForward) -> dict[str, Tensor]:
         "b2s": zeros if layer.b_out is None else layer.b_out.detach()[0],
     }
     if layer.leaf_usage is not None and layer.node_usage is not None:
-        tensors |= {"node_usage": layer.node_usage[0], "leaf_usage": layer.leaf_usage[0]}
+        usage = {"node_usage": layer.node_usage, "leaf_usage": layer.leaf_usage}
+        tensors |= {name: counts[0].float() for name, counts in usage.items()}
     return {
         name: tensor.clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()

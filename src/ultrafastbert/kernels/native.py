@@ -10,9 +10,9 @@ from functools import cache, partial
 from typing import Any
 
 import torch
-from torch import Tensor, get_num_threads, is_grad_enabled
+from torch import Tensor, get_num_threads, is_grad_enabled, nn
 
-from ultrafastbert import tree
+from ultrafastbert import transforms, tree
 from ultrafastbert.activations import ACTIVATIONS
 from ultrafastbert.leaf_bias import add_leaf_bias
 from ultrafastbert.quantization import Weights
@@ -24,10 +24,8 @@ except ImportError:
 
 # Where types of tensors have DLPack's table of C functions, see csrc/tensor.h.
 EXCHANGE_TABLE = "__dlpack_c_exchange_api__"
-# Whether something traces, sees every operator, or transforms functions: the public ways to ask are
-# slow or none.
-is_tracing = torch._C._is_tracing
-n_modes, transform = torch._C._len_torch_dispatch_stack, torch._C._functorch.peek_interpreter_stack
+# Whether something traces, or sees every operator: the public ways to ask are slow or none.
+is_tracing, n_modes = torch._C._is_tracing, torch._C._len_torch_dispatch_stack
 # In the order of `enum class Activation` and `enum class Type` in csrc/fff.h.
 _ACTIVATION_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 _TYPE_NUMBERS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.int8: 3}
@@ -56,12 +54,27 @@ def available_instruction_sets() -> list[str]:
     return _native.available_instruction_sets()
 
 
+def has_address(tensor: Tensor) -> bool:
+    """Return whether a tensor's numbers lie in memory just as they are.
+
+    Those of fake and functional tensors, subclasses, entries of a batch and lazy negatives do not.
+    """
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.layout == torch.strided
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and not torch._is_functional_tensor(tensor)
+        and not tensor.is_neg()
+        and not tensor._is_zerotensor()
+    )
+
+
 def use_large_pages(*tensors: Tensor) -> None:
     """Move CPU tensors to large pages of memory, where the system can: rows are found faster."""
     if _native is None:
         return
     for tensor in tensors:
-        if tensor.device.type == "cpu":
+        if tensor.device.type == "cpu" and has_address(tensor):
             _native.use_large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
 
@@ -159,7 +172,7 @@ class Prepared:
         weights, is_biased = Weights.held_by(holder), holder.get("b_out") is not None
         names = [name for name in (*Weights._fields, "b_out") if holder.get(name) is not None]
         use_large_pages(*(holder[name] for name in names))
-        obstacles = [is_grad_enabled, is_tracing, n_modes, transform]
+        obstacles = [is_grad_enabled, is_tracing, n_modes, transforms.is_active]
         if dtype != torch.float32:
             obstacles.append(partial(torch.is_autocast_enabled, "cpu"))
         call = _native.Call(
@@ -168,6 +181,7 @@ class Prepared:
             holder,
             names,
             tensor=Tensor,
+            is_neg=Tensor.is_neg,
             obstacles=obstacles,
             empty_like=torch.empty_like,
             n_threads=get_num_threads,
