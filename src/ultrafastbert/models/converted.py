@@ -247,12 +247,12 @@ def converted_copy(
     if len(ffn) != (n_layers := len(layers_of(model, block))):
         raise ValueError(f"ffn names {len(ffn)} layers, but the model has {n_layers}")
     check_layers(model, block, [number for number, name in enumerate(ffn) if name is not None])
-    copy = class_(converted_config(model.config, ffn, block))
+    # In its dtype from the start: a conversion would round tables that models keep in float32.
+    copy = class_._from_config(converted_config(model.config, ffn, block), dtype=model.dtype)
     new = _new_blocks(copy)
     kept = {name: w for name, w in model.state_dict().items() if not name.startswith(new)}
     copy.load_state_dict(kept, strict=False)  # new blocks keep their own weights
-    copy.to(device=model.device, dtype=model.dtype)
-    return copy.eval()
+    return copy.to(model.device).eval()
 
 
 def register() -> None:
