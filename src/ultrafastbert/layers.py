@@ -264,7 +264,8 @@ class FastFeedForward(nn.Module):
         """
         if self.weight_dtype:
             w_in, b_in, _ = dequantize(self.weights())
-            return ops.visited_leaves(x.float(), w_in, b_in, self.depth, self.leaf_size)
+            x = x.float() if x.is_floating_point() else x  # others are refused
+            return ops.visited_leaves(x, w_in, b_in, self.depth, self.leaf_size)
         return ops.visited_leaves(x, self.w_in, self.b_in, self.depth, self.leaf_size)
 
     def extra_repr(self) -> str:
