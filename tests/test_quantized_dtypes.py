@@ -58,7 +58,16 @@ def test_layers_with_a_dense_block_are_converted_as_a_whole(dtype):
     torch.testing.assert_close(y.float(), expected, rtol=4e-2, atol=4e-2)
 
 
+@pytest.fixture
+def fresh_compiler():
+    """Keep compilations apart: PyTorch counts those of a function, and gives up after a few."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
 @every_dtype
+@pytest.mark.usefixtures("fresh_compiler")
 @torch.no_grad()
 def test_compilers_take_any_dtype(dtype):
     layer, x = quantized(), torch.randn(6, 12).to(dtype)
