@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import FFN, ROTARY, batch, build, tiny
+from tiny_models import FFN, NO_DROPOUT, ROTARY, batch, build, tiny
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -71,15 +71,18 @@ def test_decoder_is_tied():
     assert model.decoder.weight is model.model.embeddings.word_embeddings.weight
 
 
-def test_sparse_prediction_gives_the_dense_loss():
+def test_sparse_prediction_in_training_gives_the_dense_loss():
     ids, mask = batch()
     labels = torch.where(torch.rand(ids.shape) < 0.3, ids, -100)
-    sparse = build(UltraFastBertForMaskedLM)
-    dense = build(UltraFastBertForMaskedLM, sparse_prediction=False)
-    a, b = sparse(ids, mask, labels=labels), dense(ids, mask, labels=labels)
+    sparse = build(UltraFastBertForMaskedLM, **NO_DROPOUT)
+    dense = build(UltraFastBertForMaskedLM, sparse_prediction=False, **NO_DROPOUT)
+    evaluated = sparse(ids, mask, labels=labels)
+    a, b = (model.train()(ids, mask, labels=labels) for model in (sparse, dense))
     torch.testing.assert_close(a.loss, b.loss)
+    torch.testing.assert_close(evaluated.loss, b.loss)
     assert a.logits.shape == ((labels != -100).sum(), 61)
-    assert b.logits.shape == (3, 10, 61)
+    assert b.logits.shape == evaluated.logits.shape == (3, 10, 61)
+    torch.testing.assert_close(a.logits, evaluated.logits[labels != -100])
 
 
 def test_loss_over_accumulated_batches_is_the_mean_over_all_labels():

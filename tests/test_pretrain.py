@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
 import ultrafastbert
-from ultrafastbert import resumable, rows
+from ultrafastbert import UltraFastBertForMaskedLM, resumable, rows
+from ultrafastbert.data.masking import MaskedStream, collate
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain, training
 from ultrafastbert.pretrain.plan import RampedBatches, batch_ramp, triangle
 from ultrafastbert.resumable import COMPLETE, last_checkpoint
@@ -107,6 +108,28 @@ def test_training_learns_and_leaves_a_model(tmp_path, packed, tokenizer):
     assert again["validation_loss"] == pytest.approx(row["validation_loss"], rel=1e-5)
     longest = model.config.max_position_embeddings
     assert AutoTokenizer.from_pretrained(tmp_path).model_max_length == longest
+
+
+def test_evaluation_decodes_masked_tokens_alone_to_the_models_loss(packed, tokenizer, monkeypatch):
+    torch.manual_seed(0)
+    recipe = config(tokenizer)
+    model = UltraFastBertForMaskedLM(recipe.model).eval()
+    share = recipe.mlm_probability
+    stream = MaskedStream(packed[1], training.VALIDATION_SEED, len(packed[1]), tokenizer, share)
+    batch = collate(stream.__getitems__(list(range(len(stream)))))
+    with torch.no_grad():
+        output = model(**batch)
+    is_masked = batch["labels"] != -100
+    right = (output.logits.argmax(-1) == batch["labels"])[is_masked].float().mean()
+    decoded = []
+    decode = model.decode
+    monkeypatch.setattr(
+        model, "decode", lambda states: decoded.append(len(states)) or decode(states)
+    )
+    row = training.evaluate(model, packed[1], tokenizer, recipe)
+    assert row["validation_loss"] == pytest.approx(output.loss.item(), rel=1e-3)
+    assert row["validation_accuracy"] == pytest.approx(right.item(), abs=0.01)
+    assert sum(decoded) == is_masked.sum()
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path, packed, tokenizer):

@@ -10,7 +10,13 @@ from torch.compiler import is_compiling
 from ultrafastbert import ops, soft, tree
 from ultrafastbert.activations import ACTIVATIONS, check_activation
 from ultrafastbert.kernels import native
-from ultrafastbert.quantization import Weights, check_weight_dtype, dequantize, quantize
+from ultrafastbert.quantization import (
+    Weights,
+    check_finite,
+    check_weight_dtype,
+    dequantize,
+    quantize,
+)
 
 
 class FastFeedForward(nn.Module):
@@ -149,10 +155,9 @@ class FastFeedForward(nn.Module):
         For inference: the layer has no parameters any more, but buffers, and routes hard in
         training mode, too. Biases and sums stay in float32. With `exact_routing` nodes keep their
         input rows in float32, so that no token changes its path.
-        Raises ValueError for another name, weights that are not finite or quantized already.
+        Raises ValueError as `check_quantizable` does, and leaves the layer as it is then.
         """
-        if self.weight_dtype:
-            raise ValueError(f"weights are {self.weight_dtype} already; quantize the original")
+        self.check_quantizable(weight_dtype)
         exact_rows = tree.n_nodes(self.depth) if exact_routing else 0
         with torch.no_grad():
             weights = quantize(self.w_in, self.b_in, self.w_out, weight_dtype, exact_rows)
@@ -164,9 +169,35 @@ class FastFeedForward(nn.Module):
         self.weight_dtype, self._prepared = weight_dtype, None
         return self
 
+    def check_quantizable(self, weight_dtype: str) -> None:
+        """Raise ValueError unless `quantize_` takes this name and these weights.
+
+        It takes no weights that are quantized already, not finite, or computed from others.
+        """
+        check_weight_dtype(weight_dtype)
+        if self.weight_dtype:
+            raise ValueError(f"weights are {self.weight_dtype} already; quantize the original")
+        weights = self.weights()
+        check_finite(weights.w_in, weights.b_in, weights.w_out)
+
     def weights(self) -> Weights:
-        """Return the weights as they are held, quantized or not."""
-        return Weights.held_by(self._holder)
+        """Return the weights as they are held, quantized or not.
+
+        Raises ValueError for weights that are computed from others, as pruned ones are.
+        """
+        held = self._buffers if self.weight_dtype else {**self._buffers, **self._parameters}
+        if name := self._other_than(held):
+            raise ValueError(
+                f"{name} is computed at each call, as by pruning or a parametrization; make it a "
+                f"parameter by torch.nn.utils.prune.remove(layer, {name!r}) or "
+                f"torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r})"
+            )
+        return Weights.held_by(held)
+
+    def _other_than(self, held: dict[str, Any]) -> str | None:
+        """Return the name of a weight that is not the one held, if there is one."""
+        names = ("w_in", "b_in", "w_out", "b_out")
+        return next((name for name in names if held.get(name) is not getattr(self, name)), None)
 
     @property
     def _holder(self) -> dict[str, Any]:
@@ -252,10 +283,9 @@ class FastFeedForward(nn.Module):
             return None
         if self.training and self.leaf_usage is not None:
             return None  # leaves are to be counted
+        if self._other_than(self._holder):
+            return None  # computed at each call, as by pruning
         weights = self.weights()
-        held = (weights.w_in, weights.b_in, weights.w_out)
-        if any(w is None for w in held) or self._holder.get("b_out") is not self.b_out:
-            return None  # another module holds them, as for pruning
         if not all(t is None or native.has_address(t) for t in (*weights, self.b_out)):
             return None
         usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
@@ -271,7 +301,8 @@ class FastFeedForward(nn.Module):
         """
         if self.weight_dtype:
             w_in, b_in, _ = dequantize(self.weights())
-            return ops.visited_leaves(x.float(), w_in, b_in, self.depth, self.leaf_size)
+            x = x.float() if x.is_floating_point() else x  # others are refused
+            return ops.visited_leaves(x, w_in, b_in, self.depth, self.leaf_size)
         return ops.visited_leaves(x, self.w_in, self.b_in, self.depth, self.leaf_size)
 
     def extra_repr(self) -> str:

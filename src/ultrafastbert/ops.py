@@ -24,6 +24,8 @@ from ultrafastbert.transforms import vmap_by_loop
 FORWARD = "ultrafastbert::fast_feedforward"
 BACKWARD = "ultrafastbert::fast_feedforward_backward"
 QUANTIZED = "ultrafastbert::fast_feedforward_quantized"
+# Dtypes of x that the operator itself takes with quantized weights.
+BESIDE_QUANTIZED = (torch.float32, torch.bfloat16)
 
 _library = Library("ultrafastbert", "DEF")
 _library.define(
@@ -169,9 +171,9 @@ def fast_feedforward_quantized(
 ) -> Tensor:
     """Return the output of a layer with quantized weights, for inference: x (..., H) -> (..., O).
 
-    x is float32 or bfloat16; sums are in float32. Without the native core, or where another kernel
-    is named, weights are expanded to float32 on every call. The other arguments are those of
-    `fast_feedforward`.
+    Sums are in float32, and so is x of another dtype than bfloat16; the output has the dtype of x.
+    Without the native core, or where another kernel is named, weights are expanded to float32 on
+    every call. The other arguments are those of `fast_feedforward`.
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together.
@@ -182,10 +184,14 @@ def fast_feedforward_quantized(
     ):
         raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
     check_kernel(kernel)
+    options = (depth, leaf_size, activation, node_output, kernel, b_out)
     if not may_be_native(kernel):
+        _check_floating("x", x)
         w_in, b_in, w_out = dequantize(weights)
-        options = (depth, leaf_size, activation, node_output, kernel, b_out)
         return fast_feedforward(x.float(), w_in, b_in, w_out, *options).to(x.dtype)
+    if x.dtype not in BESIDE_QUANTIZED:
+        _check_floating("x", x)
+        return fast_feedforward_quantized(x.float(), weights, *options).to(x.dtype)
     y, leaf = torch.ops.ultrafastbert.fast_feedforward_quantized(
         _flat(x), *weights, depth, leaf_size, activation, node_output
     )
@@ -272,11 +278,15 @@ def _check(
     _check_dtypes(x, w_in, b_in, w_out)
 
 
+def _check_floating(name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} has dtype {tensor.dtype}; it must be floating point")
+
+
 def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
     named = {"x": x, "w_in": w_in, "b_in": b_in, "w_out": w_out}
     for name, tensor in named.items():
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} has dtype {tensor.dtype}; it must be floating point")
+        _check_floating(name, tensor)
         if tensor.device != x.device:
             raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
     for name in ("b_in", "w_out"):
@@ -338,7 +348,7 @@ def _check_quantized(x: Tensor, weights: Weights, depth: int, leaf_size: int) ->
             raise ValueError(f"{rows} is int8 and needs {scale}")
     if x.dim() != 2 or x.shape[1] != hidden_size:
         raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {hidden_size}")
-    if x.dtype not in (torch.float32, torch.bfloat16):
+    if x.dtype not in BESIDE_QUANTIZED:
         raise TypeError(
             f"x has dtype {x.dtype}; beside quantized weights it is float32 or bfloat16"
         )

@@ -82,7 +82,8 @@ def to_theirs(
 
 def constants(fields: Mapping[str, Any], kind: str) -> dict[str, Tensor]:
     """Return the tensors of their files that follow from the sizes: the factor of the scores."""
-    factor = torch.tensor((fields["hidden_size"] // fields["num_attention_heads"]) ** -0.5)
+    head_size = fields["hidden_size"] // fields["num_attention_heads"]
+    factor = torch.tensor(head_size**-0.5, dtype=torch.float32)
     return {
         f"{_layer(i, kind)}{SCORE_FACTOR}": factor.clone()
         for i in range(fields["num_hidden_layers"])

@@ -16,6 +16,10 @@ def autocast(enabled: bool = True) -> torch.autocast:
 
 
 def autocast_of(model: nn.Module) -> torch.autocast:
-    """Return the same to run a model in; without effect where its code is for float32 alone."""
+    """Return the same to run a model in; without effect where its code is for float32 alone.
+
+    Nor for a model in float16, whose norms read no float32.
+    """
     model_type = getattr(getattr(model, "config", None), "model_type", "")
-    return autocast(original_type(model_type) not in FLOAT32_ONLY)
+    is_half = any(parameter.dtype == torch.float16 for parameter in model.parameters())
+    return autocast(original_type(model_type) not in FLOAT32_ONLY and not is_half)

@@ -43,8 +43,9 @@ class UltraFastBertConfig(PreTrainedConfig):
             attention output, dense FF layers and head transform; of the decoder.
         head_transform: a dense layer, `hidden_act` and a layer norm before the decoder.
         initializer_range: standard deviation of the initial weights.
-        sparse_prediction: decode only labelled positions in masked language modelling; `logits`
-            are then (labelled positions, vocabulary) when labels are given.
+        sparse_prediction: decode only labelled positions while a masked language model trains,
+            which saves time and memory. `logits` are then (labelled positions, vocabulary); those
+            of evaluation are (batch, tokens, vocabulary) all the same.
         classifier_pooling: `mean` over the tokens that are not padding, `cls` for the first of
             them, or crammedBERT's, which count padding in: `first`, `avg`, `max` and `lse` (log of
             the sum of exponentials) of all positions.

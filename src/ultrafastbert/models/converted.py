@@ -3,13 +3,16 @@
 A converted BERT is a `BertModel` (or one of its headed classes) whose FF blocks were replaced, and
 its configuration is a `BertConfig` with more fields, so whatever works with the original works with
 it. The classes of an architecture are made when they are first needed, since importing all
-architectures would take seconds.
+architectures would take seconds. They are attributes of this module all the same, so that they are
+pickled by name.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
+from importlib import import_module
 from typing import Any, cast
 
+import transformers
 from torch import nn
 from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
@@ -28,6 +31,9 @@ from ultrafastbert.models.card import WithCard
 from ultrafastbert.models.converted_block import ConvertedBlock
 from ultrafastbert.models.loading import HUB_OPTIONS
 from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
+
+# The names of the classes made here begin with it.
+MADE = "Converted"
 
 
 class ConvertedConfig(PreTrainedConfig):
@@ -68,14 +74,15 @@ def config_class(original: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
         "name such as 1x7x8, or None where the original stays, and `ffn_block`, where that block "
         "sits, see `architectures.Block`; `weight_dtype` and `exact_routing`, smaller weights of "
         "fast ones, see `ultrafastbert.FastFeedForward.quantize_`.",
-        "__module__": __name__,
+        **_names(original),
         "ffn": None,
         "ffn_block": None,
         "weight_dtype": None,
         "exact_routing": False,
         "model_type": PREFIX + original.model_type,
     }
-    made = cast(type[PreTrainedConfig], type(f"Converted{original.__name__}", (original,), fields))
+    name = MADE + original.__name__
+    made = cast(type[PreTrainedConfig], type(name, (original,), fields))
     _make_known(original, made)
     return made
 
@@ -174,8 +181,41 @@ def _new_blocks(model: PreTrainedModel) -> tuple[str, ...]:
 def converted_class(original: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """Return the class of converted models for a class of transformers, such as `BertModel`."""
     config: Any = original.config_class
-    fields = {"config_class": config_class(config), "__module__": __name__}
-    return type(f"Converted{original.__name__}", (Converted, original), fields)
+    fields = {"config_class": config_class(config), **_names(original)}
+    return type(MADE + original.__name__, (Converted, original), fields)
+
+
+def __getattr__(name: str) -> type:
+    """Return a class by its name, as unpickling asks for it, such as `ConvertedBertModel`.
+
+    Raises AttributeError for names of no such class.
+    """
+    original: Any = _original(name.removeprefix(MADE)) if name.startswith(MADE) else None
+    is_class = isinstance(original, type)
+    if is_class and issubclass(original, PreTrainedConfig):
+        return config_class(original)
+    if is_class and issubclass(original, PreTrainedModel):
+        return converted_class(original)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _names(original: type) -> dict[str, str]:
+    """Return the fields of a class that say where `__getattr__` finds it.
+
+    Several modules may have an original of the same name, so the name holds the module where that
+    is not `transformers` itself, with slashes, as a dot would name an attribute.
+    """
+    name = original.__name__
+    if getattr(transformers, name, None) is not original:
+        name = f"{original.__module__}:{original.__qualname__}".replace(".", "/")
+    return {"__module__": __name__, "__qualname__": MADE + name}
+
+
+def _original(name: str) -> Any:
+    """Return what `_names` made a name of; None where it is not there."""
+    module, _, names = name.rpartition(":")
+    found: Any = import_module(module.replace("/", ".")) if module else transformers
+    return reduce(lambda part, each: getattr(part, each, None), names.split("/"), found)
 
 
 def converted_config(
@@ -207,12 +247,12 @@ def converted_copy(
     if len(ffn) != (n_layers := len(layers_of(model, block))):
         raise ValueError(f"ffn names {len(ffn)} layers, but the model has {n_layers}")
     check_layers(model, block, [number for number, name in enumerate(ffn) if name is not None])
-    copy = class_(converted_config(model.config, ffn, block))
+    # In its dtype from the start: a conversion would round tables that models keep in float32.
+    copy = class_._from_config(converted_config(model.config, ffn, block), dtype=model.dtype)
     new = _new_blocks(copy)
     kept = {name: w for name, w in model.state_dict().items() if not name.startswith(new)}
     copy.load_state_dict(kept, strict=False)  # new blocks keep their own weights
-    copy.to(device=model.device, dtype=model.dtype)
-    return copy.eval()
+    return copy.to(model.device).eval()
 
 
 def register() -> None:

@@ -49,6 +49,12 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
         """Replace the decoder."""
         self.decoder = new_embeddings
 
+    def decode(self, hidden_states: Tensor) -> Tensor:
+        """Return the logits of tokens by their last hidden states: (..., H) -> (..., V)."""
+        if self.transform is not None:
+            hidden_states = self.transform(hidden_states)
+        return self.decoder(hidden_states)
+
     @can_return_tuple
     def forward(
         self,
@@ -61,19 +67,17 @@ class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
     ) -> MaskedLMOutput:
         """Predict tokens; arguments as in `UltraFastBertModel.forward`.
 
-        `labels` (B, S) hold the tokens to predict and -100 elsewhere. Logits are (B, S, V), or
-        (labelled positions, V) where labels are given and `config.sparse_prediction` is set.
+        `labels` (B, S) hold the tokens to predict and -100 elsewhere. Logits are (B, S, V); in
+        training mode, with labels and `config.sparse_prediction`, (labelled positions, V).
         """
         outputs = self.model(
             input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
         hidden_states = outputs.last_hidden_state
-        if labels is not None and self.config.sparse_prediction:
+        if self.training and labels is not None and self.config.sparse_prediction:
             labelled = labels != -100
             hidden_states, labels = hidden_states[labelled], labels[labelled]
-        if self.transform is not None:
-            hidden_states = self.transform(hidden_states)
-        logits = self.decoder(hidden_states)
+        logits = self.decode(hidden_states)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)

@@ -6,6 +6,7 @@ H hidden.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,25 @@ from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.loading import CheckedLoading
 from ultrafastbert.models.quantized import Quantizable
 
+Device = torch.device | str | None
 
-def sinusoids(n_positions: int, hidden_size: int) -> Tensor:
-    """Return the table of sinusoidal positions: (positions, H); sin in even columns, cos in odd."""
-    position = torch.arange(n_positions).unsqueeze(1)
-    frequency = 10000.0 ** (-torch.arange(0, hidden_size, 2) / hidden_size)
-    angle = position * frequency  # (positions, ceil(H / 2))
+
+def frequencies(size: int, device: Device = None) -> Tensor:
+    """Return the angle between neighbouring positions for each pair of columns: (ceil(size / 2)).
+
+    In float32: lower precision would turn far positions by whole radians.
+    """
+    column = torch.arange(0, size, 2, dtype=torch.float32, device=device)
+    return 10000.0 ** (-column / size)
+
+
+def sinusoids(n_positions: int, hidden_size: int, device: Device = None) -> Tensor:
+    """Return the table of sinusoidal positions: (positions, H); sin in even columns, cos in odd.
+
+    In float32, whatever the default dtype is.
+    """
+    position = torch.arange(n_positions, device=device).unsqueeze(1)
+    angle = position * frequencies(hidden_size, device)  # (positions, ceil(H / 2))
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :hidden_size]
 
 
@@ -41,7 +55,11 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 
 class UltraFastBertEmbeddings(nn.Module):
-    """Word vectors, plus scaled sinusoidal positions, normalised: (B, S) -> (B, S, H)."""
+    """Word vectors, plus scaled sinusoidal positions, normalised: (B, S) -> (B, S, H).
+
+    The table of positions is float32 in any model and rounded where it is used, so that it does not
+    depend on the dtypes that the model had before.
+    """
 
     sinusoids: Tensor
     word_embeddings: nn.Module
@@ -89,6 +107,19 @@ class UltraFastBertEmbeddings(nn.Module):
             )
             words = words + self.position_scale * table.to(words.dtype)
         return self.dropout(self.norm(words))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "UltraFastBertEmbeddings":
+        """Move or convert all but the table, which is computed anew on the new device.
+
+        It is right even where memory was only reserved, as by `to_empty` after the device "meta".
+        """
+        before = self._buffers.get("sinusoids")
+        super()._apply(fn, recurse)
+        if before is not None and self.sinusoids is not before:
+            n_positions, size = before.shape
+            table = sinusoids(n_positions, size, device="cpu")
+            self.sinusoids = table.to(self.sinusoids.device)
+        return self
 
 
 # Added to the scores of padding. Finite, as in crammedBERT: a row without any token attends to all
@@ -259,7 +290,7 @@ class UltraFastBertPreTrainedModel(CheckedLoading, Quantizable, WithCard):
         elif isinstance(module, UltraFastBertEmbeddings) and module.position_scale is not None:
             init.constant_(module.position_scale, self.config.hidden_size**-0.5)
             n_positions, hidden_size = module.sinusoids.shape
-            init.copy_(module.sinusoids, sinusoids(n_positions, hidden_size))
+            init.copy_(module.sinusoids, sinusoids(n_positions, hidden_size, device="cpu"))
 
 
 class UltraFastBertModel(UltraFastBertPreTrainedModel):
@@ -321,10 +352,9 @@ class UltraFastBertModel(UltraFastBertPreTrainedModel):
         """Return the angle of each position and pair of elements: ([B, 1,] S, h / 2), or None."""
         if self.config.position_embedding_type != "rotary":
             return None
-        device, size = hidden_states.device, self.config.head_size
-        frequency = 10000.0 ** (-torch.arange(0, size, 2, device=device) / size)
+        device = hidden_states.device
         if position_ids is None:
             position_ids = torch.arange(hidden_states.shape[1], device=device)
         else:
             position_ids = position_ids.unsqueeze(1)
-        return position_ids.unsqueeze(-1) * frequency
+        return position_ids.unsqueeze(-1) * frequencies(self.config.head_size, device)

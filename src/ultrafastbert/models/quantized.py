@@ -7,7 +7,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
 from ultrafastbert.layers import FastFeedForward
-from ultrafastbert.quantization import check_finite
 
 
 class Quantizable(PreTrainedModel):
@@ -17,14 +16,13 @@ class Quantizable(PreTrainedModel):
         """Replace the weights of all fast feedforward layers by smaller ones, for inference.
 
         See `ultrafastbert.FastFeedForward.quantize_`. Raises ValueError for a model without such
-        layers.
+        layers, and where one of them cannot be quantized; all stay as they are then.
         """
         layers = [m for m in self.modules() if isinstance(m, FastFeedForward)]
         if not layers:
             raise ValueError("the model has no fast feedforward layers, so no weights to quantize")
         for layer in layers:  # all or none
-            if not layer.weight_dtype:
-                check_finite(layer.w_in, layer.b_in, layer.w_out)
+            layer.check_quantizable(weight_dtype)
         for layer in layers:
             layer.quantize_(weight_dtype, exact_routing)
         self.config.weight_dtype, self.config.exact_routing = weight_dtype, exact_routing

@@ -54,13 +54,14 @@ def regress(
 ) -> None:
     """Train a block, in place, to map the inputs of an FF block to its outputs.
 
-    One that is not new goes on from its weights. An error counts as much as in the output of
-    `norm`, which reads the sum of both, if there is one: see `scaling`.
+    It learns in float32. One that is not new goes on from its weights. An error counts as much as
+    in the output of `norm`, which reads the sum of both, if there is one: see `scaling`.
 
     Neurons learn by the exact sparse gradient, nodes what they add to the output. The hyperplanes
     do not: the gradient of the output moves them with no regard to the tokens that change sides.
     They learn by themselves, from what other decisions would have cost, once leaves differ.
     """
+    block.float()  # whatever the default dtype is
     generator = torch.Generator().manual_seed(config.seed)
     x, y = sample(train, generator)
     scaling = measure(x, y, norm)
@@ -105,7 +106,7 @@ def unexplained(block: ConvertedBlock, data: Captured, norm: nn.LayerNorm | None
 
     With `norm`, the same behind it: its error over that with the outputs' mean.
     """
-    mean = torch.zeros(data.y.shape[1])
+    mean = torch.zeros(data.y.shape[1], dtype=torch.float32)
     for y in data.y.split(EVALUATION_TOKENS):
         mean += y.float().sum(0) / len(data.y)
     error = variance = 0.0

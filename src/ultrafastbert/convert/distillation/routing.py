@@ -106,5 +106,5 @@ def imbalance(logits: Tensor, visited: Tensor) -> Tensor:
 
 def _visited(leaf: Tensor, depth: int) -> Tensor:
     """Return which nodes are on the way to a leaf, as 0 and 1: (T) -> (T, N)."""
-    on_path = torch.zeros(len(leaf), tree.n_nodes(depth))
+    on_path = torch.zeros(len(leaf), tree.n_nodes(depth), dtype=torch.float32)
     return on_path.scatter(1, tree.path_nodes(leaf, depth), 1.0)

@@ -80,13 +80,13 @@ def token_weights(x: Tensor, y: Tensor, norm: nn.LayerNorm | None) -> Tensor:
     Ones without a norm.
     """
     if norm is None:
-        return torch.ones(len(x), 1)
+        return x.new_ones(len(x), 1)
     return (x + y).var(1, correction=0, keepdim=True).add(norm.eps).rsqrt()
 
 
 def _gain(norm: nn.LayerNorm | None, y: Tensor) -> Tensor:
     if norm is None or norm.weight is None:
-        return torch.ones(y.shape[1])
+        return y.new_ones(y.shape[1])
     gain = norm.weight.detach().abs()
     return gain.clamp(min=SMALLEST_GAIN * gain.median().item() or 1.0)
 

@@ -67,7 +67,7 @@ def _principal(tokens: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _random(tokens: Tensor, generator: torch.Generator) -> Tensor:
-    direction = torch.randn(tokens.shape[1], generator=generator)
+    direction = torch.randn(tokens.shape[1], generator=generator, dtype=tokens.dtype)
     return torch.nn.functional.normalize(direction, dim=0)
 
 

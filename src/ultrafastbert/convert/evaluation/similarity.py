@@ -30,7 +30,7 @@ def sentence_vectors(
 ) -> Tensor:
     """Return the mean of the last hidden states of each sentence: (sentences, H)."""
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
-    vectors = torch.empty(len(sentences), model.config.hidden_size)
+    vectors = torch.empty(len(sentences), model.config.hidden_size, dtype=torch.float32)
     for start in range(0, len(order), BATCH_SENTENCES):
         part = order[start : start + BATCH_SENTENCES]
         batch = tokenizer(
