@@ -16,7 +16,7 @@ from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer,
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
 from ultrafastbert.data.library_task import library_task
-from ultrafastbert.data.text import source_key
+from ultrafastbert.data.text import named_sources, source_key
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.pretrain import get_recipe, pretrain
@@ -62,6 +62,7 @@ class QuickstartConfig:
     seed: int = 0
 
     def __post_init__(self):
+        object.__setattr__(self, "text", tuple(named_sources(self.text, "text")))
         if parse_ffn(self.ffn)["ffn_type"] != "fff":
             raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x5x16")
         get_recipe(self.recipe)(ffn=self.ffn, budget_tokens=self.budget_tokens, seed=self.seed)

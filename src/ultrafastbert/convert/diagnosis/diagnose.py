@@ -15,7 +15,7 @@ from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher.capture import capture
 from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
-from ultrafastbert.data.text import Source, read_documents
+from ultrafastbert.data.text import Source, named_sources, read_documents
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted import PREFIX
 from ultrafastbert.models.saved import load_as_saved
@@ -73,6 +73,7 @@ def diagnose(
             of trees, or a layer named for a model that has its own.
     """
     config, folder = config or DiagnoseConfig(), Path(model_dir)
+    text = named_sources(text, "text")
     saved: Any = AutoConfig.from_pretrained(folder)
     is_fast = saved.model_type.startswith(PREFIX) or isinstance(saved, UltraFastBertConfig)
     if is_fast:
