@@ -9,6 +9,7 @@ import typer
 
 from ultrafastbert.cli.options import ROWS, model_folder, number_range, numbers, pairs
 from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.streams import echo
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.pretrain import get_recipe
 
@@ -65,7 +66,7 @@ def bench_layer_command(
     )
     with _timing() as on_case:
         measured = bench_layer(config, on_case, rows)
-    typer.echo(layer_table(measured))
+    echo(layer_table(measured))
 
 
 @bench_app.command("width")
@@ -96,7 +97,7 @@ def bench_width_command(
     )
     with _timing() as on_case:
         measured = bench_width(config, on_case, rows)
-    typer.echo(width_table(measured))
+    echo(width_table(measured))
 
 
 @bench_app.command("model")
@@ -136,8 +137,8 @@ def bench_model_command(
     )
     with _timing() as on_case:
         measured = bench_model(config, on_case, rows)
-    typer.echo(model_table(measured))
-    typer.echo(engine_table(measured))
+    echo(model_table(measured))
+    echo(engine_table(measured))
 
 
 @bench_app.command("converted")
@@ -159,7 +160,7 @@ def bench_converted_command(
 
     measured = bench_converted(model_folder(model), model_folder(original), engines)
     write_model_card(model)
-    typer.echo(speed_table(measured))
+    echo(speed_table(measured))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import typer
 from ultrafastbert.cli.convert_sweep import convert_sweep
 from ultrafastbert.cli.options import Resume, model_folder, numbers
 from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.streams import echo
 from ultrafastbert.models.architectures import EXAMPLE
 
 
@@ -123,14 +124,14 @@ def convert_command(
         rows = convert(model_folder(model), out, text, config, glue_dir, resume, on_status)
     draw_diagnosis(rows, out / "figures")
     write_model_card(out)
-    typer.echo(convert_tables.convert_layer_table(rows))
+    echo(convert_tables.convert_layer_table(rows))
     for table in (
         convert_tables.convert_table,
         convert_tables.convert_task_table,
         usage_tables.usage_table,
     ):
         if scores := table(rows):
-            typer.echo(f"\n{scores}")
+            echo(f"\n{scores}")
     for caveat in conversion_caveats(rows):
-        typer.echo(f"\n{caveat}")
-    typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
+        echo(f"\n{caveat}")
+    echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")

@@ -6,6 +6,7 @@ import typer
 
 from ultrafastbert.cli.options import model_folder, option_name
 from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.streams import echo
 
 FIELDS = ("block", "tokens", "max_length", "steps")
 TARGETS = ("target_speedup", "target_explained")
@@ -50,6 +51,6 @@ def convert_sweep(context: typer.Context) -> None:
         )
     figure = draw_all(rows, out / "figures")["sweep"]
     write_model_card(out)
-    typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
-    typer.echo("".join(f"{text}\n" for text in [*gains(rows), *trained(rows)]))
-    typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")
+    echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
+    echo("".join(f"{text}\n" for text in [*gains(rows), *trained(rows)]))
+    echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")

@@ -7,6 +7,7 @@ import typer
 
 from ultrafastbert.cli.options import ROWS, model_folder
 from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.streams import echo
 
 
 def diagnose_command(
@@ -45,4 +46,4 @@ def diagnose_command(
         usage_tables.region_table(found),
         usage_tables.clusterability_table(found),
     )
-    typer.echo("\n".join(table for table in tables if table))
+    echo("\n".join(table for table in tables if table))

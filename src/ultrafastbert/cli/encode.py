@@ -7,7 +7,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder
+from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder, typed_text
+from ultrafastbert.cli.streams import echo, say
 
 MOST_PRINTED = 20  # texts whose cosines fit a screen
 
@@ -43,7 +44,7 @@ def encode_command(
         raise ValueError("give either texts or --text-file")
     if out is not None and (out.suffix != ".npy" or not out.parent.is_dir()):
         raise ValueError(f"--out {out} must be a .npy file in a folder that exists")
-    read = list(texts or ()) if text_file is None else encode.read_texts(text_file)
+    read = encode.read_texts(text_file) if text_file else [typed_text(t) for t in texts or ()]
     if out is None and not 2 <= len(read) <= MOST_PRINTED:
         raise ValueError(
             f"cosines are printed of 2 to {MOST_PRINTED} texts, not of {len(read):,}: give --out"
@@ -53,15 +54,15 @@ def encode_command(
     encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
     vectors, n_cut = encode.encode(encoder, read, batch_size, show_progress_bar=out is not None)
     if n_cut:
-        typer.echo(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}", err=True)
+        say(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}")
     if out is None:
         numbers = [str(number) for number in range(1, len(read) + 1)]
         lines = [
             [f"{number} {text[:40]}", *(f"{cosine:.3f}" for cosine in row)]
             for number, text, row in zip(numbers, read, encode.cosines(vectors), strict=True)
         ]
-        typer.echo(markdown_table(["cosine", *numbers], lines))
+        echo(markdown_table(["cosine", *numbers], lines))
         return
     with out.open("wb") as file:
         np.save(file, vectors)
-    typer.echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
+    echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder
+from ultrafastbert.cli.streams import echo
 
 export_app = typer.Typer(
     name="export", help="Save a model in another library's format.", no_args_is_help=True
@@ -25,7 +26,7 @@ def export_crammed_command(
     from ultrafastbert.export.crammed import export_crammed
 
     export_crammed(model_folder(model), out)
-    typer.echo(out)
+    echo(out)
 
 
 @export_app.command("sentence-transformers")
@@ -41,7 +42,7 @@ def export_sentence_transformers(
     """
     from ultrafastbert.encode import save_sentence_transformer
 
-    typer.echo(save_sentence_transformer(model_folder(model), out, pooling, normalize))
+    echo(save_sentence_transformer(model_folder(model), out, pooling, normalize))
 
 
 @export_app.command("onnx")
@@ -53,11 +54,11 @@ def export_onnx_command(
     from ultrafastbert.export import export_onnx
 
     path, error = export_onnx(model, out)
-    typer.echo(path)
+    echo(path)
     if error is None:
-        typer.echo("not compared with the model: pip install onnxruntime to have it done")
+        echo("not compared with the model: pip install onnxruntime to have it done")
     else:
-        typer.echo(f"ONNX Runtime computes what the model does, within {error:.0e}")
+        echo(f"ONNX Runtime computes what the model does, within {error:.0e}")
 
 
 @export_app.command("torch")
@@ -72,5 +73,5 @@ def export_torch_command(
     from ultrafastbert.export import export_torch
 
     path, error = export_torch(model, out, compiled)
-    typer.echo(path)
-    typer.echo(f"It computes what the model does, within {error:.0e}")
+    echo(path)
+    echo(f"It computes what the model does, within {error:.0e}")

@@ -7,6 +7,7 @@ import typer
 
 from ultrafastbert.cli.options import ROWS, numbers
 from ultrafastbert.cli.progress import progress_bar
+from ultrafastbert.cli.streams import echo
 
 
 def glue_command(
@@ -56,4 +57,4 @@ def glue_command(
         )
     if rows is None:
         write_model_card(model)
-    typer.echo(glue_table(results))
+    echo(glue_table(results))

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ultrafastbert.cli.streams import echo
+
 
 def import_command(
     source: Annotated[
@@ -26,7 +28,7 @@ def import_command(
 
     model = import_checkpoint(source, out, use_safetensors=not pickle)
     config = model.config
-    typer.echo(
+    echo(
         f"{out}: {type(model).__name__}, {config.num_hidden_layers} layers of "
         f"{config.hidden_size} with {config.ffn_name}, {config.n_active:,} of "
         f"{config.n_neurons:,} neurons active"

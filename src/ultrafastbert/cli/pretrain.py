@@ -8,6 +8,7 @@ import typer
 from ultrafastbert import run_folder
 from ultrafastbert.cli.options import FFN, Resume
 from ultrafastbert.cli.progress import TrainingProgress, progress_bar
+from ultrafastbert.cli.streams import echo
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
 
 
@@ -93,4 +94,4 @@ def pretrain_command(
         )
     if run_folder.is_main_process():
         write_model_card(out)
-        typer.echo(pretrain_table([row]))
+        echo(pretrain_table([row]))

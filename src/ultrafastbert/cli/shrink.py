@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.options import model_folder
+from ultrafastbert.cli.streams import echo
 
 
 def shrink_command(
@@ -29,4 +30,4 @@ def shrink_command(
 
     row = shrink(model_folder(model), out, weight_dtype, glue_dir)
     write_model_card(out)
-    typer.echo(shrink_table([row]))
+    echo(shrink_table([row]))
