@@ -62,8 +62,8 @@ def quickstart_convert(
     source = named_sources(text, "text") or [str(_documentation(out_dir, on_status))]
     rows = convert(original, out_dir, source, config or quick_config(), glue_dir, resume, on_status)
     if not any(row["kind"] == "convert_speed" for row in rows):
-        on_status("timing the models", 0, 1)
-        bench_converted(out_dir, original)
+        bench_converted(out_dir, original, on_status=on_status)
+    on_status("drawing figures and writing the report", 0, None)
     write_model_card(out_dir)
     write_report(out_dir / "rows.jsonl", out_dir, "all-MiniLM-L6-v2, converted")
     return read_rows(out_dir / "rows.jsonl")

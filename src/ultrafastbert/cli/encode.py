@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder, typed_text
+from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo, say
 
 MOST_PRINTED = 20  # texts whose cosines fit a screen
@@ -36,7 +37,6 @@ def encode_command(
     feedforward layers: it comes with this program and needs no network.
     """
     from ultrafastbert import encode
-    from ultrafastbert.report.tables import markdown_table
 
     if texts and os.path.exists(os.path.join(texts[0], "config.json")):
         raise ValueError(f"{texts[0]} is the folder of a model: write --model {texts[0]}")
@@ -51,18 +51,28 @@ def encode_command(
         )
     options = {"model_kwargs": {"weight_dtype": weight_dtype}} if weight_dtype else {}
     folder = None if model is None else model_folder(model)
-    encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
-    vectors, n_cut = encode.encode(encoder, read, batch_size, show_progress_bar=out is not None)
+    if out is None:
+        encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
+        vectors, n_cut = encode.encode(encoder, read, batch_size)
+        echo(_cosine_table(read, encode.cosines(vectors)))
+    else:
+        with showing(f"vectors: {out}") as show:
+            show("loading the model")
+            encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
+            vectors, n_cut = encode.encode(encoder, read, batch_size, on_status=show)
+            with out.open("wb") as file:
+                np.save(file, vectors)
+        echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
     if n_cut:
         say(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}")
-    if out is None:
-        numbers = [str(number) for number in range(1, len(read) + 1)]
-        lines = [
-            [f"{number} {text[:40]}", *(f"{cosine:.3f}" for cosine in row)]
-            for number, text, row in zip(numbers, read, encode.cosines(vectors), strict=True)
-        ]
-        echo(markdown_table(["cosine", *numbers], lines))
-        return
-    with out.open("wb") as file:
-        np.save(file, vectors)
-    echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
+
+
+def _cosine_table(texts: list[str], cosines: np.ndarray) -> str:
+    from ultrafastbert.report.tables import markdown_table
+
+    numbers = [str(number) for number in range(1, len(texts) + 1)]
+    lines = [
+        [f"{number} {text[:40]}", *(f"{cosine:.3f}" for cosine in row)]
+        for number, text, row in zip(numbers, texts, cosines, strict=True)
+    ]
+    return markdown_table(["cosine", *numbers], lines)

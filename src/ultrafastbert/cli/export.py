@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder
+from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
 export_app = typer.Typer(
@@ -25,7 +26,9 @@ def export_crammed_command(
     """
     from ultrafastbert.export.crammed import export_crammed
 
-    export_crammed(model_folder(model), out)
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}")
+        export_crammed(model_folder(model), out)
     echo(out)
 
 
@@ -42,7 +45,10 @@ def export_sentence_transformers(
     """
     from ultrafastbert.encode import save_sentence_transformer
 
-    echo(save_sentence_transformer(model_folder(model), out, pooling, normalize))
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}")
+        written = save_sentence_transformer(model_folder(model), out, pooling, normalize)
+    echo(written)
 
 
 @export_app.command("onnx")
@@ -53,7 +59,9 @@ def export_onnx_command(
     """Save a model for ONNX Runtime, OpenVINO and other engines, as OUT/model.onnx."""
     from ultrafastbert.export import export_onnx
 
-    path, error = export_onnx(model, out)
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}, and comparing")
+        path, error = export_onnx(model, out)
     echo(path)
     if error is None:
         echo("not compared with the model: pip install onnxruntime to have it done")
@@ -72,6 +80,8 @@ def export_torch_command(
     """Save a model as a program of torch.export, OUT/model.pt2; import ultrafastbert to load it."""
     from ultrafastbert.export import export_torch
 
-    path, error = export_torch(model, out, compiled)
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}, and comparing")
+        path, error = export_torch(model, out, compiled)
     echo(path)
     echo(f"It computes what the model does, within {error:.0e}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
 
@@ -26,7 +27,9 @@ def import_command(
     """
     from ultrafastbert.importing import import_checkpoint
 
-    model = import_checkpoint(source, out, use_safetensors=not pickle)
+    with showing(f"model: {out}") as show:
+        show(f"importing {source}")
+        model = import_checkpoint(source, out, use_safetensors=not pickle)
     config = model.config
     echo(
         f"{out}: {type(model).__name__}, {config.num_hidden_layers} layers of "

@@ -43,6 +43,11 @@ def pairs(text: str, name: str) -> tuple[tuple[int, int], ...]:
         raise ValueError(f"--{name} {text!r} must be written as in 1x128,32x128") from None
 
 
+def kept_rows(path: Path | None) -> str | None:
+    """Return what a command says at its start of where its result rows go, if it keeps any."""
+    return None if path is None else f"rows: {path}"
+
+
 def typed_text(text: str) -> str:
     """Return a text of the command line as it was typed, in UTF-8.
 

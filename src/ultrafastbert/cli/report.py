@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.options import model_folder
+from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
 report_app = typer.Typer(
@@ -21,7 +22,10 @@ def report_write(
     """Write report.md, report.html and figures from the rows of a folder."""
     from ultrafastbert.report import write_report
 
-    echo(write_report(folder, folder, title))
+    with showing() as show:
+        show(f"drawing figures and writing the report of {folder}")
+        written = write_report(folder, folder, title)
+    echo(written)
 
 
 @report_app.command("readme")

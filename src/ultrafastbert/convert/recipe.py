@@ -47,6 +47,7 @@ def convert(
     for task in config.tasks:  # before hours of work depend on them
         glue.load_task(glue.get_task(task), glue_dir)
     pairs = similar_pairs(glue_dir)
+    on_status("loading the original", 0, None)
     text = named_sources(text, "text")
     run = Conversion(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}

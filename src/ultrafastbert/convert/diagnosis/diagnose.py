@@ -73,6 +73,7 @@ def diagnose(
             of trees, or a layer named for a model that has its own.
     """
     config, folder = config or DiagnoseConfig(), Path(model_dir)
+    on_status("loading the model", 0, None)
     text = named_sources(text, "text")
     saved: Any = AutoConfig.from_pretrained(folder)
     is_fast = saved.model_type.startswith(PREFIX) or isinstance(saved, UltraFastBertConfig)
@@ -89,6 +90,7 @@ def _usage(folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
     model = load_as_saved(folder).eval()
     check_reads(model, config.max_length)
+    on_status("reading text", 0, None)
     found = usage_rows(
         model,
         load_tokenizer(folder),
@@ -110,6 +112,7 @@ def _clusterability(
     dense = open_dense(folder, config.max_length)
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
+    on_status("reading text", 0, None)
     with tempfile.TemporaryDirectory() as scratch:
         captured = [
             capture(

@@ -66,6 +66,7 @@ def sweep(
             raise ValueError(f"{name}={value} must be at least {least}")
     run_folder.check(out_dir, SETTINGS, resume)
     pairs = similar_pairs(glue_dir)
+    on_status("loading the original", 0, None)
     text = named_sources(text, "text")
     blocks = SweepBlocks(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
@@ -95,6 +96,7 @@ def _train_whole(
 ) -> None:
     """Train a model of a sweep end to end, in place; what the same settings began goes on."""
     folder = blocks.work / WHOLE / str(n_tokens)
+    blocks.on_status("reading text", 0, None)
     targets = capture_targets(
         blocks.teacher,
         blocks.tokenizer,
