@@ -77,6 +77,8 @@ def test_bench_layer_prints_a_table_and_keeps_rows(run, tmp_path):
     assert code == 0, err
     assert "1x3" in out
     assert rows.read_rows(path, "layer")
+    assert f"0:00:00 starting; rows: {path}\n0:00:00 measuring the machine\n" in err
+    assert "forward+backward, 8 tokens, fresh, threads: 1: 3/4 (75 %)" in err
 
 
 def test_bench_layer_takes_passes_and_caches(run, tmp_path):
@@ -258,6 +260,9 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
     code, printed, err = run("quickstart", out, *options)
     assert code == 0, err
     assert "fill-mask" in printed
+    stages = ("reading text", "preparing validation text", "pretraining none: ", "validating none")
+    stages += ("fine-tuning ff on cola: training", "timing forward, 8 tokens", "drawing figures")
+    assert all(f" {stage}" in err for stage in stages), err
     assert (out / "report.html").stat().st_size > 10_000
     kinds = {row["kind"] for row in rows.read_rows(out)}
     assert {"pretrain", "pretrain_curve", "glue", "layer", "model"} <= kinds

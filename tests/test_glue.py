@@ -243,6 +243,9 @@ def test_progress_and_silence(model_dir, data_dir, capfd, caplog):
     assert (last.task, last.seed, last.step, last.n_steps) == ("mrpc", 5, 2, 2)
     assert last.seconds_left == 0
     assert math.isfinite(last.loss)
+    stages = list(dict.fromkeys(report.stage for report in reports))
+    assert stages == ["loading", "tokenizing", "training", "evaluating"]
+    assert [report.note for report in reports if report.step == 0] == ["", ""]
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 

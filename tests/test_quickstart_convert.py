@@ -65,6 +65,9 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
         "BETTER_FOLDER --ffn 1x3x2 --text",
     ):
         assert text in printed
+    assert f"starting; rows: {out / 'rows.jsonl'}" in err
+    for stage in ("reading the libraries' documentation", "loading models", "drawing figures"):
+        assert f" {stage}" in err
     assert AutoModel.from_pretrained(out).config.ffn == ["1x3x2", "1x3x2"]
     card = (out / "README.md").read_text()
     assert all(heading in card for heading in ("# tiny-encoder with", "### Speed", "apache-2.0"))

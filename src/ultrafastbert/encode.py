@@ -1,6 +1,7 @@
 """Sentence embeddings with a saved model, by the library sentence-transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,17 +10,22 @@ from transformers import AutoConfig
 
 from ultrafastbert import run_folder
 from ultrafastbert.bundled import bundled_model
+from ultrafastbert.data.text_collections import checked_text, checked_texts, is_one_text
 from ultrafastbert.models.card import write_card
 from ultrafastbert.models.saved import load_as_saved
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+OnStatus = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
+
 INSTALL = 'pip install "ultrafastbert[sentence-transformers]"'
+# Texts whose tokens are counted at once: enough work for all cores, little memory.
+COUNTED_TEXTS = 10_000
 
 
 class Embeddings(NamedTuple):
-    """Vectors (n, H) float32 of n texts, and how many of the texts were cut."""
+    """Vectors of n texts, (n, H) float32, or of a single one, (H), and how many texts were cut."""
 
     vectors: np.ndarray
     n_truncated: int
@@ -96,29 +102,74 @@ def save_sentence_transformer(
 
 def encode(
     model: "SentenceTransformer",
-    texts: Sequence[str],
+    texts: str | Iterable[str],
     batch_size: int = 32,
     show_progress_bar: bool = False,
+    on_status: OnStatus = lambda what, done, total: None,
 ) -> Embeddings:
     """Return the vectors of texts; those longer than the model reads are cut and counted.
 
-    Raises ValueError without texts, and where the model computes something that is not a number.
+    Args:
+        model: what `sentence_transformer` gives.
+        texts: a collection of them in an order of its own, such as a list, a generator, a numpy
+            array or a column; or a single text, which gets one vector. An empty text has a vector,
+            too: that of the tokenizer's special tokens.
+        batch_size: texts that are computed at once.
+        show_progress_bar: whether to show that of sentence-transformers.
+        on_status: told what is being done, how much of it is, and of how much.
+
+    Raises:
+        ValueError: without texts, for what is no text (the message names its place), and where the
+            model computes something that is not a number.
     """
-    if not texts:
-        raise ValueError("there are no texts to encode")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    vectors = model.encode(
-        list(texts), batch_size=batch_size, show_progress_bar=show_progress_bar
-    ).astype(np.float32)
+    is_one = is_one_text(texts)
+    read = [checked_text(texts, "texts")] if is_one else list(checked_texts(texts, "texts"))
+    if not read:
+        raise ValueError("there are no texts to encode")
+    with _counted(model, len(read), on_status):
+        vectors = model.encode(read, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    vectors = vectors.astype(np.float32)
     if not np.isfinite(vectors).all():
         raise ValueError("the model computes something that is not a number; check its weights")
-    lengths = [len(ids) for ids in model.tokenizer(list(texts), verbose=False)["input_ids"]]
-    return Embeddings(vectors, sum(n > (model.max_seq_length or n) for n in lengths))
+    return Embeddings(vectors[0] if is_one else vectors, _n_cut(model, read, on_status))
+
+
+@contextmanager
+def _counted(model: "SentenceTransformer", n_texts: int, on_status: OnStatus) -> Iterator[None]:
+    """Report how many of so many texts the model has encoded."""
+    done = 0
+
+    def count(module: Any, arguments: Any, output: dict[str, Any]) -> None:
+        nonlocal done
+        done += len(output["sentence_embedding"])
+        on_status("encoding texts", done, n_texts)
+
+    on_status("encoding texts", 0, n_texts)
+    with model.register_forward_hook(count):
+        yield
+
+
+def _n_cut(model: "SentenceTransformer", texts: list[str], on_status: OnStatus) -> int:
+    """Return how many texts have more tokens than the model reads."""
+    n_cut, longest = 0, model.max_seq_length
+    if longest is None:
+        return 0
+    for start in range(0, len(texts), COUNTED_TEXTS):
+        on_status("counting the texts that were cut", start, len(texts))
+        ids = model.tokenizer(texts[start : start + COUNTED_TEXTS], verbose=False)["input_ids"]
+        n_cut += sum(len(tokens) > longest for tokens in ids)
+    return n_cut
 
 
 def cosines(vectors: np.ndarray) -> np.ndarray:
-    """Return the cosine of each pair of vectors: (n, H) -> (n, n)."""
+    """Return the cosine of each pair of vectors: (n, H) -> (n, n).
+
+    Raises ValueError for vectors of another shape, such as the one of a single text.
+    """
+    if vectors.ndim != 2:
+        raise ValueError(f"vectors of shape {vectors.shape} must be (n, H), of several texts")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(lengths, np.finfo(vectors.dtype).tiny)
     return unit @ unit.T

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForMaskedLM
 
+from ultrafastbert.data.text_collections import checked_text
 from ultrafastbert.data.tokenizer import load_tokenizer
 from ultrafastbert.models.loading import load_saved
 
@@ -15,8 +16,10 @@ Guesses = list[tuple[str, float]]
 def fill_mask(model_dir: str | Path, text: str, top: int = 5) -> list[Guesses]:
     """Return for each [MASK] of a text the `top` likeliest tokens with their probabilities.
 
-    Raises ValueError for a text without a mask, or one longer than the model reads.
+    Raises ValueError for what is not one text, a text without a mask, or one longer than the model
+    reads.
     """
+    text = checked_text(text, "text")
     tokenizer = load_tokenizer(model_dir)
     if tokenizer.mask_token not in text:
         raise ValueError(f"text={text!r} has no {tokenizer.mask_token} to fill")

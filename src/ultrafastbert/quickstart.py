@@ -16,7 +16,7 @@ from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer,
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
 from ultrafastbert.data.library_task import library_task
-from ultrafastbert.data.text import source_key
+from ultrafastbert.data.text import named_sources, source_key
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.configuration import parse_ffn
 from ultrafastbert.pretrain import get_recipe, pretrain
@@ -28,7 +28,8 @@ LIBRARY_TASK = "library"
 # Tokens of a call in the benchmark of the layer.
 LAYER_TOKENS = (1, 128, 4096)
 
-Status = Callable[[str], None]
+# What is being done, how much of it, of how much (where that is known), and a note.
+Status = Callable[[str, int, int | None, str], None]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class QuickstartConfig:
     seed: int = 0
 
     def __post_init__(self):
+        object.__setattr__(self, "text", tuple(named_sources(self.text, "text")))
         if parse_ffn(self.ffn)["ffn_type"] != "fff":
             raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x5x16")
         get_recipe(self.recipe)(ffn=self.ffn, budget_tokens=self.budget_tokens, seed=self.seed)
@@ -71,15 +73,16 @@ def quickstart(
     out_dir: str | Path,
     config: QuickstartConfig | None = None,
     resume: bool = False,
-    on_status: Status = lambda text: None,
+    on_status: Status = lambda what, done, total, note: None,
     callbacks: Callable[[str], list[TrainerCallback]] = lambda name: [],
 ) -> Path:
     """Run the main job in a folder and return the path of its report.
 
     The folder gets `model/` and `controls/` (loadable by the Auto classes), `rows.jsonl`, and
-    `report.md`, `report.html` and figures. `on_status` hears what is being done; `callbacks` gives
-    the Trainer callbacks of the pretraining run of a name. With `resume`, what is done already is
-    kept and a training run that was cut off goes on from its last checkpoint.
+    `report.md`, `report.html` and figures. `on_status` hears what is being done, how much of it, of
+    how much, and a note; `callbacks` gives the Trainer callbacks of the pretraining run of a name.
+    With `resume`, what is done already is kept and a training run that was cut off goes on from its
+    last checkpoint.
 
     Raises FileExistsError if the folder holds a quickstart and `resume` is not set; ValueError for
     one of another configuration.
@@ -90,12 +93,12 @@ def quickstart(
     if not resume and out_dir.exists() and any(out_dir.iterdir()):
         raise FileExistsError(f"{out_dir} is not empty; choose another folder, or --resume")
     run_folder.claim(out_dir, "quickstart.json", asdict(config), resume)
-    on_status("reading text")
+    on_status("reading text", 0, None, "")
     corpus = _corpus(config, out_dir / "data", on_status)
     models = _pretrain(config, corpus, out_dir, on_status, callbacks)
     _fine_tune(config, models, out_dir, on_status)
     _measure(models["fff"], config, out_dir, on_status)
-    on_status("writing the report")
+    on_status("drawing figures and writing the report", 0, None, "")
     for folder in models.values():
         write_model_card(folder, out_dir)
     return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
@@ -123,11 +126,11 @@ def _corpus(config: QuickstartConfig, cache_dir: Path, on_status: Status) -> Cor
     vocab_size = get_recipe(config.recipe)().model.vocab_size
 
     def progress(what: str, n_tokens: int) -> None:
-        on_status(f"preparing text: {what}" + (f", {n_tokens:,} tokens" if n_tokens else ""))
+        on_status(f"preparing {what}{' (tokens)' if n_tokens else ''}", n_tokens, None, "")
 
     if config.text:
         return prepare_corpus(config.text, cache_dir, vocab_size=vocab_size, on_progress=progress)
-    texts = _harvest(cache_dir)
+    texts = _harvest(cache_dir, on_status)
     key = docstrings.harvest_key()
     return prepare_documents(
         lambda: (text.text for text in texts if not docstrings.is_held_out(text)),
@@ -150,7 +153,7 @@ def _pretrain(
     folders = {}
     for name, ffn in controls(recipe(ffn=config.ffn).model).items():
         folders[name] = out_dir / "model" if name == "fff" else out_dir / "controls" / name
-        on_status(f"pretraining {name} ({ffn})")
+        on_status(f"building {name} ({ffn})", 0, None, "")
         run = recipe(
             ffn=ffn,
             vocab_size=len(corpus.tokenizer),
@@ -179,10 +182,8 @@ def _fine_tune(
     )
 
     def report(progress: glue.Progress) -> None:
-        on_status(
-            f"fine-tuning {name} on {progress.task}: step {progress.step} of {progress.n_steps}, "
-            f"loss {progress.loss:.3f}"
-        )
+        what = f"fine-tuning {name} on {progress.task}: {progress.stage}"
+        on_status(what, progress.step, progress.n_steps, progress.note)
 
     if config.glue_dir:
         for name, folder in models.items():
@@ -191,7 +192,7 @@ def _fine_tune(
             )
         return
     task = library_task(
-        _harvest(out_dir / "data"), config.n_train, config.n_validation, config.seed
+        _harvest(out_dir / "data", on_status), config.n_train, config.n_validation, config.seed
     )
     sizes = {"train": len(task.train), "validation": len(task.validation)}
     spec = glue.TaskSpec(LIBRARY_TASK, label_names=task.label_names, n_rows=sizes)
@@ -211,12 +212,23 @@ def _fine_tune(
         rows.append_row(path, row)
 
 
-def _harvest(cache_dir: Path) -> list[docstrings.LibraryText]:
+def _harvest(cache_dir: Path, on_status: Status) -> list[docstrings.LibraryText]:
     """Return the documentation strings of the installed libraries, read once for each folder."""
     path = cache_dir / "harvest.json"
     if not path.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        texts = [asdict(text) for text in docstrings.harvest()]
+        what, n_libraries = (
+            "reading the libraries' documentation",
+            len(docstrings.DEFAULT_LIBRARIES),
+        )
+        done: list[str] = []
+
+        def progress(library: str, n_files: int) -> None:
+            done.append(library)
+            on_status(what, len(done), n_libraries, "")
+
+        on_status(what, 0, n_libraries, "")
+        texts = [asdict(text) for text in docstrings.harvest(on_progress=progress)]
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(texts), encoding="utf-8")
         partial.rename(path)
@@ -228,8 +240,9 @@ def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: St
     path = out_dir / "rows.jsonl"
 
     def progress(done: int, total: int, label: str) -> None:
-        on_status(f"timing case {done + 1} of {total}: {label}")
+        on_status(f"timing {label}", done, total, "")
 
+    on_status("measuring the machine", 0, None, "")
     trained = UltraFastBertConfig.from_pretrained(model)
     if not _rows(path, "layer"):
         layer = LayerBenchConfig(n_tokens=LAYER_TOKENS, seconds=config.bench_seconds)

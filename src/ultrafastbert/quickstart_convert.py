@@ -1,6 +1,5 @@
 """The quickstart of converting: all-MiniLM-L6-v2 made fast in minutes, offline, beside controls."""
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from ultrafastbert.convert import ConvertConfig, bench_converted, convert
 from ultrafastbert.convert.recipe import SETTINGS
 from ultrafastbert.convert.status import Status
 from ultrafastbert.data import docstrings
+from ultrafastbert.data.text import Source, named_sources
 from ultrafastbert.report import write_model_card, write_report
 from ultrafastbert.rows import Row, read_rows
 
@@ -44,7 +44,7 @@ def quick_config(ffn: str = FFN, seed: int = 0) -> ConvertConfig:
 def quickstart_convert(
     out_dir: str | Path,
     config: ConvertConfig | None = None,
-    text: Sequence[str] = (),
+    text: Source = (),
     glue_dir: str | Path | None = None,
     resume: bool = False,
     on_status: Status = lambda what, done, total: None,
@@ -59,11 +59,11 @@ def quickstart_convert(
     """
     out_dir, original = Path(out_dir), minilm_folder()
     run_folder.check(out_dir, SETTINGS, resume)
-    source = list(text) or [str(_documentation(out_dir, on_status))]
+    source = named_sources(text, "text") or [str(_documentation(out_dir, on_status))]
     rows = convert(original, out_dir, source, config or quick_config(), glue_dir, resume, on_status)
     if not any(row["kind"] == "convert_speed" for row in rows):
-        on_status("timing the models", 0, 1)
-        bench_converted(out_dir, original)
+        bench_converted(out_dir, original, on_status=on_status)
+    on_status("drawing figures and writing the report", 0, None)
     write_model_card(out_dir)
     write_report(out_dir / "rows.jsonl", out_dir, "all-MiniLM-L6-v2, converted")
     return read_rows(out_dir / "rows.jsonl")

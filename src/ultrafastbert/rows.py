@@ -20,7 +20,7 @@ Row = dict[str, Any]
 @cache
 def _machine() -> dict[str, str]:
     info = Path("/proc/cpuinfo")  # the only place that knows the name on Linux
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
@@ -74,7 +74,11 @@ def _read_file(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         whole = _whole_size(file)
         file.seek(0)
-        lines = file.read(whole).decode("utf-8").splitlines()
+        content = file.read(whole)
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} holds no result rows: it is not UTF-8 text") from error
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)

@@ -20,6 +20,7 @@ from ultrafastbert.cli.pretrain import pretrain_command
 from ultrafastbert.cli.quickstart import quickstart_command
 from ultrafastbert.cli.report import report_app
 from ultrafastbert.cli.shrink import shrink_command
+from ultrafastbert.cli.streams import prepare_streams
 
 app = typer.Typer(
     help="Train, fine-tune, measure and use encoders with fast feedforward layers.",
@@ -45,6 +46,7 @@ app.add_typer(export_app)
 
 def main() -> None:
     """Run the command line; errors of input and machine are one line and exit code 2."""
+    prepare_streams()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     keep_freed_memory()

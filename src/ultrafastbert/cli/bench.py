@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ultrafastbert.cli.options import ROWS, model_folder, number_range, numbers, pairs
-from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.options import ROWS, kept_rows, model_folder, number_range, numbers, pairs
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.pretrain import get_recipe
 
@@ -63,9 +64,9 @@ def bench_layer_command(
         seconds=seconds,
         **options,
     )
-    with _timing() as on_case:
+    with _timing("measuring the machine", rows) as on_case:
         measured = bench_layer(config, on_case, rows)
-    typer.echo(layer_table(measured))
+    echo(layer_table(measured))
 
 
 @bench_app.command("width")
@@ -94,9 +95,9 @@ def bench_width_command(
     config = WidthBenchConfig(
         number_range(depths, "depths"), hidden_size, numbers(tokens, "tokens"), threads, seconds
     )
-    with _timing() as on_case:
+    with _timing("measuring the machine", rows) as on_case:
         measured = bench_width(config, on_case, rows)
-    typer.echo(width_table(measured))
+    echo(width_table(measured))
 
 
 @bench_app.command("model")
@@ -134,10 +135,10 @@ def bench_model_command(
         seconds=seconds,
         engines=engines,
     )
-    with _timing() as on_case:
+    with _timing("building models", rows) as on_case:
         measured = bench_model(config, on_case, rows)
-    typer.echo(model_table(measured))
-    typer.echo(engine_table(measured))
+    echo(model_table(measured))
+    echo(engine_table(measured))
 
 
 @bench_app.command("converted")
@@ -157,12 +158,15 @@ def bench_converted_command(
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.converted_speed import speed_table
 
-    measured = bench_converted(model_folder(model), model_folder(original), engines)
-    write_model_card(model)
-    typer.echo(speed_table(measured))
+    with showing(kept_rows(model / "rows.jsonl")) as show:
+        measured = bench_converted(model_folder(model), model_folder(original), engines, show)
+        write_model_card(model)
+    echo(speed_table(measured))
 
 
 @contextmanager
-def _timing() -> Iterator[Callable[[int, int, str], None]]:
-    with status_bar("proving and timing") as set_status:
-        yield lambda done, total, label: set_status(label, done, total)
+def _timing(before: str, rows: Path | None) -> Iterator[Callable[[int, int, str], None]]:
+    """Give what shows the case that is proven and timed; `before` is what comes first."""
+    with showing(kept_rows(rows)) as show:
+        show(before)
+        yield lambda done, total, label: show(label, done, total)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.convert_sweep import convert_sweep
-from ultrafastbert.cli.options import Resume, model_folder, numbers
-from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.options import Resume, kept_rows, model_folder, numbers
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 from ultrafastbert.models.architectures import EXAMPLE
 
 
@@ -119,18 +120,19 @@ def convert_command(
         tasks=tuple(task or ()),
         seeds=numbers(seeds, "seeds"),
     )
-    with status_bar() as on_status:
-        rows = convert(model_folder(model), out, text, config, glue_dir, resume, on_status)
-    draw_diagnosis(rows, out / "figures")
-    write_model_card(out)
-    typer.echo(convert_tables.convert_layer_table(rows))
+    with showing(kept_rows(out / "rows.jsonl")) as show:
+        rows = convert(model_folder(model), out, text, config, glue_dir, resume, show)
+        show("drawing figures")
+        draw_diagnosis(rows, out / "figures")
+        write_model_card(out)
+    echo(convert_tables.convert_layer_table(rows))
     for table in (
         convert_tables.convert_table,
         convert_tables.convert_task_table,
         usage_tables.usage_table,
     ):
         if scores := table(rows):
-            typer.echo(f"\n{scores}")
+            echo(f"\n{scores}")
     for caveat in conversion_caveats(rows):
-        typer.echo(f"\n{caveat}")
-    typer.echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")
+        echo(f"\n{caveat}")
+    echo(f"\nThe model: {out}; load it after `import ultrafastbert`.")

@@ -4,8 +4,9 @@ from typing import Any
 
 import typer
 
-from ultrafastbert.cli.options import model_folder, option_name
-from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.options import kept_rows, model_folder, option_name
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 
 FIELDS = ("block", "tokens", "max_length", "steps")
 TARGETS = ("target_speedup", "target_explained")
@@ -37,7 +38,7 @@ def convert_sweep(context: typer.Context) -> None:
     config = SweepConfig(tuple(name.strip() for name in members.split(",")), **fields)
     if targets:
         options["target"] = Target(**targets)
-    with status_bar() as on_status:
+    with showing(kept_rows(out / "rows.jsonl")) as show:
         rows = sweep(
             model_folder(model),
             out,
@@ -45,11 +46,12 @@ def convert_sweep(context: typer.Context) -> None:
             config,
             glue_dir=glue_dir,
             resume=bool(resume),
-            on_status=on_status,
+            on_status=show,
             **options,
         )
-    figure = draw_all(rows, out / "figures")["sweep"]
-    write_model_card(out)
-    typer.echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
-    typer.echo("".join(f"{text}\n" for text in [*gains(rows), *trained(rows)]))
-    typer.echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")
+        show("drawing figures")
+        figure = draw_all(rows, out / "figures")["sweep"]
+        write_model_card(out)
+    echo(f"{convert_layer_table(rows)}\n\n{sweep_table(rows)}\n")
+    echo("".join(f"{text}\n" for text in [*gains(rows), *trained(rows)]))
+    echo(f"The figure: {figure}. The model: {out}; load it after `import ultrafastbert`.")

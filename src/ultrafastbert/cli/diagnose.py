@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ultrafastbert.cli.options import ROWS, model_folder
-from ultrafastbert.cli.progress import status_bar
+from ultrafastbert.cli.options import ROWS, kept_rows, model_folder
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 
 
 def diagnose_command(
@@ -36,13 +37,14 @@ def diagnose_command(
     from ultrafastbert.report.usage_figures import draw_diagnosis
 
     config = DiagnoseConfig(ffn, tokens, max_length, seed)
-    with status_bar() as on_status:
-        found = diagnose(model_folder(model), text, config, rows, on_status)
-    if figures is not None:
-        draw_diagnosis(found, figures)
+    with showing(kept_rows(rows)) as show:
+        found = diagnose(model_folder(model), text, config, rows, show)
+        if figures is not None:
+            show("drawing figures")
+            draw_diagnosis(found, figures)
     tables = (
         usage_tables.usage_table(found),
         usage_tables.region_table(found),
         usage_tables.clusterability_table(found),
     )
-    typer.echo("\n".join(table for table in tables if table))
+    echo("\n".join(table for table in tables if table))

@@ -7,7 +7,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder
+from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder, typed_text
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo, say
 
 MOST_PRINTED = 20  # texts whose cosines fit a screen
 
@@ -35,7 +37,6 @@ def encode_command(
     feedforward layers: it comes with this program and needs no network.
     """
     from ultrafastbert import encode
-    from ultrafastbert.report.tables import markdown_table
 
     if texts and os.path.exists(os.path.join(texts[0], "config.json")):
         raise ValueError(f"{texts[0]} is the folder of a model: write --model {texts[0]}")
@@ -43,25 +44,35 @@ def encode_command(
         raise ValueError("give either texts or --text-file")
     if out is not None and (out.suffix != ".npy" or not out.parent.is_dir()):
         raise ValueError(f"--out {out} must be a .npy file in a folder that exists")
-    read = list(texts or ()) if text_file is None else encode.read_texts(text_file)
+    read = encode.read_texts(text_file) if text_file else [typed_text(t) for t in texts or ()]
     if out is None and not 2 <= len(read) <= MOST_PRINTED:
         raise ValueError(
             f"cosines are printed of 2 to {MOST_PRINTED} texts, not of {len(read):,}: give --out"
         )
     options = {"model_kwargs": {"weight_dtype": weight_dtype}} if weight_dtype else {}
     folder = None if model is None else model_folder(model)
-    encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
-    vectors, n_cut = encode.encode(encoder, read, batch_size, show_progress_bar=out is not None)
-    if n_cut:
-        typer.echo(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}", err=True)
     if out is None:
-        numbers = [str(number) for number in range(1, len(read) + 1)]
-        lines = [
-            [f"{number} {text[:40]}", *(f"{cosine:.3f}" for cosine in row)]
-            for number, text, row in zip(numbers, read, encode.cosines(vectors), strict=True)
-        ]
-        typer.echo(markdown_table(["cosine", *numbers], lines))
-        return
-    with out.open("wb") as file:
-        np.save(file, vectors)
-    typer.echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
+        encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
+        vectors, n_cut = encode.encode(encoder, read, batch_size)
+        echo(_cosine_table(read, encode.cosines(vectors)))
+    else:
+        with showing(f"vectors: {out}") as show:
+            show("loading the model")
+            encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
+            vectors, n_cut = encode.encode(encoder, read, batch_size, on_status=show)
+            with out.open("wb") as file:
+                np.save(file, vectors)
+        echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
+    if n_cut:
+        say(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}")
+
+
+def _cosine_table(texts: list[str], cosines: np.ndarray) -> str:
+    from ultrafastbert.report.tables import markdown_table
+
+    numbers = [str(number) for number in range(1, len(texts) + 1)]
+    lines = [
+        [f"{number} {text[:40]}", *(f"{cosine:.3f}" for cosine in row)]
+        for number, text, row in zip(numbers, texts, cosines, strict=True)
+    ]
+    return markdown_table(["cosine", *numbers], lines)

@@ -5,24 +5,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from safetensors import SafetensorError
 
-INTERRUPTED = 130  # exit code of a command ended by Ctrl-C
+from ultrafastbert.cli.streams import discard_unwritable, say
+
+# Exit codes as shells give them: of a command ended by Ctrl-C, and of one that nobody reads from.
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the process on errors of input and machine, with one line and exit code 2."""
+    """End the process on errors of input and machine, with one line and exit code 2.
+
+    What reads the output may stop before its end, such as `head`: then the command ends quietly.
+    """
     try:
         yield
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer ends so on Ctrl-C
-            typer.echo(
+            say(
                 "interrupted; quickstart, pretrain and convert go on with --resume, glue with the "
-                "same command",
-                err=True,
+                "same command"
             )
+        if isinstance(ended.__context__, BrokenPipeError):  # of which typer and rich make code 1
+            sys.exit(BROKEN_PIPE)
         raise
     except (
         ValueError,
@@ -36,5 +42,7 @@ def one_line_errors() -> Iterator[None]:
         if os.environ.get("ULTRAFASTBERT_TRACEBACK"):
             raise
         message = " ".join(str(error).split()) or type(error).__name__
-        typer.echo(f"error: {message}", err=True)
+        say(f"error: {message}")
         sys.exit(2)
+    finally:
+        discard_unwritable()

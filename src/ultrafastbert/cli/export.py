@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 
 export_app = typer.Typer(
     name="export", help="Save a model in another library's format.", no_args_is_help=True
@@ -24,8 +26,10 @@ def export_crammed_command(
     """
     from ultrafastbert.export.crammed import export_crammed
 
-    export_crammed(model_folder(model), out)
-    typer.echo(out)
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}")
+        export_crammed(model_folder(model), out)
+    echo(out)
 
 
 @export_app.command("sentence-transformers")
@@ -41,7 +45,10 @@ def export_sentence_transformers(
     """
     from ultrafastbert.encode import save_sentence_transformer
 
-    typer.echo(save_sentence_transformer(model_folder(model), out, pooling, normalize))
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}")
+        written = save_sentence_transformer(model_folder(model), out, pooling, normalize)
+    echo(written)
 
 
 @export_app.command("onnx")
@@ -52,12 +59,14 @@ def export_onnx_command(
     """Save a model for ONNX Runtime, OpenVINO and other engines, as OUT/model.onnx."""
     from ultrafastbert.export import export_onnx
 
-    path, error = export_onnx(model, out)
-    typer.echo(path)
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}, and comparing")
+        path, error = export_onnx(model, out)
+    echo(path)
     if error is None:
-        typer.echo("not compared with the model: pip install onnxruntime to have it done")
+        echo("not compared with the model: pip install onnxruntime to have it done")
     else:
-        typer.echo(f"ONNX Runtime computes what the model does, within {error:.0e}")
+        echo(f"ONNX Runtime computes what the model does, within {error:.0e}")
 
 
 @export_app.command("torch")
@@ -71,6 +80,8 @@ def export_torch_command(
     """Save a model as a program of torch.export, OUT/model.pt2; import ultrafastbert to load it."""
     from ultrafastbert.export import export_torch
 
-    path, error = export_torch(model, out, compiled)
-    typer.echo(path)
-    typer.echo(f"It computes what the model does, within {error:.0e}")
+    with showing(f"model: {out}") as show:
+        show(f"exporting {model}, and comparing")
+        path, error = export_torch(model, out, compiled)
+    echo(path)
+    echo(f"It computes what the model does, within {error:.0e}")

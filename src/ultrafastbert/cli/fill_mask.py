@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ultrafastbert.cli.options import model_folder
+from ultrafastbert.cli.options import model_folder, typed_text
+from ultrafastbert.cli.streams import echo
 
 
 def fill_mask_command(
@@ -16,7 +17,8 @@ def fill_mask_command(
     """Guess the masked words of a text."""
     from ultrafastbert.fill_mask import fill_mask
 
-    for number, guesses in enumerate(fill_mask(model_folder(model), text, top), start=1):
-        typer.echo(f"[MASK] {number}")
+    found = fill_mask(model_folder(model), typed_text(text), top)
+    for number, guesses in enumerate(found, start=1):
+        echo(f"[MASK] {number}")
         for word, probability in guesses:
-            typer.echo(f"  {probability:6.1%}  {word}")
+            echo(f"  {probability:6.1%}  {word}")

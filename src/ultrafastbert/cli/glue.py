@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ultrafastbert.cli.options import ROWS, numbers
-from ultrafastbert.cli.progress import progress_bar
+from ultrafastbert.cli.options import ROWS, kept_rows, numbers
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 
 
 def glue_command(
@@ -37,23 +38,22 @@ def glue_command(
         max_train_rows=max_train_rows,
         seeds=numbers(seeds, "seeds"),
     )
-    with progress_bar() as progress:
-        bar = progress.add_task("reading data", total=None, note="")
+    path = rows or model / "glue.jsonl"
+    with showing(kept_rows(path)) as show:
 
         def report(now: Progress) -> None:
-            description = f"{now.task}, seed {now.seed}"
-            progress.update(bar, description=description, total=now.n_steps, completed=now.step)
-            progress.update(bar, note=f"loss {now.loss:.3f}")
+            show(f"{now.task}, seed {now.seed}: {now.stage}", now.step, now.n_steps, now.note)
 
+        show("reading data")
         results = run_glue(
             model,
             task or (),
             config,
             data_dir,
-            rows or model / "glue.jsonl",
+            path,
             report,
             model_name=name,
         )
     if rows is None:
         write_model_card(model)
-    typer.echo(glue_table(results))
+    echo(glue_table(results))

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
+
 
 def import_command(
     source: Annotated[
@@ -24,9 +27,11 @@ def import_command(
     """
     from ultrafastbert.importing import import_checkpoint
 
-    model = import_checkpoint(source, out, use_safetensors=not pickle)
+    with showing(f"model: {out}") as show:
+        show(f"importing {source}")
+        model = import_checkpoint(source, out, use_safetensors=not pickle)
     config = model.config
-    typer.echo(
+    echo(
         f"{out}: {type(model).__name__}, {config.num_hidden_layers} layers of "
         f"{config.hidden_size} with {config.ffn_name}, {config.n_active:,} of "
         f"{config.n_neurons:,} neurons active"

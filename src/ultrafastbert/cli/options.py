@@ -1,5 +1,6 @@
 """Options that several commands take, and what their values mean."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,23 @@ def pairs(text: str, name: str) -> tuple[tuple[int, int], ...]:
         return tuple((int(batch), int(tokens)) for batch, tokens in split)
     except ValueError:
         raise ValueError(f"--{name} {text!r} must be written as in 1x128,32x128") from None
+
+
+def kept_rows(path: Path | None) -> str | None:
+    """Return what a command says at its start of where its result rows go, if it keeps any."""
+    return None if path is None else f"rows: {path}"
+
+
+def typed_text(text: str) -> str:
+    """Return a text of the command line as it was typed, in UTF-8.
+
+    Where the locale has another encoding, such as LC_ALL=C, Python cannot decode it all.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
+    return text
 
 
 def model_folder(path: Path) -> Path:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from ultrafastbert import run_folder
-from ultrafastbert.cli.options import FFN, Resume
-from ultrafastbert.cli.progress import TrainingProgress, progress_bar
+from ultrafastbert.cli.options import FFN, Resume, kept_rows
+from ultrafastbert.cli.progress import TrainingProgress, showing
+from ultrafastbert.cli.streams import echo
 from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
 
 
@@ -59,12 +60,12 @@ def pretrain_command(
     }
     changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     default_size = get_recipe(recipe)(**changes).model.vocab_size
-    with progress_bar() as progress:
-        status = progress.add_task("reading text", total=None, note="")
+    with showing(kept_rows(out / "rows.jsonl")) as show:
 
         def preparing(what: str, n_tokens: int) -> None:
-            progress.update(status, description=f"preparing {what}", note=f"{n_tokens:,} tokens")
+            show(f"preparing {what}{' (tokens)' if n_tokens else ''}", n_tokens)
 
+        show("reading text")
         corpus = prepare_corpus(
             text,
             cache_dir or out / "data",
@@ -78,9 +79,9 @@ def pretrain_command(
         config.model.pad_token_id = corpus.tokenizer.pad_token_id
         config.model.max_position_embeddings = max(seq_length, config.model.max_position_embeddings)
         if minutes is not None:
-            progress.update(status, description="measuring speed", note="")
+            show("measuring speed")
             config = tokens_for_minutes(config, minutes, seq_length, out)
-        progress.remove_task(status)
+        show("building the model")
         row = pretrain(
             config,
             corpus.train,
@@ -89,8 +90,8 @@ def pretrain_command(
             out,
             name or config.model.ffn_name,
             resume,
-            [TrainingProgress(progress, name or config.model.ffn_name)],
+            [TrainingProgress(show, name or config.model.ffn_name)],
         )
     if run_folder.is_main_process():
         write_model_card(out)
-        typer.echo(pretrain_table([row]))
+        echo(pretrain_table([row]))

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from ultrafastbert.cli.options import Resume, option_name
-from ultrafastbert.cli.progress import TrainingProgress, progress_bar, status_bar
+from ultrafastbert.cli.options import Resume, kept_rows, option_name
+from ultrafastbert.cli.progress import TrainingProgress, showing
+from ultrafastbert.cli.streams import echo
 from ultrafastbert.pretrain import RECIPES
 from ultrafastbert.rows import read_rows
 
@@ -65,22 +65,21 @@ def quickstart_command(
     config = main_job.QuickstartConfig(
         text=tuple(text or ()), glue_dir=glue_dir, seed=seed, **given
     )
-    with progress_bar() as progress:
-        status = progress.add_task("starting", total=None, note="")
+    with showing(kept_rows(out / "rows.jsonl")) as show:
         report = main_job.quickstart(
             out,
             config,
             resume,
-            on_status=lambda what: progress.update(status, description=escape(what)),
-            callbacks=lambda name: [TrainingProgress(progress, name)],
+            on_status=show,
+            callbacks=lambda name: [TrainingProgress(show, name)],
         )
     for answer in answers(read_rows(out)):
-        typer.echo(f"- {answer}")
-    typer.echo(f"\nThe report: {report}")
-    typer.echo("What to do next:")
-    typer.echo(f'  ultrafastbert fill-mask {out / "model"} "the [MASK] of the array"')
-    typer.echo(f"  ultrafastbert glue {out / 'model'} --task cola --data-dir GLUE_FOLDER")
-    typer.echo("  ultrafastbert pretrain MODEL_FOLDER --recipe small --text YOUR_TEXT")
+        echo(f"- {answer}")
+    echo(f"\nThe report: {report}")
+    echo("What to do next:")
+    echo(f'  ultrafastbert fill-mask {out / "model"} "the [MASK] of the array"')
+    echo(f"  ultrafastbert glue {out / 'model'} --task cola --data-dir GLUE_FOLDER")
+    echo("  ultrafastbert pretrain MODEL_FOLDER --recipe small --text YOUR_TEXT")
 
 
 def _quickstart_convert(
@@ -99,13 +98,13 @@ def _quickstart_convert(
         parameter = {"budget_tokens": "tokens"}.get(unfit[0], unfit[0])
         raise ValueError(f"{option_name(parameter)} does not go with --convert; leave it out")
     config = quick_config(seed=seed, **given)
-    with status_bar() as on_status:
-        rows = quickstart_convert(out, config, text or (), glue_dir, resume, on_status)
+    with showing(kept_rows(out / "rows.jsonl")) as show:
+        rows = quickstart_convert(out, config, text or (), glue_dir, resume, show)
     for table in (convert_layer_table(rows), convert_table(rows), speed_table(rows)):
-        typer.echo(f"{table}\n")
-    typer.echo(f"The report: {out / 'report.html'}")
-    typer.echo("What to do next:")
-    typer.echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
-    typer.echo(f"  ultrafastbert shrink {out} SMALL_FOLDER")
+        echo(f"{table}\n")
+    echo(f"The report: {out / 'report.html'}")
+    echo("What to do next:")
+    echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
+    echo(f"  ultrafastbert shrink {out} SMALL_FOLDER")
     better = f"{minilm_folder()} BETTER_FOLDER --ffn {config.ffn} --text YOUR_TEXT"
-    typer.echo(f"  ultrafastbert convert {better}")
+    echo(f"  ultrafastbert convert {better}")

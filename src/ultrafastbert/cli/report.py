@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.options import model_folder
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 
 report_app = typer.Typer(
     name="report", help="Turn result rows into tables and figures.", no_args_is_help=True
@@ -20,7 +22,10 @@ def report_write(
     """Write report.md, report.html and figures from the rows of a folder."""
     from ultrafastbert.report import write_report
 
-    typer.echo(write_report(folder, folder, title))
+    with showing() as show:
+        show(f"drawing figures and writing the report of {folder}")
+        written = write_report(folder, folder, title)
+    echo(written)
 
 
 @report_app.command("readme")
@@ -32,7 +37,7 @@ def report_readme(
     from ultrafastbert.report import update_readme
 
     unchanged = update_readme(readme, rows)
-    typer.echo(f"{readme} is {'as the rows give it' if unchanged else 'renewed'}")
+    echo(f"{readme} is {'as the rows give it' if unchanged else 'renewed'}")
 
 
 @report_app.command("card")
@@ -50,4 +55,4 @@ def report_card(
 
     written = write_model_card(model_folder(model), rows)
     path = model / "README.md"
-    typer.echo(path if written else f"{path} is kept as it is: not written here")
+    echo(path if written else f"{path} is kept as it is: not written here")

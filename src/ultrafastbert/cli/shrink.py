@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ultrafastbert.cli.options import model_folder
+from ultrafastbert.cli.options import kept_rows, model_folder
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.streams import echo
 
 
 def shrink_command(
@@ -27,6 +29,7 @@ def shrink_command(
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.converted_results import shrink_table
 
-    row = shrink(model_folder(model), out, weight_dtype, glue_dir)
-    write_model_card(out)
-    typer.echo(shrink_table([row]))
+    with showing(kept_rows(out / "rows.jsonl")) as show:
+        row = shrink(model_folder(model), out, weight_dtype, glue_dir, show)
+        write_model_card(out)
+    echo(shrink_table([row]))

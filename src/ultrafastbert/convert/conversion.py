@@ -30,7 +30,7 @@ from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher import targets
 from ultrafastbert.convert.teacher.capture import Captured, capture, check_disk, disk_bytes
 from ultrafastbert.convert.teacher.distance import distance
-from ultrafastbert.convert.text.sampling import texts_of
+from ultrafastbert.convert.text.sampling import Text, texts_of
 from ultrafastbert.data.text import Source
 from ultrafastbert.models.architectures import layers_of
 from ultrafastbert.models.converted import converted_copy
@@ -122,12 +122,16 @@ class Conversion:
         for part in ("train", "validation", IN_SEQUENCE):
             shutil.rmtree(self.work / part, ignore_errors=True)
 
+    def _texts(self, part: str) -> list[Text]:
+        self.on_status("reading text", 0, None)
+        return texts_of(self.text, part == "validation")
+
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
         return capture(
             self.teacher,
             self.tokenizer,
-            texts_of(self.text, part == "validation"),
+            self._texts(part),
             tokens_of(part, config.tokens),
             self.numbers,
             self.work / part,
@@ -141,7 +145,7 @@ class Conversion:
         return targets.capture_targets(
             self.teacher,
             self.tokenizer,
-            texts_of(self.text, part == "validation"),
+            self._texts(part),
             tokens_of(part, config.end_to_end_tokens),
             self.work / "end_to_end" / part,
             config.max_length,
@@ -205,7 +209,7 @@ class Conversion:
             part: capture_in_sequence(
                 model,
                 self.tokenizer,
-                texts_of(self.text, part == "validation"),
+                self._texts(part),
                 layer,
                 original,
                 self.norms[layer],
@@ -281,7 +285,7 @@ class Conversion:
 
     def _on_fine_tuning(self, name: str) -> Callable[[glue.Progress], None]:
         def report(progress: glue.Progress) -> None:
-            what = f"fine-tuning {name} on {progress.task} (seed {progress.seed})"
+            what = f"fine-tuning {name} on {progress.task} (seed {progress.seed}): {progress.stage}"
             self.on_status(what, progress.step, progress.n_steps)
 
         return report
@@ -346,7 +350,7 @@ class Conversion:
         found = usage_rows(
             model,
             self.tokenizer,
-            texts_of(self.text, validation=True),
+            self._texts("validation"),
             n_tokens,
             self.config.max_length,
             counting(self.on_status, "leaf usage", n_tokens),

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -59,10 +59,10 @@ def convert_model(
 
     Raises:
         ValueError: for an unknown architecture, block, layer or `ffn`, blocks that cannot be
-            replaced, or fewer than two batches.
+            replaced, batches that hold texts instead of tokens, or fewer than two batches.
     """
     training, place = training or training_of(ffn), block_of(model, block)
-    n_layers, iterator = len(layers_of(model, place)), iter(batches)
+    n_layers, iterator = len(layers_of(model, place)), _tokenized(batches)
     numbers = tuple(range(n_layers)) if layers is None else tuple(layers)
     first = list(itertools.islice(iterator, 2))
     if len(first) < 2:
@@ -83,6 +83,24 @@ def convert_model(
             rows.append(block_row)
             new[number].to(next(model.parameters()))
     return converted, rows
+
+
+def _tokenized(batches: Iterable[Any]) -> Iterator[Any]:
+    """Return an iterator over batches; ValueError for a single one, and for texts in their place.
+
+    A single batch would give the names of its fields, a single text its letters.
+    """
+    way_out = 'give a list of what the tokenizer makes of texts, with return_tensors="pt"'
+    if isinstance(batches, str | bytes | Mapping):
+        raise ValueError(f"batches is a single {type(batches).__name__}: {way_out}")
+    return (_checked_batch(batch, number, way_out) for number, batch in enumerate(batches))
+
+
+def _checked_batch(batch: Any, number: int, way_out: str) -> Any:
+    first = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if isinstance(first, str | bytes):
+        raise ValueError(f"batches[{number}] holds texts, not tokens: {way_out}")
+    return batch
 
 
 def _copy(model: Model, new: dict[int, ConvertedBlock], place: Block) -> Model:

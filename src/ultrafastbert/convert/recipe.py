@@ -9,7 +9,7 @@ from ultrafastbert.convert.conversion import Conversion
 from ultrafastbert.convert.evaluation.similarity import similar_pairs
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.status import Status
-from ultrafastbert.data.text import Source, source_key
+from ultrafastbert.data.text import Source, named_sources, source_key
 
 SETTINGS = "convert.json"
 
@@ -47,6 +47,8 @@ def convert(
     for task in config.tasks:  # before hours of work depend on them
         glue.load_task(glue.get_task(task), glue_dir)
     pairs = similar_pairs(glue_dir)
+    on_status("loading the original", 0, None)
+    text = named_sources(text, "text")
     run = Conversion(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
     run_folder.claim(out_dir, SETTINGS, settings, resume)

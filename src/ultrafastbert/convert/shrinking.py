@@ -14,6 +14,7 @@ from ultrafastbert.convert.evaluation.similarity import (
     sts_spearman,
 )
 from ultrafastbert.convert.folder import copy_companions, load_tokenizer
+from ultrafastbert.convert.status import Status
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.quantized import Quantizable
 from ultrafastbert.models.saved import load_as_saved
@@ -31,6 +32,7 @@ def shrink(
     out_dir: str | Path,
     weight_dtype: str = "int8",
     glue_dir: str | Path | None = None,
+    on_status: Status = lambda what, done, total: None,
 ) -> rows.Row:
     """Write a saved model with fast feedforward layers to a new folder, compactly; return a row.
 
@@ -48,6 +50,7 @@ def shrink(
     folder, out_dir = Path(folder), Path(out_dir)
     run_folder.check_empty(out_dir)
     pairs = similar_pairs(glue_dir)
+    on_status("loading the model", 0, None)
     original = _load(folder)
     if original.config.weight_dtype:
         raise ValueError(
@@ -55,8 +58,11 @@ def shrink(
             "original"
         )
     tokenizer, texts = load_tokenizer(folder), list(_texts())
+    on_status("encoding texts with the original weights", 0, None)
     before = sentence_vectors(original, tokenizer, texts)
+    on_status("scoring the model", 0, None)
     scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
+    on_status(f"storing and scoring it with {weight_dtype} weights", 0, None)
     with run_folder.new_folder(out_dir) as new:
         copy_companions(folder, new, NOT_COPIED)
         _save(original, new, weight_dtype)

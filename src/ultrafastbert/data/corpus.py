@@ -10,7 +10,13 @@ from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
 from ultrafastbert.data.packing import PackedRows, pack
-from ultrafastbert.data.text import Source, read_documents, source_key, split_documents
+from ultrafastbert.data.text import (
+    Source,
+    named_sources,
+    read_documents,
+    source_key,
+    split_documents,
+)
 from ultrafastbert.data.tokenizer import load_tokenizer, train_tokenizer
 
 # One document (or piece of one) in this many validates, where no validation text is given.
@@ -50,8 +56,10 @@ def prepare_corpus(
     vocab.txt or a hub name), one of `vocab_size` tokens is trained on the training text.
     Raises FileNotFoundError, ValueError and OSError as the functions it calls.
     """
+    text = named_sources(text, "text")
     key = source_key(text)
     if validation is not None:
+        validation = named_sources(validation, "validation")
         return prepare_documents(
             lambda: read_documents(text),
             lambda: read_documents(validation),

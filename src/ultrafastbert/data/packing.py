@@ -12,6 +12,8 @@ from filelock import FileLock
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from ultrafastbert.data.text_collections import checked_texts
+
 # Part of every cache key: raise it when the same input gives other rows.
 _FORMAT = 1
 # Characters tokenised at once: enough work for all cores, little memory.
@@ -67,13 +69,14 @@ def pack(
     not read. Processes that ask for the same rows wait for the first one.
     `on_progress(n_documents, n_tokens)` is called after each batch of documents.
 
-    Raises ValueError when the corpus has less than one row and OSError when it cannot be written.
+    Raises ValueError for what is no collection of texts and when the corpus has less than one row,
+    OSError when it cannot be written.
     """
     if seq_length < 1:
         raise ValueError(f"seq_length must be at least 1, got {seq_length}")
     if tokenizer.sep_token_id is None:
         raise ValueError("the tokenizer has no [SEP] token, which ends each document")
-    encoder = _encoder(tokenizer)
+    documents, encoder = checked_texts(documents, "documents"), _encoder(tokenizer)
     path = Path(cache_dir) / f"rows-{_digest(key, encoder, seq_length)}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

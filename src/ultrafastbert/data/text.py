@@ -3,13 +3,18 @@
 Text format: UTF-8, one paragraph a line, documents separated by a blank line.
 """
 
+import errno
 import gzip
 import hashlib
 import json
+import os
+import reprlib
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
+
+from ultrafastbert.data.text_collections import checked_texts, is_one_text
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".txt.gz", ".text.gz", ".md.gz")
 HUB_PREFIX = "hf:"
@@ -18,6 +23,9 @@ MAX_DOCUMENT_CHARS = 1_000_000
 _GZIP_MAGIC = b"\x1f\x8b"
 
 Source = str | Path | Sequence[str | Path]
+# Of a file's name that is not found: what is longer is a text.
+MAX_SHOWN_CHARS = 255
+HOW_TO_NAME = "give a file, a folder or hf:NAME"
 
 
 def read_documents(source: Source) -> Iterator[str]:
@@ -29,7 +37,8 @@ def read_documents(source: Source) -> Iterator[str]:
     Raises FileNotFoundError for a missing path, ValueError for text that is not UTF-8, a broken
     gzip file or a corpus without documents, and OSError when the hub cannot be reached.
     """
-    return _non_empty(_documents(_entries(source)), source)
+    names = named_sources(source)
+    return _non_empty(_documents(_entries(names)), ", ".join(names))
 
 
 def source_key(source: Source) -> str:
@@ -48,28 +57,51 @@ def split_documents(documents: Iterable[str], every: int, validation: bool) -> I
     """Yield the last of every `every` documents (validation) or all the others (training)."""
     if every < 2:
         raise ValueError(f"every must be at least 2, got {every}")
-    for index, document in enumerate(documents):
+    for index, document in enumerate(checked_texts(documents, "documents")):
         if (index % every == every - 1) == validation:
             yield document
 
 
+def named_sources(source: Source | Iterable[str | Path], name: str = "source") -> list[str]:
+    """Return the files, folders and hub names of a source, which may be a generator of them.
+
+    Raises ValueError, which names the argument, for what can name no text.
+    """
+    names: Any = [str(source)] if is_one_text(source) else source
+    names = [names] if isinstance(names, os.PathLike) else names
+    if isinstance(names, bytes | Mapping | set | frozenset) or not isinstance(names, Iterable):
+        raise ValueError(
+            f"{name} is of type {type(source).__name__}, which names no text: {HOW_TO_NAME}, "
+            "or a list of them"
+        )
+    return [_checked_name(item, name) for item in names]
+
+
+def _checked_name(item: Any, name: str) -> str:
+    path = os.fspath(item) if isinstance(item, str | os.PathLike) else item
+    if not isinstance(path, str) or not path.strip():
+        raise ValueError(f"{name}={reprlib.repr(item)} names no text: {HOW_TO_NAME}")
+    return str(path)
+
+
 def _entries(source: Source) -> list[Path | str]:
     """Return the files and hub names (strings) of a source, folders replaced by their files."""
-    sources = [source] if isinstance(source, str | Path) else list(source)
-    if not sources:
-        raise ValueError("source names no text: give a file, a folder or hf:NAME")
+    names = named_sources(source)
+    if not names:
+        raise ValueError(f"source names no text: {HOW_TO_NAME}")
     entries: list[Path | str] = []
-    for item in sources:
-        if isinstance(item, str) and item.startswith(HUB_PREFIX):
-            entries.append(item)
+    for name in names:
+        if name.startswith(HUB_PREFIX):
+            entries.append(name)
         else:
-            entries.extend(_files(Path(item)))
+            entries.extend(_files(Path(name)))
     return entries
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise FileNotFoundError(f"text source not found: {path}")
+    if not _exists(path):
+        shown = str(path) if len(path.name) <= MAX_SHOWN_CHARS else reprlib.repr(str(path))
+        raise FileNotFoundError(f"text source not found: {shown}; {HOW_TO_NAME}")
     if not path.is_dir():
         return [path]
     files = sorted(
@@ -84,12 +116,21 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a text in the place of its file's name
+            return False
+        raise
+
+
 def _documents(entries: list[Path | str]) -> Iterator[str]:
     for entry in entries:
         yield from _hub_documents(entry) if isinstance(entry, str) else _file_documents(entry)
 
 
-def _non_empty(documents: Iterator[str], source: Source) -> Iterator[str]:
+def _non_empty(documents: Iterator[str], source: str) -> Iterator[str]:
     empty = True
     for document in documents:
         empty = False

@@ -14,6 +14,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
+from ultrafastbert.data.text_collections import checked_texts
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # The models have no token types, so the tokenizer must not return any.
 MODEL_INPUT_NAMES = ["input_ids", "attention_mask"]
@@ -40,8 +42,10 @@ def train_tokenizer(
     Special tokens come first ([PAD] is 0). An eighth of the vocabulary at most is given to
     characters, the rarer ones become [UNK]. Documents are read once, through a temporary file.
 
-    Raises ValueError for a vocabulary below 64 tokens and for an empty corpus.
+    Raises ValueError for a vocabulary below 64 tokens, for what is no collection of texts (a single
+    one is none), and for an empty corpus.
     """
+    documents = checked_texts(documents, "documents")
     if vocab_size < _MIN_VOCAB:
         raise ValueError(f"vocab_size must be at least {_MIN_VOCAB}, got {vocab_size}")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:

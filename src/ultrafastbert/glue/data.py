@@ -41,7 +41,15 @@ def load_task(spec: TaskSpec, data_dir: str | Path | None = None) -> dict[str, d
 
 
 def check_dataset(dataset: datasets.Dataset, spec: TaskSpec, place: str) -> None:
-    """Raise ValueError naming `place`, the row and the value unless all rows fit the task."""
+    """Raise ValueError naming `place`, the row and the value unless all rows fit the task.
+
+    The same for what is no data set, such as a table or a list of rows.
+    """
+    if not isinstance(dataset, datasets.Dataset):
+        raise ValueError(
+            f"{place} is of type {type(dataset).__name__}, not a datasets.Dataset: make one by its "
+            "from_list, from_dict or from_pandas"
+        )
     names = (*spec.text_columns, "label")
     if missing := [name for name in names if name not in dataset.column_names]:
         raise ValueError(f"{place} has no column {missing[0]!r}; {_needed(spec)}")

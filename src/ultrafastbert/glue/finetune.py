@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from ultrafastbert.glue.config import GlueConfig
 from ultrafastbert.glue.data import check_dataset, load_task
 from ultrafastbert.glue.encoding import EncodedRows
 from ultrafastbert.glue.tasks import TASKS, TaskSpec, get_task, score
-from ultrafastbert.glue.trainer import FineTuner, OnProgress, quiet, training_arguments
+from ultrafastbert.glue.trainer import FineTuner, OnProgress, Progress, quiet, training_arguments
 from ultrafastbert.layers import bf16_supported
 from ultrafastbert.models.loading import load_saved
 from ultrafastbert.models.saved import load_padding_tokenizer
@@ -169,12 +170,14 @@ class _Job:
     def run(self, on_progress: OnProgress | None = None) -> rows.Row:
         """Train and evaluate; return the result row."""
         with quiet(), tempfile.TemporaryDirectory() as empty_dir:
+            self._report(on_progress, "loading")
             set_seed(self.seed)
             tokenizer = load_padding_tokenizer(self.model_dir)
             model = _load_model(self.model_dir, self.spec, self.config.dropout)
             if getattr(model.config, "pad_token_id", None) is None:
                 model.config.pad_token_id = tokenizer.pad_token_id
             length = _max_length(self.config, model.config)
+            self._report(on_progress, "tokenizing")
             encoded = {
                 split: EncodedRows(dataset, self.spec, tokenizer, length)
                 for split, dataset in self.splits.items()
@@ -183,6 +186,7 @@ class _Job:
             started = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - started
+            trainer.reports.evaluating()
             metrics = self._evaluate(trainer, encoded)
         return {
             **self.identity,
@@ -195,6 +199,17 @@ class _Job:
             "n_parameters": model.num_parameters(),
         }
 
+    @property
+    def n_steps(self) -> int:
+        """Training steps."""
+        return -(-len(self.splits["train"]) // self.config.batch_size) * self.epochs
+
+    def _report(self, on_progress: OnProgress | None, stage: str) -> None:
+        """Report a stage before the training, if anybody listens."""
+        if on_progress is not None:
+            task, n_steps = self.spec.name, self.n_steps
+            on_progress(Progress(task, self.seed, 0, n_steps, math.nan, math.nan, stage))
+
     def _trainer(
         self,
         model: PreTrainedModel,
@@ -203,13 +218,12 @@ class _Job:
         on_progress: OnProgress | None,
     ) -> FineTuner:
         config = self.config
-        n_steps = -(-len(train) // config.batch_size) * self.epochs
         arguments = training_arguments(
             empty_dir,
             num_train_epochs=self.epochs,
             learning_rate=config.learning_rate,
             per_device_train_batch_size=config.batch_size,
-            warmup_steps=round(config.warmup_ratio * n_steps),
+            warmup_steps=round(config.warmup_ratio * self.n_steps),
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
             seed=self.seed,

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,10 @@ _REPORT_SECONDS = 1.0
 class Progress:
     """How far the fine-tuning of one task with one seed has come.
 
-    `loss` is the mean since the report before.
+    Attributes:
+        stage: loading, tokenizing, training or evaluating.
+        step, n_steps: of the training.
+        loss: the mean since the report before; NaN before the training.
     """
 
     task: str
@@ -46,6 +49,12 @@ class Progress:
     n_steps: int
     loss: float
     seconds_left: float
+    stage: str = "training"
+
+    @property
+    def note(self) -> str:
+        """The loss, in words, if there is one."""
+        return "" if math.isnan(self.loss) else f"loss {self.loss:.3f}"
 
 
 OnProgress = Callable[[Progress], None]
@@ -65,7 +74,8 @@ class FineTuner(Trainer):
         self.task, self.train_rows = task, train
         super().__init__(model, arguments, data_collator=as_it_is, train_dataset=train)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Reports(task, on_progress))
+        self.reports = _Reports(task, on_progress)
+        self.add_callback(self.reports)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return batches of rows of similar length."""
@@ -115,6 +125,7 @@ class _Reports(TrainerCallback):
 
     def __init__(self, task: str, on_progress: OnProgress | None):
         self.task, self.on_progress = task, on_progress
+        self.last: Progress | None = None
         self.started = self.reported = time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
@@ -130,8 +141,13 @@ class _Reports(TrainerCallback):
             return
         step, n_steps = state.global_step, state.max_steps
         seconds_left = (self.reported - self.started) / step * (n_steps - step)
-        progress = Progress(self.task, args.seed, step, n_steps, logs["loss"], seconds_left)
-        self.on_progress(progress)
+        self.last = Progress(self.task, args.seed, step, n_steps, logs["loss"], seconds_left)
+        self.on_progress(self.last)
+
+    def evaluating(self) -> None:
+        """Report that the training is over, and the evaluation has begun."""
+        if self.last is not None and self.on_progress is not None:
+            self.on_progress(replace(self.last, stage="evaluating"))
 
 
 @contextmanager

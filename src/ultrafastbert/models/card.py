@@ -54,8 +54,13 @@ def write_card(folder: str | Path, results: str = "") -> bool:
         return False
     if path.exists() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    path.write_text(_sign(compose(Path(folder), results)), encoding="utf-8")
+    path.write_text(_sign(_encodable(compose(Path(folder), results))), encoding="utf-8")
     return True
+
+
+def _encodable(text: str) -> str:
+    """Return a text as UTF-8 can hold it: names of files may have bytes that are none."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _composer(model_type: str) -> Callable[[Path, str], str] | None:

@@ -54,12 +54,15 @@ def update_readme(readme_path: str | Path, rows_dir: str | Path, check: bool = F
     `<!-- results:begin -->` once and after it `<!-- results:end -->` once.
     """
     path = Path(readme_path)
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; convert it first") from error
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"{path} needs the markers {BEGIN} and {END}, once each and in this order")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     updated = f"{before}{BEGIN}\n{results_block(rows_dir)}{END}{after}"
     if updated != text and not check:
-        path.write_text(updated, encoding="utf-8")
+        path.write_text(updated, encoding="utf-8", errors="backslashreplace")
     return updated == text

@@ -74,9 +74,11 @@ def write_report(
     out_dir = Path(out_dir)
     figures = draw_all(rows, out_dir / "figures")
     text = compose(rows, figures, title, model_path)
-    (out_dir / "report.md").write_text(text, encoding="utf-8")
+    # Names of folders may have bytes that are not UTF-8.
+    (out_dir / "report.md").write_text(text, encoding="utf-8", errors="backslashreplace")
     page = out_dir / "report.html"
-    page.write_text(_to_html(text, title, out_dir), encoding="utf-8")
+    html_text = _to_html(text, title, out_dir)
+    page.write_text(html_text, encoding="utf-8", errors="backslashreplace")
     return page
 
 

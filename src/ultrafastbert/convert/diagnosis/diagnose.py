@@ -15,7 +15,7 @@ from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.status import Status, counting
 from ultrafastbert.convert.teacher.capture import capture
 from ultrafastbert.convert.text.sampling import pieces, sample, texts_of
-from ultrafastbert.data.text import Source, read_documents
+from ultrafastbert.data.text import Source, named_sources, read_documents
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted import PREFIX
 from ultrafastbert.models.saved import load_as_saved
@@ -73,6 +73,8 @@ def diagnose(
             of trees, or a layer named for a model that has its own.
     """
     config, folder = config or DiagnoseConfig(), Path(model_dir)
+    on_status("loading the model", 0, None)
+    text = named_sources(text, "text")
     saved: Any = AutoConfig.from_pretrained(folder)
     is_fast = saved.model_type.startswith(PREFIX) or isinstance(saved, UltraFastBertConfig)
     if is_fast:
@@ -88,6 +90,7 @@ def _usage(folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
     model = load_as_saved(folder).eval()
     check_reads(model, config.max_length)
+    on_status("reading text", 0, None)
     found = usage_rows(
         model,
         load_tokenizer(folder),
@@ -109,6 +112,7 @@ def _clusterability(
     dense = open_dense(folder, config.max_length)
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
+    on_status("reading text", 0, None)
     with tempfile.TemporaryDirectory() as scratch:
         captured = [
             capture(

@@ -1,5 +1,6 @@
 """How well sentence vectors rank pairs by similarity: Spearman's correlation on STS-B."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ultrafastbert.data.text_collections import checked_texts
 from ultrafastbert.glue import get_task, load_task, score
 from ultrafastbert.models.pooling import pool
 
@@ -26,9 +28,13 @@ def similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
 
 
 def sentence_vectors(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Iterable[str]
 ) -> Tensor:
-    """Return the mean of the last hidden states of each sentence: (sentences, H)."""
+    """Return the mean of the last hidden states of each sentence: (sentences, H).
+
+    Raises ValueError for what is no collection of texts.
+    """
+    sentences = list(checked_texts(sentences, "sentences"))
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
     vectors = torch.empty(len(sentences), model.config.hidden_size, dtype=torch.float32)
     for start in range(0, len(order), BATCH_SENTENCES):

@@ -21,6 +21,7 @@ from ultrafastbert.bench.timing import OtherLoad, use_threads
 from ultrafastbert.convert.evaluation import latency
 from ultrafastbert.convert.evaluation.latency import Encode
 from ultrafastbert.convert.folder import load_dense
+from ultrafastbert.convert.status import Status
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.saved import load_as_saved
 
@@ -42,7 +43,10 @@ class Contestant(NamedTuple):
 
 
 def bench_converted(
-    folder: str | Path, original: str | Path, in_engines: bool = False
+    folder: str | Path,
+    original: str | Path,
+    in_engines: bool = False,
+    on_status: Status = lambda what, done, total: None,
 ) -> list[rows.Row]:
     """Time what `convert` wrote, its controls and the original; return a row for each way.
 
@@ -62,14 +66,18 @@ def bench_converted(
     if in_engines:
         engines.check_installed()
     started = datetime.now(UTC).isoformat(timespec="seconds")
+    on_status("loading models", 0, None)
     models = _models(folder, original)
     in_layers: list[str | None] = getattr(models["fff"].config, "ffn", [])
     ids = _tokens(AutoTokenizer.from_pretrained(folder))
+    if in_engines:
+        on_status("exporting models to other engines", 0, None)
     exported = _in_engines(models) if in_engines else {}
     fields: dict[Contestant, rows.Row] = defaultdict(dict)
     for title, shape in latency.SHAPES.items():
         batches = latency.batches_of_shape(models.values(), shape, ids)
         encoders = _in_pytorch(models, batches[0].numel()) | exported
+        on_status(f"timing {len(encoders)} ways to encode a {title}", 0, None)
         for contestant, found in _time(title, models, encoders, batches):
             fields[contestant] |= found
     new = [

@@ -119,6 +119,7 @@ class SweepBlocks:
 
     def _captured(self, part: str) -> dict[int, Captured]:
         config = self.config
+        self.on_status("reading text", 0, None)
         return capture(
             self.teacher,
             self.tokenizer,
@@ -138,6 +139,7 @@ class SweepBlocks:
     @cached_property
     def held_out(self) -> HeldOut:
         """Held-out text, and what the original makes of it."""
+        self.on_status("running the original on held-out text", 0, None)
         texts = self._held_out_texts
         return HeldOut(self.teacher, self.tokenizer, texts, self.config.max_length)
 

@@ -18,7 +18,7 @@ from ultrafastbert.convert.sweep.models import SweepModels
 from ultrafastbert.convert.sweep.target import Target
 from ultrafastbert.convert.teacher.targets import capture_targets
 from ultrafastbert.convert.text.sampling import texts_of
-from ultrafastbert.data.text import Source, source_key
+from ultrafastbert.data.text import Source, named_sources, source_key
 
 SETTINGS = "sweep.json"
 WHOLE = "end_to_end"
@@ -66,6 +66,8 @@ def sweep(
             raise ValueError(f"{name}={value} must be at least {least}")
     run_folder.check(out_dir, SETTINGS, resume)
     pairs = similar_pairs(glue_dir)
+    on_status("loading the original", 0, None)
+    text = named_sources(text, "text")
     blocks = SweepBlocks(config, model_dir, text, out_dir, on_status)
     settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
     run_folder.claim(out_dir, SETTINGS, settings, resume)
@@ -94,6 +96,7 @@ def _train_whole(
 ) -> None:
     """Train a model of a sweep end to end, in place; what the same settings began goes on."""
     folder = blocks.work / WHOLE / str(n_tokens)
+    blocks.on_status("reading text", 0, None)
     targets = capture_targets(
         blocks.teacher,
         blocks.tokenizer,

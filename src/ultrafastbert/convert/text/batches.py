@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ultrafastbert.convert.text.sampling import Text
+from ultrafastbert.data.text_collections import checked_texts_and_pairs
 
 # Texts of a batch, and how many batches are sorted by length together.
 BATCH_TEXTS = 32
@@ -21,7 +22,9 @@ def batches_of(
 
     A batch holds what the tokenizer gives, (B, S) int64 each. A pair is encoded as the tokenizer
     does it, such as [CLS] A [SEP] B [SEP]; of one that is too long, the longer part is cut first.
+    Raises ValueError for what is no collection of texts and pairs.
     """
+    texts = checked_texts_and_pairs(texts, "texts")
     generator = random.Random(0)
     for chunk in _grouped(texts, BATCH_TEXTS * SORTED_BATCHES):
         batches = list(_grouped(sorted(chunk, key=_n_characters), BATCH_TEXTS))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ultrafastbert.data.text import Source, read_documents, split_documents
+from ultrafastbert.data.text_collections import checked_texts
 
 # One section in this many is held out, to measure on: documents, of which long ones are several.
 VALIDATION_EVERY = 20
@@ -32,7 +33,7 @@ def texts_of(source: Source, validation: bool) -> list[Text]:
 
 def sections(documents: Iterable[str]) -> Iterator[str]:
     """Cut documents at ends of paragraphs, so that a single long one has parts to hold out."""
-    for document in documents:
+    for document in checked_texts(documents, "documents"):
         lines = document.splitlines()
         for start in range(0, len(lines), SECTION_PARAGRAPHS):
             yield "\n".join(lines[start : start + SECTION_PARAGRAPHS])
@@ -47,7 +48,7 @@ def pieces(paragraphs: Iterable[str]) -> Iterator[Text]:
     need not have anything to do with them.
     """
     generator = random.Random(0)
-    for paragraph in paragraphs:
+    for paragraph in checked_texts(paragraphs, "paragraphs"):
         sentences = END_OF_SENTENCE.split(paragraph.strip())
         while sentences:
             size = generator.choice(SENTENCES)
