@@ -82,8 +82,9 @@ class Layer {
 
   // Whether x (..., H) is what the layer takes, as it lies in memory.
   bool takes(const fff::TensorView& x) const {
-    return x.device_type == fff::TensorView::cpu && x.data && x.is(activations_) && x.n_sizes > 0 &&
-           x.sizes[x.n_sizes - 1] == shape_.hidden_size && x.is_contiguous();
+    return x.device_type == fff::TensorView::cpu && x.is(activations_) && x.n_sizes > 0 &&
+           x.sizes[x.n_sizes - 1] == shape_.hidden_size && x.is_contiguous() &&
+           (x.data || x.n_elements() == 0);
   }
 
   const fff::Shape& shape() const { return shape_; }
@@ -147,7 +148,8 @@ class Call {
   // held: names of the weights in `holder`.
   Call(const Layer& layer, nb::handle table, nb::dict holder, const std::vector<nb::str>& held,
        const nb::type_object& tensor, const nb::callable& is_neg,
-       const std::vector<nb::callable>& obstacles, const nb::callable& empty_like, const nb::callable& n_threads, const nb::object& leaf_type)
+       const std::vector<nb::callable>& obstacles, const nb::callable& empty_like,
+       const nb::callable& n_threads, const nb::object& leaf_type)
       : layer_(layer),
         table_(exchange_table(table)),
         holder_(std::move(holder)),
@@ -167,7 +169,9 @@ class Call {
       fff::TensorView weight;
       PyObject* found = PyDict_GetItemWithError(holder_.ptr(), held.name.ptr());
       // Another object may be of another kind, though it is at the same address.
-      if (found != held.object || !view(found, weight) || !held.place.is_of(weight)) return false;
+      if (found != held.object || is_true(asked_.is_neg(nb::handle(found))) ||
+          !view(found, weight) || !held.place.is_of(weight))
+        return false;
     }
     return true;
   }
@@ -279,8 +283,8 @@ NB_MODULE(_native, m) {
                     const nb::type_object&, const nb::callable&, const std::vector<nb::callable>&,
                     const nb::callable&, const nb::callable&, const nb::object&>(),
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg("tensor"), nb::arg("is_neg"),
-           nb::arg("obstacles"),
-           nb::arg("empty_like"), nb::arg("n_threads"), nb::arg("leaf_type").none())
+           nb::arg("obstacles"), nb::arg("empty_like"), nb::arg("n_threads"),
+           nb::arg("leaf_type").none())
       .def("holds", &Call::holds)
       .def("__call__", &Call::operator(), nb::arg("x").none());
   m.def("is_exchange_table", [](nb::handle table) { return exchange_table(table) != nullptr; },

@@ -28,6 +28,7 @@ ORDER = [
     "kernels",
     "ops",
     "soft",
+    "usage",
     "layers",
     "checkpoints",
     "models",

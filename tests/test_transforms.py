@@ -7,8 +7,9 @@ from torch.autograd.functional import jacobian
 from torch.func import functional_call, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 from torch.func import grad as grad_of
 
-from ultrafastbert import FastFeedForward, fast_feedforward, visited_leaves
+from ultrafastbert import FastFeedForward, fast_feedforward, tree, visited_leaves
 from ultrafastbert.kernels import KERNELS
+from ultrafastbert.quantization import dequantize
 from ultrafastbert.reference import fast_feedforward_reference
 
 # PyTorch's forward mode is made of scripts.
@@ -147,12 +148,66 @@ def test_leaves_within_vmap(layer, x):
 @pytest.mark.parametrize("weight_dtype", ["bfloat16", "int8"])
 def test_quantized_weights(x, weight_dtype):
     layer = FastFeedForward(5, **SIZES, weight_dtype=weight_dtype)
+    w_in, b_in, w_out = dequantize(layer.weights())
     x = x.float()
+
+    def plain(x):
+        return fast_feedforward(x, w_in, b_in, w_out, **SIZES)
+
     with torch.no_grad():
         assert torch.equal(vmap(layer)(x), layer(x))
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="quantized weights are for inference"):
-                jvp(layer, (x,), (x,))
+            torch.testing.assert_close(jvp(layer, (x,), (x,)), jvp(plain, (x,), (x,)))
+    for call in (layer, vmap(layer)):
+        got = grad_of(lambda x, call=call: call(x).square().sum())(x)
+        torch.testing.assert_close(got, grad_of(lambda x: plain(x).square().sum())(x))
+    twice = jvp(lambda x: jvp(layer, (x,), (x,))[1], (x,), (x,))
+    torch.testing.assert_close(twice, jvp(lambda x: jvp(plain, (x,), (x,))[1], (x,), (x,)))
+
+
+COMPILED = {
+    "jvp": lambda f: lambda x: jvp(f, (x,), (x,))[1],
+    "jacfwd": jacfwd,
+    "grad": lambda f: grad_of(lambda x: f(x).square().sum()),
+    "hessian": lambda f: hessian(lambda x: f(x).square().sum()),
+    "vmap": vmap,
+    "gradients of each token": lambda f: vmap(grad_of(lambda x: f(x).square().sum())),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
+@pytest.mark.parametrize("transform", COMPILED.values(), ids=COMPILED)
+@pytest.mark.parametrize("whole", [True, False])
+def test_compiled_transforms(layer, x, transform, whole):
+    torch.compiler.reset()
+    expected = transform(layer)(x)
+    if whole:
+        got = torch.compile(transform(layer), fullgraph=True, backend="aot_eager")(x)
+    else:
+        compiled = torch.compile(layer, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), layer(x))  # what is compiled here is not kept
+        got = transform(compiled)(x)
+    torch.testing.assert_close(got, expected)
+
+
+def test_rows_not_visited_have_no_influence(layer, x):
+    rows = tree.path_rows(layer.visited_leaves(x[:1]), **SIZES)[0]  # (K, S)
+    expected = jvp(layer, (x[:1],), (x[:1],))
+    for weight in (layer.w_in, layer.b_in, layer.w_out):
+        for k in range(2):
+            others = torch.ones(weight.shape[1], dtype=torch.bool)
+            others[rows[k]] = False
+            weight.data[k, others] = float("nan")
+    torch.testing.assert_close(jvp(layer, (x[:1],), (x[:1],)), expected)
+
+
+def test_vmap_over_biases_of_leaves(layer, x):
+    biases = torch.randn(3, *layer.b_out.shape, dtype=torch.float64)
+
+    def call(b_out):
+        return fast_feedforward(x, layer.w_in, layer.b_in, layer.w_out, **SIZES, b_out=b_out)
+
+    torch.testing.assert_close(vmap(call)(biases), torch.stack([call(b) for b in biases]))
 
 
 def test_a_batch_of_no_entries(layer):
@@ -171,6 +226,9 @@ def test_autocast_and_low_precision(layer, x):
         y = vmap(layer)(x.bfloat16())
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, layer(x.bfloat16().float()))
+    x, wide = x.double(), layer.double()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert jvp(wide, (x,), (x,))[1].dtype == torch.float64
     low = [t.detach().to(torch.float16) for t in (x, layer.w_in, layer.b_in, layer.w_out)]
     y, tangent = jvp(lambda x: fast_feedforward(x, *low[1:], **SIZES), (low[0],), (low[0],))
     assert y.dtype == tangent.dtype == torch.float16

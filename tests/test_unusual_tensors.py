@@ -115,6 +115,22 @@ def test_a_negative_view_has_its_sign():
         assert not torch.equal(layer(-x), layer(x))
 
 
+@torch.no_grad()
+def test_weights_that_become_a_negative_view_in_place():
+    layer, x = warm_layer(), torch.randn(5, 8)
+    expected = -layer(x)
+    layer.w_out.data = torch._neg_view(layer.w_out.data)
+    for _ in range(2):
+        assert torch.equal(layer(x), expected)
+
+
+@torch.no_grad()
+def test_no_tokens_go_the_shortest_way():
+    layer = warm_layer()
+    if native.can_prepare():
+        assert layer._prepared.call(torch.zeros(0, 8)).shape == (0, 8)
+
+
 def test_layers_built_and_called_with_fake_tensors():
     with FakeTensorMode(), torch.no_grad():
         layer = FastFeedForward(8, depth=3)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
-from ultrafastbert import ops, soft, tree
+from ultrafastbert import ops, soft, transforms, tree
 from ultrafastbert.activations import ACTIVATIONS, check_activation
 from ultrafastbert.kernels import native
 from ultrafastbert.quantization import (
@@ -17,6 +17,7 @@ from ultrafastbert.quantization import (
     dequantize,
     quantize,
 )
+from ultrafastbert.usage import add_counts
 
 
 class FastFeedForward(nn.Module):
@@ -56,7 +57,8 @@ class FastFeedForward(nn.Module):
         b_out: (K, 2^D, O), or None without `leaf_output_bias`.
         entropies: (K, 2^D - 1), batch means of the decisions' entropies in the last soft call in
             training mode, for `hardening_loss`; None before it.
-        leaf_usage: (K, 2^D), tokens by leaf; None where `usage_mode` is `none`.
+        leaf_usage: (K, 2^D), tokens by leaf, int64 or for `soft` float64; None where `usage_mode`
+            is `none`. Calls during a backward pass, as of checkpointing, do not count.
 
     Raises:
         ValueError: for sizes that are not positive, unknown names, or more than the memory.
@@ -111,10 +113,10 @@ class FastFeedForward(nn.Module):
         self.w_out = nn.Parameter(torch.empty(*shape, output_size, **factory))
         b_out = torch.empty(*leaves, output_size, **factory) if leaf_output_bias else None
         self.b_out = None if b_out is None else nn.Parameter(b_out)
-        # In double: a counter in a lower precision stops growing.
         usage = None
-        if usage_mode != "none":
-            usage = torch.zeros(leaves, device=device, dtype=torch.float64)
+        if usage_mode != "none":  # counters in a lower precision would stop growing
+            counter = torch.int64 if usage_mode == "hard" else torch.float64
+            usage = torch.zeros(leaves, device=device, dtype=counter)
         self.register_buffer("leaf_usage", usage)
         self.entropies: Tensor | None = None
         self.shared = (
@@ -228,8 +230,8 @@ class FastFeedForward(nn.Module):
         w_in, b_in, w_out = self.w_in, self.b_in, self.w_out
         options = (*self._options(), self.kernel, self.b_out)
         y, leaf = ops.fast_feedforward_with_leaf(x, w_in, b_in, w_out, *options)
-        if self.training and self.leaf_usage is not None and not _is_recomputing():
-            self.leaf_usage.add_(soft.count_leaves(leaf, self.depth))
+        if self.training and self.leaf_usage is not None:
+            add_counts(self.leaf_usage, soft.count_leaves(leaf, self.depth))
         return y
 
     def _mix(self, x: Tensor) -> Tensor:
@@ -238,8 +240,13 @@ class FastFeedForward(nn.Module):
         options = (*self._options(), self.region_leak, self.dropout)
         y, right = soft.soft_feedforward(x, w_in, b_in, w_out, b_out, *options)
         entropies = soft.decision_entropies(right)
-        if _is_recomputing():
-            return y
+        if not _is_recomputing() and not transforms.is_active():
+            self.entropies = entropies
+        if self.leaf_usage is not None:
+            right = right.detach() if self.usage_mode == "soft" else right.detach().round()
+            counts = soft.visit_probabilities(right, self.depth)[1].sum(0)
+            add_counts(self.leaf_usage, counts.to(self.leaf_usage.dtype))
+        return y
         self.entropies = entropies
         if self.leaf_usage is not None:
             right = right.detach() if self.usage_mode == "soft" else right.detach().round()
@@ -256,6 +263,12 @@ class FastFeedForward(nn.Module):
         # Nothing is asked on the prepared way, so it ends where one of these changes.
         if name in ("depth", "leaf_size", "activation", "node_output", "soft_training", "training"):
             self._prepared = None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        usage = state_dict.get(f"{prefix}leaf_usage")
+        if usage is not None and self.leaf_usage is not None:  # also where it takes the place
+            state_dict[f"{prefix}leaf_usage"] = usage.to(self.leaf_usage.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without what belongs to a call: a graph, addresses."""
@@ -337,11 +350,15 @@ def hardening_loss(model: nn.Module) -> Tensor:
             "no layer has entropies: build them with soft_training=True and call the model in "
             "training mode first"
         )
-    is_trained = torch.is_grad_enabled() and any(layer.w_in.requires_grad for layer in layers)
-    if is_trained and not any(entropy.requires_grad for entropy in entropies):
+    is_cut_off = (
+        layer.w_in.requires_grad and not layer.entropies.requires_grad
+        for layer in layers
+        if layer.entropies is not None
+    )
+    if torch.is_grad_enabled() and any(is_cut_off):
         raise ValueError(
-            "the entropies of the last call have no gradient: call the model with gradients, and "
-            "checkpoint it with use_reentrant=False"
+            "the entropies of a layer's last call have no gradient: call the model with gradients, "
+            "and checkpoint it with use_reentrant=False"
         )
     return torch.stack([entropy.sum() for entropy in entropies]).sum()
 

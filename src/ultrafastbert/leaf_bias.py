@@ -10,13 +10,15 @@ from ultrafastbert import tree
 def add_leaf_bias(y: Tensor, leaf: Tensor, b_out: Tensor) -> Tensor:
     """Return y plus the biases of the leaves reached: y (..., O), leaf (..., K), b_out (K, 2^D, O).
 
-    Sums are at least in float32; y itself may be changed.
+    Sums are at least in float32, those of gradients, too.
     """
     dtype = torch.promote_types(y.dtype, torch.float32)
+    if b_out.requires_grad:
+        b_out = b_out.to(dtype)
     total = y.to(dtype)
     # Tree by tree: the rows of all trees at once would be K times the output.
-    for bias, reached in zip(b_out.to(dtype).unbind(), leaf.unbind(-1), strict=True):
-        total.add_(F.embedding(reached, bias))
+    for bias, reached in zip(b_out.unbind(), leaf.unbind(-1), strict=True):
+        total = total + F.embedding(reached, bias)
     return total.to(y.dtype)
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 from torch.library import Library, register_autocast, register_autograd, register_fake
 
 from ultrafastbert import transforms, tree
@@ -18,7 +17,7 @@ from ultrafastbert.activations import check_activation
 from ultrafastbert.kernels import check_kernel, choose_kernel, gather, logits_dtype, native
 from ultrafastbert.leaf_bias import add_leaf_bias, check_leaf_bias
 from ultrafastbert.quantization import Weights, dequantize
-from ultrafastbert.reference import reference_with_leaf
+from ultrafastbert.reference import output_of_path
 from ultrafastbert.transforms import vmap_by_loop
 
 FORWARD = "ultrafastbert::fast_feedforward"
@@ -116,13 +115,13 @@ def fast_feedforward_with_leaf(
 ) -> tuple[Tensor, Tensor]:
     """Return what `fast_feedforward` does, and the leaf that each token reaches: (T, K) int64.
 
-    Within derivatives of `torch.func` and forward-mode differentiation it is the masked definition
-    that is computed, which has derivatives of every order.
+    Within derivatives of `torch.func` and forward-mode differentiation operators of PyTorch compute
+    the path, which has derivatives of every order.
     """
     check_kernel(kernel)
-    if not is_compiling() and transforms.is_differentiating():
+    if transforms.is_differentiating():
         options = (depth, leaf_size, activation, node_output)
-        y, leaf = _by_definition(_flat(x), w_in, b_in, w_out, *options, b_out)
+        y, leaf = _along_path(_flat(x), w_in, b_in, w_out, *options, b_out)
         return y.view(*x.shape[:-1], w_out.shape[2]), leaf
     y, leaf, _ = torch.ops.ultrafastbert.fast_feedforward(
         _flat(x), w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
@@ -131,7 +130,7 @@ def fast_feedforward_with_leaf(
     return y.view(*x.shape[:-1], w_out.shape[2]), leaf
 
 
-def _by_definition(
+def _along_path(
     x: Tensor,
     w_in: Tensor,
     b_in: Tensor,
@@ -143,20 +142,21 @@ def _by_definition(
     b_out: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return output and leaf by operators of PyTorch, in the dtype of sums and without autocast."""
+    leaf = visited_leaves(x.detach(), w_in.detach(), b_in.detach(), depth, leaf_size)
     device_type = x.device.type
-    autocast = torch.is_autocast_enabled(device_type)
+    is_cast = torch.is_autocast_enabled(device_type)
     with torch.autocast(device_type, enabled=False):
-        if autocast:
-            x, w_in, b_in, w_out = (t.float() for t in (x, w_in, b_in, w_out))
+        if is_cast:
+            cast = (t if t.dtype == torch.float64 else t.float() for t in (x, w_in, b_in, w_out))
+            x, w_in, b_in, w_out = cast
         _check(x, w_in, b_in, w_out, depth, leaf_size, activation)
+        y_dtype, dtype = x.dtype, logits_dtype(w_in.dtype)
+        x, w_in, b_in, w_out = (t.to(dtype) for t in (x, w_in, b_in, w_out))
+        y = output_of_path(x, w_in, b_in, w_out, leaf, depth, leaf_size, activation, node_output)
         if b_out is not None:
             check_leaf_bias(b_out, w_in.shape[0], depth, w_out.shape[2])
-        dtype = logits_dtype(w_in.dtype)
-        tokens, w_in, b_in, w_out = (t.to(dtype) for t in (x, w_in, b_in, w_out))
-        b_out = None if b_out is None else b_out.to(dtype)
-        options = (depth, leaf_size, activation, node_output)
-        y, leaf = reference_with_leaf(tokens, w_in, b_in, w_out, *options, b_out)
-        return y.to(x.dtype), leaf
+            y = add_leaf_bias(y, leaf, b_out.to(dtype))
+        return y.to(y_dtype), leaf
 
 
 def fast_feedforward_quantized(
@@ -177,15 +177,14 @@ def fast_feedforward_quantized(
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together.
-        RuntimeError: where a gradient is wanted.
+        RuntimeError: where a gradient is wanted, but for derivatives by `torch.func`.
     """
-    if (torch.is_grad_enabled() and x.requires_grad) or (
-        not is_compiling() and transforms.has_tangent(x)
-    ):
-        raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
     check_kernel(kernel)
     options = (depth, leaf_size, activation, node_output, kernel, b_out)
-    if not may_be_native(kernel):
+    is_differentiated = transforms.is_differentiating()
+    if torch.is_grad_enabled() and x.requires_grad and not is_differentiated:
+        raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
+    if is_differentiated or not may_be_native(kernel):
         _check_floating("x", x)
         w_in, b_in, w_out = dequantize(weights)
         return fast_feedforward(x.float(), w_in, b_in, w_out, *options).to(x.dtype)

@@ -52,25 +52,6 @@ def fast_feedforward_reference(
     gradient. A row that is not visited has no influence, even if its w_in or b_in is NaN. The leaf
     reached in each tree adds its row of b_out (K, 2^D, O), if given (arXiv 2308.14711).
     """
-    options = (depth, leaf_size, activation, node_output)
-    return reference_with_leaf(x, w_in, b_in, w_out, *options, b_out)[0]
-
-
-def reference_with_leaf(
-    x: Tensor,
-    w_in: Tensor,
-    b_in: Tensor,
-    w_out: Tensor,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
-    b_out: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return what `fast_feedforward_reference` does, and the leaf that each token reaches (T, K).
-
-    By operators of PyTorch alone, so that every transform of functions takes it, too.
-    """
     logits = all_logits(x, w_in, b_in)
     leaf = route(logits, depth)
     mask = visited_mask(leaf, depth, leaf_size, node_output)
@@ -78,6 +59,27 @@ def reference_with_leaf(
     hidden = ACTIVATIONS[activation].forward(logits.masked_fill(~mask, 0.0))
     hidden = hidden.masked_fill(~mask, 0.0)
     y = torch.einsum("tkr,kro->to", hidden, w_out)
-    if b_out is not None:
-        y = y + b_out[torch.arange(len(b_out), device=leaf.device), leaf].sum(1)
-    return y, leaf
+    return (
+        y if b_out is None else y + b_out[torch.arange(len(b_out), device=leaf.device), leaf].sum(1)
+    )
+
+
+def output_of_path(
+    x: Tensor,
+    w_in: Tensor,
+    b_in: Tensor,
+    w_out: Tensor,
+    leaf: Tensor,
+    depth: int,
+    leaf_size: int,
+    activation: str,
+    node_output: bool,
+) -> Tensor:
+    """Return the same, given the leaf (T, K) that each token reaches, from its path's rows alone.
+
+    Every transform of functions takes it. Rows are gathered: T K (D + L) (H + O) numbers.
+    """
+    rows = tree.path_rows(leaf, depth, leaf_size)[..., 0 if node_output else depth :]  # (T, K, S)
+    trees = torch.arange(w_in.shape[0], device=leaf.device)[:, None]
+    logits = torch.einsum("th,tksh->tks", x, w_in[trees, rows]) + b_in[trees, rows]
+    return torch.einsum("tks,tkso->to", ACTIVATIONS[activation].forward(logits), w_out[trees, rows])

@@ -12,10 +12,8 @@ from torch.autograd import forward_ad
 from torch.library import Library, register_vmap
 
 # There is no public way to ask.
-_innermost, _stack = (
-    torch._C._functorch.peek_interpreter_stack,
-    torch._C._functorch.get_interpreter_stack,
-)
+_innermost = torch._C._functorch.peek_interpreter_stack
+_stack = torch._C._functorch.get_interpreter_stack
 _GRADIENT = torch._C._functorch.TransformType.Grad
 
 
@@ -26,8 +24,13 @@ def is_active() -> bool:
 
 def is_differentiating() -> bool:
     """Return whether one of the transforms under way is a derivative."""
-    transforms = _stack() or ()
-    return forward_ad._current_level >= 0 or any(t.key() == _GRADIENT for t in transforms)
+    return forward_ad._current_level >= 0 or any(t.key() == _GRADIENT for t in _stack() or ())
+
+
+# Transforms that a compiler traces are under way meanwhile: it asks, and guards the answer itself.
+# `torch.compiler.assume_constant_result` is the same, but imports the compiler.
+is_active._dynamo_marked_constant = True  # type: ignore[attr-defined]
+is_differentiating._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def has_tangent(*tensors: Tensor) -> bool:

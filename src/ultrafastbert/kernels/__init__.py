@@ -44,19 +44,26 @@ def _kernel(name: str, module: ModuleType) -> Kernel:
     return Kernel(name, module.forward, module.backward, module.is_available, module.supports)
 
 
-def _one_dtype_kernel(name: str, module: ModuleType) -> Kernel:
-    """Return a kernel whose module computes everything in the dtype of its tokens.
-
-    That is the dtype of logits: sums over many tokens would lose them in a lower precision.
-    """
+def _one_dtype_kernel(
+    name: str, module: ModuleType, dtype_of: Callable[[torch.dtype], torch.dtype]
+) -> Kernel:
+    """Return a kernel whose module computes in one dtype, by the dtype of the weights."""
 
     def forward(x: Tensor, w_in: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-        y, leaf, logits = module.forward(x.to(logits_dtype(w_in.dtype)), w_in, *rest)
-        return y.to(x.dtype), leaf, logits
+        y, leaf, logits = module.forward(x.to(dtype_of(w_in.dtype)), w_in, *rest)
+        return y.to(x.dtype), leaf, logits.to(logits_dtype(w_in.dtype))
 
-    def backward(grad_y: Tensor, x: Tensor, w_in: Tensor, *rest: Any) -> Gradients:
-        dtype = logits_dtype(w_in.dtype)
-        grad_x, *grads = module.backward(grad_y.to(dtype), x.to(dtype), w_in, *rest)
+    def backward(
+        grad_y: Tensor,
+        x: Tensor,
+        w_in: Tensor,
+        w_out: Tensor,
+        leaf: Tensor,
+        logits: Tensor,
+        *rest: Any,
+    ) -> Gradients:
+        grad_y, tokens, logits = (t.to(dtype_of(w_in.dtype)) for t in (grad_y, x, logits))
+        grad_x, *grads = module.backward(grad_y, tokens, w_in, w_out, leaf, logits, *rest)
         grad_w_in, grad_b_in, grad_w_out = (None if g is None else g.to(w_in.dtype) for g in grads)
         return None if grad_x is None else grad_x.to(x.dtype), grad_w_in, grad_b_in, grad_w_out
 
@@ -68,12 +75,17 @@ def logits_dtype(weight_dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if weight_dtype == torch.float64 else torch.float32
 
 
+def _same(weight_dtype: torch.dtype) -> torch.dtype:
+    return weight_dtype
+
+
 # In the order of preference of the automatic choice.
 KERNELS = {
-    "dense": _one_dtype_kernel("dense", dense),
+    # Matrix products of processors and GPUs add in float32 by themselves.
+    "dense": _one_dtype_kernel("dense", dense, _same),
     "native": _kernel("native", native),
-    "gather": _one_dtype_kernel("gather", gather),
-    "masked": _one_dtype_kernel("masked", masked),
+    "gather": _one_dtype_kernel("gather", gather, logits_dtype),
+    "masked": _one_dtype_kernel("masked", masked, logits_dtype),
 }
 
 

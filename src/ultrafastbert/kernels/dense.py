@@ -29,7 +29,6 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the layer; see `ultrafastbert.kernels` for shapes."""
     n_trees = w_in.shape[0]
-    w_in, b_in, w_out = (w.to(x.dtype) for w in (w_in, b_in, w_out))
     logits = torch.addmm(b_in.flatten(), x, w_in.flatten(0, 1).T)  # (T, K * L)
     y = ACTIVATIONS[activation].forward(logits) @ w_out.flatten(0, 1)
     leaf = torch.zeros(x.shape[0], n_trees, dtype=torch.int64, device=x.device)
@@ -51,7 +50,6 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Compute the gradients; see `ultrafastbert.kernels` for shapes."""
     act = ACTIVATIONS[activation]
-    w_in, w_out = w_in.to(x.dtype), w_out.to(x.dtype)
     z = logits.flatten(1)
     dz = act.backward(grad_y @ w_out.flatten(0, 1).T, z)
     return (
