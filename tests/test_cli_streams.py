@@ -26,7 +26,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this 
 
 @pytest.fixture(scope="module")
 def folder(tokenizer, tmp_path_factory):
-    """Folder of a masked language model whose words are snowmen, too."""
+    """Folder of a masked language model."""
     path = tmp_path_factory.mktemp("mlm")
     torch.manual_seed(0)
     UltraFastBertForMaskedLM(tiny(vocab_size=len(tokenizer))).save_pretrained(path)
