@@ -32,9 +32,12 @@ def diagnose_command(
     layer as wide as a token's path.
     """
     from ultrafastbert.convert import DiagnoseConfig, diagnose
+    from ultrafastbert.outputs import check_folder
     from ultrafastbert.report import usage_tables
     from ultrafastbert.report.usage_figures import draw_diagnosis
 
+    if figures is not None:
+        check_folder(figures)
     config = DiagnoseConfig(ffn, tokens, max_length, seed)
     with status_bar() as on_status:
         found = diagnose(model_folder(model), text, config, rows, on_status)

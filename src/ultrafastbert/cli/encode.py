@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder
+from ultrafastbert.outputs import check_file
 
 MOST_PRINTED = 20  # texts whose cosines fit a screen
 
@@ -43,6 +44,8 @@ def encode_command(
         raise ValueError("give either texts or --text-file")
     if out is not None and (out.suffix != ".npy" or not out.parent.is_dir()):
         raise ValueError(f"--out {out} must be a .npy file in a folder that exists")
+    if out is not None:
+        check_file(out)
     read = list(texts or ()) if text_file is None else encode.read_texts(text_file)
     if out is None and not 2 <= len(read) <= MOST_PRINTED:
         raise ValueError(
