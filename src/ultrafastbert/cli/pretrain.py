@@ -41,12 +41,12 @@ def pretrain_command(
 ) -> None:
     """Pretrain a masked language model by the crammedBERT recipe."""
     from ultrafastbert.data.corpus import prepare_corpus
+    from ultrafastbert.data.text import text_apart_from
     from ultrafastbert.pretrain.calibration import tokens_for_minutes
     from ultrafastbert.pretrain.training import SETTINGS
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.tables import pretrain_table
 
-    run_folder.check(out, SETTINGS, resume)
     if tokenizer is not None and vocab_size is not None:
         raise ValueError(f"give one of --tokenizer ({tokenizer}) and --vocab-size ({vocab_size})")
     if tokens is not None and minutes is not None:
@@ -59,16 +59,20 @@ def pretrain_command(
     }
     changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     default_size = get_recipe(recipe)(**changes).model.vocab_size
-    with progress_bar() as progress:
+    with run_folder.locked(out), progress_bar() as progress:
+        run_folder.check(out, SETTINGS, resume)
+        run_folder.check_inputs(
+            out, *text, *(validation or ()), *([tokenizer] if tokenizer else ())
+        )
         status = progress.add_task("reading text", total=None, note="")
 
         def preparing(what: str, n_tokens: int) -> None:
             progress.update(status, description=f"preparing {what}", note=f"{n_tokens:,} tokens")
 
         corpus = prepare_corpus(
-            text,
+            text_apart_from(text, out),
             cache_dir or out / "data",
-            validation,
+            text_apart_from(validation, out) if validation else None,
             tokenizer,
             vocab_size or default_size,
             seq_length,

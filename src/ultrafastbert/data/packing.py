@@ -12,6 +12,8 @@ from filelock import FileLock
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from ultrafastbert.outputs import make_folder
+
 # Part of every cache key: raise it when the same input gives other rows.
 _FORMAT = 1
 # Characters tokenised at once: enough work for all cores, little memory.
@@ -75,7 +77,7 @@ def pack(
         raise ValueError("the tokenizer has no [SEP] token, which ends each document")
     encoder = _encoder(tokenizer)
     path = Path(cache_dir) / f"rows-{_digest(key, encoder, seq_length)}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with FileLock(path.with_suffix(".lock")):
         if not _is_complete(path):
             batches = _token_batches(documents, encoder, tokenizer.sep_token_id, on_progress)

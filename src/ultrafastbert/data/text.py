@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
+from ultrafastbert.digests import add_file
+from ultrafastbert.outputs import real
+
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".txt.gz", ".text.gz", ".md.gz")
 HUB_PREFIX = "hf:"
 # A file without blank lines is cut here, at the end of a paragraph, so that memory stays bounded.
@@ -33,15 +36,24 @@ def read_documents(source: Source) -> Iterator[str]:
 
 
 def source_key(source: Source) -> str:
-    """Return a digest of the identity of a source: paths, sizes, times of change, hub names."""
-    identity = []
-    for entry in _entries(source):
-        if isinstance(entry, str):
-            identity.append((entry, 0, 0))
-        else:
-            status = entry.stat()
-            identity.append((str(entry.resolve()), status.st_size, status.st_mtime_ns))
+    """Return a digest of a source: what its files hold, in order, and hub names.
+
+    Neither names nor times count, so a text that was moved or copied is the same one. All files are
+    read. Raises FileNotFoundError for a missing path.
+    """
+    identity = [
+        entry if isinstance(entry, str) else _file_digest(entry) for entry in _entries(source)
+    ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def text_apart_from(source: Source, folder: str | Path) -> list[Path | str]:
+    """Return a source, its folders as lists of files, without files in a folder that results go to.
+
+    They would be read as text where that folder lies in one of the source. What the source names
+    itself is kept. Raises FileNotFoundError for a missing path.
+    """
+    return _entries(source, real(folder))
 
 
 def split_documents(documents: Iterable[str], every: int, validation: bool) -> Iterator[str]:
@@ -53,8 +65,17 @@ def split_documents(documents: Iterable[str], every: int, validation: bool) -> I
             yield document
 
 
-def _entries(source: Source) -> list[Path | str]:
-    """Return the files and hub names (strings) of a source, folders replaced by their files."""
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    add_file(digest, path)
+    return digest.hexdigest()
+
+
+def _entries(source: Source, but: Path | None = None) -> list[Path | str]:
+    """Return the files and hub names (strings) of a source, folders replaced by their files.
+
+    Of folders that hold the folder `but`, its files are left out.
+    """
     sources = [source] if isinstance(source, str | Path) else list(source)
     if not sources:
         raise ValueError("source names no text: give a file, a folder or hf:NAME")
@@ -63,22 +84,26 @@ def _entries(source: Source) -> list[Path | str]:
         if isinstance(item, str) and item.startswith(HUB_PREFIX):
             entries.append(item)
         else:
-            entries.extend(_files(Path(item)))
+            entries.extend(_files(Path(item), but))
     return entries
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, but: Path | None) -> list[Path]:
     if not path.exists():
         raise FileNotFoundError(f"text source not found: {path}")
     if not path.is_dir():
         return [path]
+    left_out = but if but is not None and but.is_relative_to(real(path)) else None
     files = sorted(
         file
         for file in path.rglob("*")
         if file.name.lower().endswith(TEXT_SUFFIXES)
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and not (left_out and real(file).is_relative_to(left_out))
     )
+    if not files and left_out == real(path):
+        raise FileNotFoundError(f"{path} is the output's folder, not read as text; name its files")
     if not files:
         raise FileNotFoundError(f"no text files ({', '.join(TEXT_SUFFIXES)}) in the folder {path}")
     return files
