@@ -5,6 +5,7 @@ Text format: UTF-8, one paragraph a line, documents separated by a blank line.
 
 import gzip
 import hashlib
+import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,12 +58,45 @@ def text_apart_from(source: Source, folder: str | Path) -> list[Path | str]:
 
 
 def split_documents(documents: Iterable[str], every: int, validation: bool) -> Iterator[str]:
-    """Yield the last of every `every` documents (validation) or all the others (training)."""
+    """Yield the last of every `every` documents (validation) or all the others (training).
+
+    Of fewer documents the same share of paragraphs is held out, at least one.
+    Raises ValueError where that is impossible: the text is a single paragraph.
+    """
     if every < 2:
         raise ValueError(f"every must be at least 2, got {every}")
-    for index, document in enumerate(documents):
+    iterator = iter(documents)
+    first = list(itertools.islice(iterator, every))
+    if 0 < len(first) < every:
+        first = _short_runs(first, every)
+        # Not less than the share of longer texts, and not all.
+        every = max(2, len(first) // -(-len(first) // every))
+    for index, document in enumerate(itertools.chain(first, iterator)):
         if (index % every == every - 1) == validation:
             yield document
+
+
+def _short_runs(documents: Sequence[str], least: int) -> list[str]:
+    """Cut documents into runs of paragraphs, so many at least where there are as many paragraphs.
+
+    Raises ValueError for a single paragraph.
+    """
+    paragraphs = [[line for line in document.splitlines() if line] for document in documents]
+    n_paragraphs = sum(map(len, paragraphs))
+    if n_paragraphs < 2:
+        raise ValueError(
+            "the text has one paragraph, so none can be held out to measure on; write a paragraph "
+            "a line, or give more text"
+        )
+    size = max(1, n_paragraphs // least)
+    return ["\n".join(run) for lines in paragraphs for run in _even_parts(lines, size)]
+
+
+def _even_parts(lines: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut lines into parts of so many at most, which differ by one line."""
+    n_parts = -(-len(lines) // size)
+    for part in range(n_parts):
+        yield lines[len(lines) * part // n_parts : len(lines) * (part + 1) // n_parts]
 
 
 def _file_digest(path: Path) -> str:
