@@ -154,8 +154,10 @@ def test_capture_holds_all_runs_of_a_block_that_layers_share(texts, tokenizer, t
 
 
 def test_capture_says_what_is_missing(texts, tokenizer, tmp_path):
-    with pytest.raises(ValueError, match=r"the text has .* tokens, but 50,000 are wanted"):
-        capture(tiny_model(), tokenizer, texts[:3], 50_000, [0], tmp_path)
+    with pytest.raises(
+        ValueError, match=r"the train text has .* tokens in 3 pieces, but 50,000 are"
+    ):
+        capture(tiny_model(), tokenizer, texts[:3], 50_000, [0], tmp_path / "train")
     with pytest.raises(ValueError, match="GiB are free; capture fewer tokens"):
         capture(tiny_model(), tokenizer, texts, 10**13, [0], tmp_path)
 

@@ -11,7 +11,6 @@ from ultrafastbert.data.docstrings import (
     LibraryText,
     clean_paragraphs,
     harvest,
-    harvest_key,
     is_held_out,
     word_counts,
 )
@@ -155,13 +154,6 @@ def test_harvest_of_a_library(library: Path):
     assert "fakelib" not in sys.modules
     assert gc.isenabled()
     assert word_counts(texts) == {"fakelib": 44}
-
-
-def test_harvest_key_follows_the_files(library: Path):
-    key = harvest_key(["fakelib"])
-    assert key == harvest_key(["fakelib"])
-    (library / "new.py").write_text('"""Text."""')
-    assert key != harvest_key(["fakelib"])
 
 
 def test_no_library():

@@ -15,6 +15,9 @@ if not (PACKAGE / "cli").exists():  # editable installs keep only the native cor
 # A module may import those of earlier lines, and those of its own package.
 ORDER = [
     "allocator",
+    "digests",
+    "outputs",
+    "locks",
     "rows",
     "run_folder",
     "resumable",

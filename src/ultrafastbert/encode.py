@@ -93,10 +93,10 @@ def save_sentence_transformer(
     Arguments and errors as in `sentence_transformer`; FileExistsError if `out_dir` is not empty.
     """
     out_dir = Path(out_dir)
-    run_folder.check_empty(out_dir)
-    model = sentence_transformer(folder, pooling, normalize, device="cpu")
-    model.save_pretrained(str(out_dir), create_model_card=False)
-    write_card(out_dir)
+    with run_folder.new_folder(out_dir) as new:
+        model = sentence_transformer(folder, pooling, normalize, device="cpu")
+        model.save_pretrained(str(new), create_model_card=False)
+        write_card(new)
     return out_dir
 
 

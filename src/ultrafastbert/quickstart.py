@@ -5,7 +5,7 @@ layer at all) read the same tokens, are fine-tuned on the same task and timed si
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,15 +16,20 @@ from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer,
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
 from ultrafastbert.data.library_task import library_task
-from ultrafastbert.data.text import named_sources, source_key
+from ultrafastbert.data.text import named_sources, source_key, text_apart_from
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.configuration import parse_ffn
+from ultrafastbert.outputs import make_folder
 from ultrafastbert.pretrain import get_recipe, pretrain
 from ultrafastbert.report import write_model_card, write_report
 
 # GLUE tasks that are small enough for a first look.
 GLUE_TASKS = ("cola", "mrpc", "rte", "stsb")
 LIBRARY_TASK = "library"
+# Holds the settings of a quickstart.
+SETTINGS = "quickstart.json"
+# Documentation of the installed libraries, as it was read.
+HARVEST = "harvest.json"
 # Tokens of a call in the benchmark of the layer.
 LAYER_TOKENS = (1, 128, 4096)
 
@@ -84,32 +89,41 @@ def quickstart(
     With `resume`, what is done already is kept and a training run that was cut off goes on from its
     last checkpoint.
 
-    Raises FileExistsError if the folder holds a quickstart and `resume` is not set; ValueError for
-    one of another configuration.
+    Raises FileExistsError if the folder holds results of a quickstart and `resume` is not set, or
+    something else; ValueError for those of another configuration, text or GLUE data;
+    BlockingIOError while another process uses the folder.
     """
     config = config or QuickstartConfig()
     out_dir = Path(out_dir)
-    _check_inputs(config)
-    if not resume and out_dir.exists() and any(out_dir.iterdir()):
-        raise FileExistsError(f"{out_dir} is not empty; choose another folder, or --resume")
-    run_folder.claim(out_dir, "quickstart.json", asdict(config), resume)
-    on_status("reading text", 0, None, "")
-    corpus = _corpus(config, out_dir / "data", on_status)
-    models = _pretrain(config, corpus, out_dir, on_status, callbacks)
-    _fine_tune(config, models, out_dir, on_status)
-    _measure(models["fff"], config, out_dir, on_status)
-    on_status("drawing figures and writing the report", 0, None, "")
-    for folder in models.values():
-        write_model_card(folder, out_dir)
-    return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
+    with run_folder.locked(out_dir):
+        if not (out_dir / SETTINGS).exists():
+            run_folder.check_empty(out_dir)
+        run_folder.check(out_dir, SETTINGS, resume)
+        text = text_apart_from(config.text, out_dir) if config.text else []
+        settings = {**asdict(config), **_inputs(config, text)}
+        run_folder.claim(out_dir, SETTINGS, settings, resume)
+        on_status("reading text", 0, None, "")
+        corpus = _corpus(config, text, out_dir / "data", on_status)
+        models = _pretrain(config, corpus, out_dir, on_status, callbacks)
+        _fine_tune(config, models, out_dir, on_status)
+        _measure(models["fff"], config, out_dir, on_status)
+        on_status("drawing figures and writing the report", 0, None, "")
+        for folder in models.values():
+            write_model_card(folder, out_dir)
+        return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
 
 
-def _check_inputs(config: QuickstartConfig) -> None:
-    """Look at all inputs before hours of work depend on them."""
-    if config.text:
-        source_key(config.text)
-    for task in GLUE_TASKS if config.glue_dir else ():
-        glue.load_task(glue.get_task(task), config.glue_dir)
+def _inputs(config: QuickstartConfig, text: Sequence[str | Path]) -> dict[str, str]:
+    """Return digests of all inputs, which are looked at before hours of work depend on them."""
+    labelled = {
+        f"{task} {split}": dataset
+        for task in (GLUE_TASKS if config.glue_dir else ())
+        for split, dataset in glue.load_task(glue.get_task(task), config.glue_dir).items()
+    }
+    return {
+        "text": source_key(text) if text else "",
+        "glue_dir": glue.data_digest(labelled) if labelled else "",
+    }
 
 
 def controls(model: UltraFastBertConfig) -> dict[str, str]:
@@ -122,16 +136,18 @@ def controls(model: UltraFastBertConfig) -> dict[str, str]:
     }
 
 
-def _corpus(config: QuickstartConfig, cache_dir: Path, on_status: Status) -> Corpus:
+def _corpus(
+    config: QuickstartConfig, text: Sequence[str | Path], cache_dir: Path, on_status: Status
+) -> Corpus:
     vocab_size = get_recipe(config.recipe)().model.vocab_size
 
     def progress(what: str, n_tokens: int) -> None:
         on_status(f"preparing {what}{' (tokens)' if n_tokens else ''}", n_tokens, None, "")
 
-    if config.text:
-        return prepare_corpus(config.text, cache_dir, vocab_size=vocab_size, on_progress=progress)
+    if text:
+        return prepare_corpus(text, cache_dir, vocab_size=vocab_size, on_progress=progress)
     texts = _harvest(cache_dir, on_status)
-    key = docstrings.harvest_key()
+    key = source_key(cache_dir / HARVEST)
     return prepare_documents(
         lambda: (text.text for text in texts if not docstrings.is_held_out(text)),
         lambda: (text.text for text in texts if docstrings.is_held_out(text)),
@@ -214,9 +230,9 @@ def _fine_tune(
 
 def _harvest(cache_dir: Path, on_status: Status) -> list[docstrings.LibraryText]:
     """Return the documentation strings of the installed libraries, read once for each folder."""
-    path = cache_dir / "harvest.json"
+    path = cache_dir / HARVEST
     if not path.exists():
-        cache_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(cache_dir)
         what, n_libraries = (
             "reading the libraries' documentation",
             len(docstrings.DEFAULT_LIBRARIES),

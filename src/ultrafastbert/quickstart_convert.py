@@ -9,6 +9,7 @@ from ultrafastbert.convert.recipe import SETTINGS
 from ultrafastbert.convert.status import Status
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.text import Source, named_sources
+from ultrafastbert.outputs import make_folder
 from ultrafastbert.report import write_model_card, write_report
 from ultrafastbert.rows import Row, read_rows
 
@@ -58,22 +59,24 @@ def quickstart_convert(
     Raises ImportError without the original's package, and what `convert` raises.
     """
     out_dir, original = Path(out_dir), minilm_folder()
-    run_folder.check(out_dir, SETTINGS, resume)
-    source = named_sources(text, "text") or [str(_documentation(out_dir, on_status))]
-    rows = convert(original, out_dir, source, config or quick_config(), glue_dir, resume, on_status)
-    if not any(row["kind"] == "convert_speed" for row in rows):
-        bench_converted(out_dir, original, on_status=on_status)
-    on_status("drawing figures and writing the report", 0, None)
-    write_model_card(out_dir)
-    write_report(out_dir / "rows.jsonl", out_dir, "all-MiniLM-L6-v2, converted")
-    return read_rows(out_dir / "rows.jsonl")
+    config = config or quick_config()
+    with run_folder.locked(out_dir):
+        run_folder.check(out_dir, SETTINGS, resume)
+        source = named_sources(text, "text") or [str(_documentation(out_dir, on_status))]
+        rows = convert(original, out_dir, source, config, glue_dir, resume, on_status)
+        if not any(row["kind"] == "convert_speed" for row in rows):
+            bench_converted(out_dir, original, on_status=on_status)
+        on_status("drawing figures and writing the report", 0, None)
+        write_model_card(out_dir)
+        write_report(out_dir / "rows.jsonl", out_dir, "all-MiniLM-L6-v2, converted")
+        return read_rows(out_dir / "rows.jsonl")
 
 
 def _documentation(out_dir: Path, on_status: Status) -> Path:
     """Return a file of the installed libraries' documentation strings, written once."""
     path = out_dir / TEXT
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         what, n_libraries = (
             "reading the libraries' documentation",
             len(docstrings.DEFAULT_LIBRARIES),

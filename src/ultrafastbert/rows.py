@@ -14,6 +14,9 @@ from typing import IO, Any
 
 import torch
 
+from ultrafastbert.locks import locked
+from ultrafastbert.outputs import make_folder, real
+
 Row = dict[str, Any]
 
 
@@ -43,11 +46,14 @@ def append_row(path: str | Path, row: Row) -> Row:
 
 
 def append_rows(path: str | Path, new: list[Row]) -> list[Row]:
-    """Append rows in one write, so that all of them are there or none; return them as written."""
+    """Append rows in one write, so that all of them are there or none; return them as written.
+
+    Processes that write to the same file wait for each other.
+    """
     new = [{**row, "environment": environment()} for row in new]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    path = real(path)
+    make_folder(path.parent)
+    with locked(path.with_name(f".{path.name}.lock")), path.open("a+b") as file:
         file.truncate(_whole_size(file))
         file.write("".join(json.dumps(row) + "\n" for row in new).encode())
     return new

@@ -30,6 +30,7 @@ from ultrafastbert.bench.timing import (
 )
 from ultrafastbert.kernels import native
 from ultrafastbert.layers import FastFeedForward, check_memory
+from ultrafastbert.outputs import check_file
 from ultrafastbert.rows import Row, append_row
 
 PASSES = ("forward", "forward+backward")
@@ -92,6 +93,8 @@ def bench_layer(
     computed. Every implementation is proven equal to the definition on the case's own shape before
     it is timed. Raises RuntimeError if one is not.
     """
+    if path:
+        check_file(path)
     rows = [append_row(path, row) if path else row for row in measure_machine(config.threads)]
     for done, (label, case) in enumerate(_cases(config)):
         if on_progress:

@@ -28,6 +28,7 @@ from ultrafastbert.bench.timing import (
 from ultrafastbert.kernels import choose_kernel
 from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
+from ultrafastbert.outputs import check_file
 from ultrafastbert.rows import Row, append_row
 
 OnProgress = Callable[[int, int, str], None]  # cases done, cases in all, what comes next
@@ -113,6 +114,8 @@ def bench_model(
     fused AdamW, under bfloat16 autocast where the processor has it. Raises RuntimeError if the
     kernel does not equal the definition, ImportError for engines that are not installed.
     """
+    if path:
+        check_file(path)
     rows: list[Row] = []
     cases = [("forward", shape) for shape in config.shapes]
     cases += [("training", shape) for shape in config.training_shapes]

@@ -22,6 +22,7 @@ from ultrafastbert.bench.layer import (
 )
 from ultrafastbert.bench.timing import check_threads, use_threads
 from ultrafastbert.layers import check_memory
+from ultrafastbert.outputs import check_file
 from ultrafastbert.rows import Row, append_row
 
 # Share of the memory that is free which a case may take.
@@ -80,6 +81,8 @@ def bench_width(
     the budget. Raises RuntimeError for a layer that is computed wrongly; trees of more neurons than
     the definition can take are held to the kernel `gather`.
     """
+    if path:
+        check_file(path)
     rows = [append_row(path, row) if path else row for row in measure_machine((config.threads,))]
     total = len(config.depths) * len(config.n_tokens)
     last: dict[tuple[int, str], float] = {}  # us of a call of each contestant, one width before

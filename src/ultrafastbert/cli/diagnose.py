@@ -33,9 +33,12 @@ def diagnose_command(
     layer as wide as a token's path.
     """
     from ultrafastbert.convert import DiagnoseConfig, diagnose
+    from ultrafastbert.outputs import check_folder
     from ultrafastbert.report import usage_tables
     from ultrafastbert.report.usage_figures import draw_diagnosis
 
+    if figures is not None:
+        check_folder(figures)
     config = DiagnoseConfig(ffn, tokens, max_length, seed)
     with showing(kept_rows(rows)) as show:
         found = diagnose(model_folder(model), text, config, rows, show)

@@ -10,6 +10,7 @@ import typer
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder, typed_text
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo, say
+from ultrafastbert.outputs import check_file
 
 MOST_PRINTED = 20  # texts whose cosines fit a screen
 
@@ -44,6 +45,8 @@ def encode_command(
         raise ValueError("give either texts or --text-file")
     if out is not None and (out.suffix != ".npy" or not out.parent.is_dir()):
         raise ValueError(f"--out {out} must be a .npy file in a folder that exists")
+    if out is not None:
+        check_file(out)
     read = encode.read_texts(text_file) if text_file else [typed_text(t) for t in texts or ()]
     if out is None and not 2 <= len(read) <= MOST_PRINTED:
         raise ValueError(

@@ -42,12 +42,12 @@ def pretrain_command(
 ) -> None:
     """Pretrain a masked language model by the crammedBERT recipe."""
     from ultrafastbert.data.corpus import prepare_corpus
+    from ultrafastbert.data.text import text_apart_from
     from ultrafastbert.pretrain.calibration import tokens_for_minutes
     from ultrafastbert.pretrain.training import SETTINGS
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.tables import pretrain_table
 
-    run_folder.check(out, SETTINGS, resume)
     if tokenizer is not None and vocab_size is not None:
         raise ValueError(f"give one of --tokenizer ({tokenizer}) and --vocab-size ({vocab_size})")
     if tokens is not None and minutes is not None:
@@ -60,16 +60,20 @@ def pretrain_command(
     }
     changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     default_size = get_recipe(recipe)(**changes).model.vocab_size
-    with showing(kept_rows(out / "rows.jsonl")) as show:
+    with run_folder.locked(out), showing(kept_rows(out / "rows.jsonl")) as show:
+        run_folder.check(out, SETTINGS, resume)
+        run_folder.check_inputs(
+            out, *text, *(validation or ()), *([tokenizer] if tokenizer else ())
+        )
 
         def preparing(what: str, n_tokens: int) -> None:
             show(f"preparing {what}{' (tokens)' if n_tokens else ''}", n_tokens)
 
         show("reading text")
         corpus = prepare_corpus(
-            text,
+            text_apart_from(text, out),
             cache_dir or out / "data",
-            validation,
+            text_apart_from(validation, out) if validation else None,
             tokenizer,
             vocab_size or default_size,
             seq_length,

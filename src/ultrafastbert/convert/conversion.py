@@ -104,6 +104,9 @@ class Conversion:
 
     def distill_layers(self) -> None:
         """Train the blocks that are not trained yet, layer by layer, then those of models again."""
+        if not self._rows("convert_layer"):  # a text that is too short is found at the start
+            self._captured("train")
+            self._captured("validation")
         done = {(row["seed"], row["layer"], row["model"]) for row in self._rows("convert_layer")}
         cases = [
             (seed, layer, name)
@@ -293,7 +296,13 @@ class Conversion:
     @property
     def _run(self) -> rows.Row:
         """What tells the rows of this conversion from those of others."""
-        return {"original": self.model_dir.name, "run_ffn": self.config.ffn}
+        return {"original": self._original, "run_ffn": self.config.ffn}
+
+    @cached_property
+    def _original(self) -> str:
+        """The name of the original: that of earlier rows, where its folder was renamed since."""
+        before = (row["original"] for row in self._rows("convert_layer"))
+        return next(before, self.model_dir.absolute().name)
 
     @property
     def first_seed(self) -> int:

@@ -1,5 +1,6 @@
 """Reading the dense model to convert, and writing the converted one beside its original's files."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ultrafastbert.models.architectures import Block, block_of, layers_of
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.converted_card import ORIGINAL_CARD
 from ultrafastbert.models.saved import load_as_saved, load_padding_tokenizer
+from ultrafastbert.outputs import real
 
 # Weights in other formats would be those of the original model; those of modules that come after
 # it, such as sentence-transformers' Dense, lie in folders of their own.
@@ -156,11 +158,32 @@ def save_converted(model: PreTrainedModel, original: Path, folder: Path) -> None
 
 
 def copy_companions(source: Path, folder: Path, but: tuple[str, ...] = ()) -> None:
-    """Copy what a model's folder holds beside the weights, without what matches patterns `but`."""
+    """Copy what a model's folder holds beside the weights, without what matches patterns `but`.
+
+    Folders in it that hold the new one, or other models than its modules, are left out.
+    """
+    target, modules = real(folder), _modules(source)
     at_top = shutil.ignore_patterns(*WEIGHTS, *NOT_COPIED, *but)
     below = shutil.ignore_patterns(*NOT_COPIED)
 
     def ignore(path: str, names: list[str]) -> set[str]:
-        return (at_top if Path(path) == source else below)(path, names)
+        unwanted = (at_top if Path(path) == source else below)(path, names)
+        for name in names:
+            place = Path(path) / name
+            if target.is_relative_to(real(place)) or (_is_model(place) and place not in modules):
+                unwanted.add(name)
+        return unwanted
 
     shutil.copytree(source, folder, ignore=ignore, dirs_exist_ok=True)
+
+
+def _modules(folder: Path) -> set[Path]:
+    """Return the folders of a sentence-transformers model's modules."""
+    path = folder / "modules.json"
+    modules = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return {folder / module["path"] for module in modules}
+
+
+def _is_model(folder: Path) -> bool:
+    config = folder / "config.json"
+    return config.is_file() and '"model_type"' in config.read_text(encoding="utf-8")

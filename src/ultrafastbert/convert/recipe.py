@@ -1,6 +1,7 @@
 """Converting a dense encoder into one whose FF layers are fast, beside controls."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from ultrafastbert.convert.conversion import Conversion
 from ultrafastbert.convert.evaluation.similarity import similar_pairs
 from ultrafastbert.convert.plan import ConvertConfig
 from ultrafastbert.convert.status import Status
-from ultrafastbert.data.text import Source, named_sources, source_key
+from ultrafastbert.data.text import Source, source_key, text_apart_from
+from ultrafastbert.models.saved import model_digest
 
 SETTINGS = "convert.json"
 
@@ -36,21 +38,44 @@ def convert(
     that the configuration names, a row of kind `convert_task` each.
 
     Raises:
-        FileExistsError: if the folder holds a run and `resume` is not set.
+        FileExistsError: if the folder holds results and `resume` is not set.
+        BlockingIOError: while another process uses the folder.
         FileNotFoundError, OSError: for a model or text that is not there.
-        ValueError: for an unknown architecture or layer, too little text, or too little disk.
+        ValueError: for an unknown architecture or layer, too little text, or too little disk, and
+            for results of other settings or of another model, text or `glue_dir`.
     """
     config, out_dir, model_dir = config or ConvertConfig(), Path(out_dir), Path(model_dir)
-    run_folder.check(out_dir, SETTINGS, resume)
+    with run_folder.locked(out_dir):
+        run_folder.check(out_dir, SETTINGS, resume)
+        read = text_apart_from(text, out_dir)
+        run_folder.check_inputs(out_dir, model_dir, *map(str, read))
+        return _convert(model_dir, out_dir, read, config, glue_dir, resume, on_status)
+
+
+def _convert(
+    model_dir: Path,
+    out_dir: Path,
+    text: Sequence[str | Path],
+    config: ConvertConfig,
+    glue_dir: str | Path | None,
+    resume: bool,
+    on_status: Status,
+) -> list[rows.Row]:
     if config.tasks and glue_dir is None:
         raise ValueError(f"tasks={config.tasks} need glue_dir, the folder of their data")
-    for task in config.tasks:  # before hours of work depend on them
-        glue.load_task(glue.get_task(task), glue_dir)
     pairs = similar_pairs(glue_dir)
+    labelled = {f"stsb {split}": dataset for split, dataset in pairs.items()}
+    for task in config.tasks:  # before hours of work depend on them
+        for split, dataset in glue.load_task(glue.get_task(task), glue_dir).items():
+            labelled[f"{task} {split}"] = dataset
     on_status("loading the original", 0, None)
-    text = named_sources(text, "text")
     run = Conversion(config, model_dir, text, out_dir, on_status)
-    settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
+    settings = {
+        **asdict(config),
+        "model": model_digest(model_dir),
+        "text": source_key(text),
+        "glue_dir": glue.data_digest(labelled),
+    }
     run_folder.claim(out_dir, SETTINGS, settings, resume)
     run.check_disk()
     run.distill_layers()

@@ -43,12 +43,17 @@ def shrink(
 
     Raises:
         FileExistsError: if `out_dir` is not empty.
-        OSError: for files that are missing.
+        OSError: for files that are missing, and an `out_dir` that cannot be written to.
         ValueError: for a model without such layers or quantized already, an unknown
             `weight_dtype`, and where vectors differ too much: nothing is kept then.
     """
-    folder, out_dir = Path(folder), Path(out_dir)
-    run_folder.check_empty(out_dir)
+    with run_folder.new_folder(Path(out_dir)) as new:
+        return _shrink(Path(folder), new, weight_dtype, glue_dir, on_status)
+
+
+def _shrink(
+    folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
+) -> rows.Row:
     pairs = similar_pairs(glue_dir)
     on_status("loading the model", 0, None)
     original = _load(folder)
@@ -63,23 +68,22 @@ def shrink(
     on_status("scoring the model", 0, None)
     scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
     on_status(f"storing and scoring it with {weight_dtype} weights", 0, None)
-    with run_folder.new_folder(out_dir) as new:
-        copy_companions(folder, new, NOT_COPIED)
-        _save(original, new, weight_dtype)
-        small = _load(new)
-        cosines = _cosines(before, sentence_vectors(small, tokenizer, texts), weight_dtype)
-        scores |= {split: sts_spearman(small, tokenizer, pairs[split]) for split in pairs}
-        row = {
-            "kind": "shrink",
-            "weight_dtype": weight_dtype,
-            "bytes_before": _weight_bytes(folder),
-            "bytes": _weight_bytes(new),
-            "n_texts": len(texts),
-            "cosine_mean": float(cosines.mean()),
-            "cosine_min": float(cosines.min()),
-            **{f"stsb_{split}_spearman": score for split, score in scores.items()},
-        }
-        return rows.append_row(new / "rows.jsonl", row)
+    copy_companions(folder, new, NOT_COPIED)
+    _save(original, new, weight_dtype)
+    small = _load(new)
+    cosines = _cosines(before, sentence_vectors(small, tokenizer, texts), weight_dtype)
+    scores |= {split: sts_spearman(small, tokenizer, pairs[split]) for split in pairs}
+    row = {
+        "kind": "shrink",
+        "weight_dtype": weight_dtype,
+        "bytes_before": _weight_bytes(folder),
+        "bytes": _weight_bytes(new),
+        "n_texts": len(texts),
+        "cosine_mean": float(cosines.mean()),
+        "cosine_min": float(cosines.min()),
+        **{f"stsb_{split}_spearman": score for split, score in scores.items()},
+    }
+    return rows.append_row(new / "rows.jsonl", row)
 
 
 def _load(folder: Path) -> Quantizable:

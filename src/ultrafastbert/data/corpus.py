@@ -18,6 +18,7 @@ from ultrafastbert.data.text import (
     split_documents,
 )
 from ultrafastbert.data.tokenizer import load_tokenizer, train_tokenizer
+from ultrafastbert.outputs import make_folder
 
 # One document (or piece of one) in this many validates, where no validation text is given.
 VALIDATION_EVERY = 20
@@ -52,8 +53,9 @@ def prepare_corpus(
 ) -> Corpus:
     """Tokenise and pack text, see `text.read_documents` for its form; cached in `cache_dir`.
 
-    Without `validation`, every twentieth document validates. Without `tokenizer` (a model folder, a
-    vocab.txt or a hub name), one of `vocab_size` tokens is trained on the training text.
+    Without `validation`, every twentieth document validates, of few documents as many paragraphs.
+    Without `tokenizer` (a model folder, a vocab.txt or a hub name), one of `vocab_size` tokens is
+    trained on the training text.
     Raises FileNotFoundError, ValueError and OSError as the functions it calls.
     """
     text = named_sources(text, "text")
@@ -129,7 +131,7 @@ def _cached_tokenizer(
 ) -> PreTrainedTokenizerFast:
     digest = hashlib.sha256(key.encode()).hexdigest()[:24]
     folder = cache_dir / f"tokenizer-{digest}-{vocab_size}"
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(cache_dir)
     with FileLock(folder.with_suffix(".lock")):  # processes that need the same one wait
         if not folder.exists():
             made = train_tokenizer(_first_characters(train(), TOKENIZER_CHARS), vocab_size)

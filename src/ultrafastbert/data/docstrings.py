@@ -44,8 +44,6 @@ DEFAULT_LIBRARIES = (
     "narwhals",
 )
 HELD_OUT_EVERY = 8
-# Part of the key: raise it when the same files give other text.
-_FORMAT = 1
 # Tests are not prose; vendored files and model code say what is said elsewhere.
 _SKIPPED_FOLDERS = re.compile(
     "tests?|testing|(site|dist)-packages|__pycache__|idlelib|lib2to3|_vendor|externals"
@@ -111,16 +109,6 @@ def harvest(
                 yield LibraryText(library, module, text)
         if on_progress is not None:
             on_progress(library, len(files))
-
-
-def harvest_key(libraries: Sequence[str] = DEFAULT_LIBRARIES) -> str:
-    """Return a digest of the files that `harvest` would read: names and sizes."""
-    digest = hashlib.sha256(f"harvest {_FORMAT}".encode())
-    for library in libraries:
-        root = _root(library)
-        for module, file in _source_files(root) if root is not None else ():
-            digest.update(f"{library} {module} {file.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 def is_held_out(text: LibraryText) -> bool:

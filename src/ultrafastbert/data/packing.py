@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from ultrafastbert.data.text_collections import checked_texts
+from ultrafastbert.outputs import make_folder
 
 # Part of every cache key: raise it when the same input gives other rows.
 _FORMAT = 1
@@ -78,7 +79,7 @@ def pack(
         raise ValueError("the tokenizer has no [SEP] token, which ends each document")
     documents, encoder = checked_texts(documents, "documents"), _encoder(tokenizer)
     path = Path(cache_dir) / f"rows-{_digest(key, encoder, seq_length)}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with FileLock(path.with_suffix(".lock")):
         if not _is_complete(path):
             batches = _token_batches(documents, encoder, tokenizer.sep_token_id, on_progress)

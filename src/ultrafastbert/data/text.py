@@ -6,6 +6,7 @@ Text format: UTF-8, one paragraph a line, documents separated by a blank line.
 import errno
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import reprlib
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ultrafastbert.data.text_collections import checked_texts, is_one_text
+from ultrafastbert.digests import add_file
+from ultrafastbert.outputs import real
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".txt.gz", ".text.gz", ".md.gz")
 HUB_PREFIX = "hf:"
@@ -42,22 +45,41 @@ def read_documents(source: Source) -> Iterator[str]:
 
 
 def source_key(source: Source) -> str:
-    """Return a digest of the identity of a source: paths, sizes, times of change, hub names."""
-    identity = []
-    for entry in _entries(source):
-        if isinstance(entry, str):
-            identity.append((entry, 0, 0))
-        else:
-            status = entry.stat()
-            identity.append((str(entry.resolve()), status.st_size, status.st_mtime_ns))
+    """Return a digest of a source: what its files hold, in order, and hub names.
+
+    Neither names nor times count, so a text that was moved or copied is the same one. All files are
+    read. Raises FileNotFoundError for a missing path.
+    """
+    identity = [
+        entry if isinstance(entry, str) else _file_digest(entry) for entry in _entries(source)
+    ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
+def text_apart_from(source: Source, folder: str | Path) -> list[Path | str]:
+    """Return a source, its folders as lists of files, without files in a folder that results go to.
+
+    They would be read as text where that folder lies in one of the source. What the source names
+    itself is kept. Raises FileNotFoundError for a missing path.
+    """
+    return _entries(source, "text", real(folder))
+
+
 def split_documents(documents: Iterable[str], every: int, validation: bool) -> Iterator[str]:
-    """Yield the last of every `every` documents (validation) or all the others (training)."""
+    """Yield the last of every `every` documents (validation) or all the others (training).
+
+    Of fewer documents the same share of paragraphs is held out, at least one.
+    Raises ValueError where that is impossible: the text is a single paragraph.
+    """
     if every < 2:
         raise ValueError(f"every must be at least 2, got {every}")
-    for index, document in enumerate(checked_texts(documents, "documents")):
+    iterator = iter(checked_texts(documents, "documents"))
+    first = list(itertools.islice(iterator, every))
+    if 0 < len(first) < every:
+        first = _short_runs(first, every)
+        # Not less than the share of longer texts, and not all.
+        every = max(2, len(first) // -(-len(first) // every))
+    for index, document in enumerate(itertools.chain(first, iterator)):
         if (index % every == every - 1) == validation:
             yield document
 
@@ -84,33 +106,69 @@ def _checked_name(item: Any, name: str) -> str:
     return str(path)
 
 
-def _entries(source: Source) -> list[Path | str]:
-    """Return the files and hub names (strings) of a source, folders replaced by their files."""
-    names = named_sources(source)
+def _short_runs(documents: Sequence[str], least: int) -> list[str]:
+    """Cut documents into runs of paragraphs, so many at least where there are as many paragraphs.
+
+    Raises ValueError for a single paragraph.
+    """
+    paragraphs = [[line for line in document.splitlines() if line] for document in documents]
+    n_paragraphs = sum(map(len, paragraphs))
+    if n_paragraphs < 2:
+        raise ValueError(
+            "the text has one paragraph, so none can be held out to measure on; write a paragraph "
+            "a line, or give more text"
+        )
+    size = max(1, n_paragraphs // least)
+    return ["\n".join(run) for lines in paragraphs for run in _even_parts(lines, size)]
+
+
+def _even_parts(lines: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut lines into parts of so many at most, which differ by one line."""
+    n_parts = -(-len(lines) // size)
+    for part in range(n_parts):
+        yield lines[len(lines) * part // n_parts : len(lines) * (part + 1) // n_parts]
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    add_file(digest, path)
+    return digest.hexdigest()
+
+
+def _entries(source: Source, name: str = "source", but: Path | None = None) -> list[Path | str]:
+    """Return the files and hub names (strings) of a source, folders replaced by their files.
+
+    Of folders that hold the folder `but`, its files are left out.
+    """
+    names = named_sources(source, name)
     if not names:
-        raise ValueError(f"source names no text: {HOW_TO_NAME}")
+        raise ValueError(f"{name} names no text: {HOW_TO_NAME}")
     entries: list[Path | str] = []
-    for name in names:
-        if name.startswith(HUB_PREFIX):
-            entries.append(name)
+    for entry in names:
+        if entry.startswith(HUB_PREFIX):
+            entries.append(entry)
         else:
-            entries.extend(_files(Path(name)))
+            entries.extend(_files(Path(entry), but))
     return entries
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, but: Path | None) -> list[Path]:
     if not _exists(path):
         shown = str(path) if len(path.name) <= MAX_SHOWN_CHARS else reprlib.repr(str(path))
         raise FileNotFoundError(f"text source not found: {shown}; {HOW_TO_NAME}")
     if not path.is_dir():
         return [path]
+    left_out = but if but is not None and but.is_relative_to(real(path)) else None
     files = sorted(
         file
         for file in path.rglob("*")
         if file.name.lower().endswith(TEXT_SUFFIXES)
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and not (left_out and real(file).is_relative_to(left_out))
     )
+    if not files and left_out == real(path):
+        raise FileNotFoundError(f"{path} is the output's folder, not read as text; name its files")
     if not files:
         raise FileNotFoundError(f"no text files ({', '.join(TEXT_SUFFIXES)}) in the folder {path}")
     return files

@@ -42,10 +42,9 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     """
     require("onnx", "onnx", "onnxscript")
     out = Path(out)
-    run_folder.check_empty(out)
-    model = load_as_saved(model_dir)
-    unrolled = unroll(model)
     with run_folder.new_folder(out) as folder:
+        model = load_as_saved(model_dir)
+        unrolled = unroll(model)
         write_onnx(unrolled, folder / MODEL_FILE, _properties(model))
         add_companions(unrolled.config, model_dir, folder)
         error = None

@@ -29,19 +29,17 @@ def export_torch(model_dir: str | Path, out: str | Path, compiled: bool = False)
     model of ours, RuntimeError if the outputs differ or the compiler fails.
     """
     out = Path(out)
-    run_folder.check_empty(out)
-    model = load_as_saved(model_dir)
-    with torch.no_grad(), warnings.catch_warnings():
+    with run_folder.new_folder(out) as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch about its own parts
+        model = load_as_saved(model_dir)
+        path = folder / PROGRAM_FILE
         program = torch.export.export(NamedOutputs(model).eval(), **program_arguments(model))
-        with run_folder.new_folder(out) as folder:
-            path = folder / PROGRAM_FILE
-            if compiled:
-                torch._inductor.aoti_compile_and_package(program, package_path=str(path))
-            else:
-                torch.export.save(program, path)
-            add_companions(model.config, model_dir, folder)
-            error = prove_equal(model, _load(path, compiled), "the exported program")
+        if compiled:
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+        else:
+            torch.export.save(program, path)
+        add_companions(model.config, model_dir, folder)
+        error = prove_equal(model, _load(path, compiled), "the exported program")
     return Export(out / PROGRAM_FILE, error)
 
 

@@ -1,7 +1,7 @@
 """Fine-tuning and evaluation on the nine GLUE tasks, and on any labelled sentences."""
 
 from ultrafastbert.glue.config import GlueConfig
-from ultrafastbert.glue.data import load_task
+from ultrafastbert.glue.data import data_digest, load_task
 from ultrafastbert.glue.finetune import fine_tune, fine_tune_on, run_glue
 from ultrafastbert.glue.tasks import TASKS, TaskSpec, get_task, score
 from ultrafastbert.glue.trainer import Progress
@@ -11,6 +11,7 @@ __all__ = [
     "GlueConfig",
     "Progress",
     "TaskSpec",
+    "data_digest",
     "fine_tune",
     "fine_tune_on",
     "get_task",

@@ -1,10 +1,11 @@
 """Labelled rows of a task, from local files or the hub, checked before anything is trained."""
 
 import gzip
+import hashlib
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def load_task(spec: TaskSpec, data_dir: str | Path | None = None) -> dict[str, d
             files = " or ".join(split + suffix for suffix in _SUFFIXES)
             raise ValueError(f"the folder {folder} has no file {files}")
     return {split: _from_file(spec, path) for split, path in paths.items() if path is not None}
+
+
+def data_digest(splits: Mapping[str, datasets.Dataset]) -> str:
+    """Return a digest of all rows of all splits."""
+    digest = hashlib.sha256()
+    for split, dataset in splits.items():
+        digest.update(split.encode())
+        for row in dataset:
+            digest.update(repr(sorted(row.items())).encode())
+    return digest.hexdigest()[:16]
 
 
 def check_dataset(dataset: datasets.Dataset, spec: TaskSpec, place: str) -> None:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import hashlib
+import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -21,13 +23,15 @@ from transformers import (
 
 from ultrafastbert import rows
 from ultrafastbert.glue.config import GlueConfig
-from ultrafastbert.glue.data import check_dataset, load_task
+from ultrafastbert.glue.data import check_dataset, data_digest, load_task
 from ultrafastbert.glue.encoding import EncodedRows
 from ultrafastbert.glue.tasks import TASKS, TaskSpec, get_task, score
 from ultrafastbert.glue.trainer import FineTuner, OnProgress, Progress, quiet, training_arguments
 from ultrafastbert.layers import bf16_supported
+from ultrafastbert.locks import locked
 from ultrafastbert.models.loading import load_saved
-from ultrafastbert.models.saved import load_padding_tokenizer
+from ultrafastbert.models.saved import load_padding_tokenizer, model_digest
+from ultrafastbert.outputs import check_file, make_folder, real
 
 # What Hugging Face's encoders call the rates of dropout.
 _DROPOUTS = (
@@ -38,8 +42,6 @@ _DROPOUTS = (
     "attention_dropout",
     "seq_classif_dropout",
 )
-_WEIGHTS = ("*.safetensors", "*.bin", "config.json", "tokenizer.json")
-_BLOCK_BYTES = 1 << 20
 
 Splits = dict[str, datasets.Dataset]
 
@@ -57,12 +59,16 @@ def run_glue(
     """Fine-tune a model on GLUE tasks (all nine by default) and return a row per task and seed.
 
     Each row is appended to `rows_path` as soon as it is there. Rows that the file has already for
-    the same model weights, data, seed and configuration are taken from it. `on_row` gets them all.
+    the same model weights, data, seed and configuration, and `model_name` if given, are taken from
+    it, wherever the model lies now. `on_row` gets them all.
 
-    Raises ValueError, before any training, for unknown tasks and for data that is missing or wrong;
-    otherwise as `fine_tune_on`.
+    Raises ValueError, before any training, for unknown tasks and for data that is missing or wrong,
+    OSError for a file that cannot be written, BlockingIOError where another process makes the same
+    row of the same file; otherwise as `fine_tune_on`.
     """
     config = config or GlueConfig()
+    if rows_path is not None:
+        check_file(rows_path)
     specs = [get_task(task) for task in dict.fromkeys(tasks or TASKS)]
     _check_model_dir(model_dir)
     splits = {spec.name: load_task(spec, data_dir) for spec in specs}
@@ -70,10 +76,11 @@ def run_glue(
     for spec in specs:
         for seed in config.seeds:
             job = _Job(Path(model_dir), spec, splits[spec.name], seed, config, model_name)
-            row = job.find(rows_path)
-            if row is None:
-                row = job.run(on_progress)
-                row = rows.append_row(rows_path, row) if rows_path else row
+            with job.claimed(rows_path):
+                row = job.find(rows_path)
+                if row is None:
+                    row = job.run(on_progress)
+                    row = rows.append_row(rows_path, row) if rows_path else row
             if on_row is not None:
                 on_row(row)
             results.append(row)
@@ -151,21 +158,40 @@ class _Job:
             "kind": "glue",
             "model": model_name or model_dir.resolve().name,
             "model_dir": model_dir.resolve().name,
-            "model_digest": _digest(model_dir),
-            "data_digest": _data_digest(self.splits),
+            "model_digest": model_digest(model_dir),
+            "data_digest": data_digest(self.splits),
             "task": spec.name,
             "seed": seed,
             "n_train": sizes[0],
             "n_validation": sizes[1],
             **options,
         }
+        # Content decides, not where a model lies.
+        names = {"model_dir"} if model_name else {"model", "model_dir"}
+        self.wanted = {key: self.identity[key] for key in self.identity if key not in names}
+
+    @contextmanager
+    def claimed(self, rows_path: str | Path | None) -> Iterator[None]:
+        """Hold this job for a file of rows; BlockingIOError where another process does it."""
+        if rows_path is None:
+            yield
+            return
+        path = real(rows_path)
+        make_folder(path.parent)
+        job = hashlib.sha256(json.dumps(self.wanted, sort_keys=True).encode()).hexdigest()[:16]
+        in_use = (
+            f"another process fine-tunes the same model on {self.spec.name} (seed {self.seed}) for "
+            f"{rows_path}; wait until it ends"
+        )
+        with locked(path.with_name(f".{path.name}.{job}.lock"), in_use):
+            yield
 
     def find(self, rows_path: str | Path | None) -> rows.Row | None:
         """Return the row of this job that a file holds already, or None."""
         if rows_path is None or not Path(rows_path).exists():
             return None
         found = rows.read_rows(rows_path, "glue")
-        return next((row for row in found if self.identity.items() <= row.items()), None)
+        return next((row for row in found if self.wanted.items() <= row.items()), None)
 
     def run(self, on_progress: OnProgress | None = None) -> rows.Row:
         """Train and evaluate; return the result row."""
@@ -244,26 +270,6 @@ class _Job:
 def _check_model_dir(model_dir: str | Path) -> None:
     if not (Path(model_dir) / "config.json").is_file():
         raise FileNotFoundError(f"no model in {model_dir}: it has no config.json")
-
-
-def _digest(model_dir: Path) -> str:
-    """Return a digest of a model's weights, configuration and tokenizer."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in _WEIGHTS for path in model_dir.glob(pattern)):
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def _data_digest(splits: Splits) -> str:
-    """Return a digest of all rows of all splits."""
-    digest = hashlib.sha256()
-    for split, dataset in splits.items():
-        digest.update(split.encode())
-        for row in dataset:
-            digest.update(repr(sorted(row.items())).encode())
-    return digest.hexdigest()[:16]
 
 
 def _limit(dataset: datasets.Dataset, max_rows: int | None) -> datasets.Dataset:

@@ -1,5 +1,6 @@
 """Loading a saved model of any kind as the class that it was saved as."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,25 @@ from transformers import (
 )
 
 from ultrafastbert import models
+from ultrafastbert.digests import add_file
 from ultrafastbert.models.converted import converted_class
 from ultrafastbert.models.loading import load_saved
+
+# What makes a model of a folder: weights, configuration and tokenizer.
+CONTENT = ("*.safetensors", "*.bin", "config.json", "tokenizer.json")
+# Read in the place of tokenizer.json where that is not there.
+VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "*.model")
+
+
+def model_digest(folder: str | Path) -> str:
+    """Return a digest of a saved model's content, which stays the same where it is moved."""
+    patterns: tuple[str, ...] = CONTENT
+    if not (Path(folder) / "tokenizer.json").exists():
+        patterns = (*patterns, *VOCABULARIES)
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in patterns for path in Path(folder).glob(pattern)):
+        add_file(digest, path)
+    return digest.hexdigest()[:16]
 
 
 def load_as_saved(folder: str | Path, **options: Any) -> PreTrainedModel:

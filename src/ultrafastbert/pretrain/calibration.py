@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ultrafastbert import run_folder
 from ultrafastbert.models import UltraFastBertForMaskedLM
 from ultrafastbert.pretrain.recipes import PretrainConfig
 
@@ -21,7 +22,7 @@ def tokens_for_minutes(
 ) -> PretrainConfig:
     """Return the configuration with the tokens that so many minutes allow on this machine.
 
-    A run that is continued keeps the budget that it started with.
+    A run that has learned something keeps the budget that it started with.
     Raises ValueError unless `minutes` is positive, and where several processes train together.
     """
     if minutes <= 0:
@@ -29,7 +30,7 @@ def tokens_for_minutes(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a budget of minutes is for one process; give one of tokens to several")
     record = run_dir / "run.json"
-    if record.exists():
+    if record.exists() and run_folder.result_of(run_dir) is not None:
         tokens = json.loads(record.read_text(encoding="utf-8"))["budget_tokens"]
     else:
         tokens = int(_tokens_per_second(config, seq_length) * 60 * minutes * TRAINING_SHARE)

@@ -52,27 +52,57 @@ def pretrain(
     its last whole checkpoint with the same numbers as if nothing had happened, and a finished one
     returns its row.
 
-    Raises FileExistsError if the folder holds a run and `resume` is not set; ValueError if it
-    holds a run of another configuration, or the budget is less than one step; FloatingPointError
-    if the loss is not a number.
+    Raises FileExistsError if the folder holds results and `resume` is not set; ValueError if they
+    are those of another configuration or of other text, or the budget is less than one step;
+    BlockingIOError while another process uses the folder; FloatingPointError if the loss is not a
+    number.
     """
     out_dir = Path(out_dir)
-    run_folder.check(out_dir, SETTINGS, resume)
-    settings = {"name": name, **describe(config), "train_rows": train_rows.path.name}
-    if (out_dir / SETTINGS).exists():
+    with run_folder.locked(out_dir):
+        run_folder.check(out_dir, SETTINGS, resume)
+        settings = {
+            "name": name,
+            **describe(config),
+            "text": train_rows.path.name,
+            "validation": validation_rows.path.name,
+        }
+        if (out_dir / SETTINGS).exists():
+            run_folder.claim(out_dir, SETTINGS, settings, resume)
+            if row := _finished(out_dir / "rows.jsonl"):
+                return row
+        trainer = _trainer(config, train_rows, tokenizer, out_dir / "checkpoints")
+        # Only now, so that settings which cannot work leave the folder free.
         run_folder.claim(out_dir, SETTINGS, settings, resume)
-        if row := _finished(out_dir / "rows.jsonl"):
-            return row
+        for callback in callbacks or []:
+            trainer.add_callback(callback)
+        trainer.train_on()
+        return _finish(config, name, trainer, validation_rows, tokenizer, out_dir)
+
+
+def _trainer(
+    config: PretrainConfig,
+    train_rows: PackedRows,
+    tokenizer: PreTrainedTokenizerFast,
+    checkpoint_dir: Path,
+) -> "PretrainTrainer":
+    """Return the trainer of a new model."""
     check_training_memory(config.model)
     set_seed(config.seed)
     # A copy, as models note their dtype and class in their configuration.
     model = UltraFastBertForMaskedLM(copy.deepcopy(config.model))
-    trainer = PretrainTrainer(config, model, train_rows, tokenizer, out_dir / "checkpoints")
-    # Only now, so that settings which cannot work leave the folder free.
-    run_folder.claim(out_dir, SETTINGS, settings, resume)
-    for callback in callbacks or []:
-        trainer.add_callback(callback)
-    trainer.train_on()
+    return PretrainTrainer(config, model, train_rows, tokenizer, checkpoint_dir)
+
+
+def _finish(
+    config: PretrainConfig,
+    name: str,
+    trainer: "PretrainTrainer",
+    validation_rows: PackedRows,
+    tokenizer: PreTrainedTokenizerFast,
+    out_dir: Path,
+) -> rows.Row:
+    """Measure and save a trained model; return its result row."""
+    model = trainer.trained
     row = _result(config, name, model, trainer)
     row |= evaluate(model, validation_rows, tokenizer, config)
     if run_folder.is_main_process():
@@ -147,7 +177,7 @@ class PretrainTrainer(ResumableTrainer):
                 f"budget_tokens={config.budget_tokens} is less than one step of {self.parts} rows "
                 f"of {train_rows.seq_length} tokens"
             )
-        self.config = config
+        self.config, self.trained = config, model
         self.started = time.perf_counter()
         self.seconds_before: float | None = None
         self.tokens_per_row = train_rows.seq_length

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from ultrafastbert.outputs import make_folder
 from ultrafastbert.report import layer_figures, tables
 from ultrafastbert.report.curve_figure import convert_curves
 from ultrafastbert.report.style import CYCLE, STYLE, VARIANT_COLOURS
@@ -26,7 +27,7 @@ def draw_all(rows: Sequence[Row], folder: Path) -> dict[str, Path]:
 
     Names: those of `FIGURES`; missing where rows are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     figures = {}
     with matplotlib.rc_context(STYLE):
         for name, function in FIGURES.items():

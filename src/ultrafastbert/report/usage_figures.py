@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ultrafastbert.convert.diagnosis.usage import OVERFULL
+from ultrafastbert.outputs import make_folder
 from ultrafastbert.report.figures import save
 from ultrafastbert.report.style import BLUE, GREY, ORANGE, RED, STYLE
 from ultrafastbert.report.usage_tables import (
@@ -37,7 +38,7 @@ def draw_diagnosis(rows: Iterable[Row], folder: Path) -> list[Path]:
     `layerN_usage.png`, the leaf usage of each layer, and `clusterability.png`.
     """
     rows = list(rows)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Characters that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

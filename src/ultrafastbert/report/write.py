@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from ultrafastbert.outputs import check_folder
 from ultrafastbert.report import (
     convert_tables,
     converted_speed,
@@ -68,10 +69,12 @@ def write_report(
     `rows_path` is a file of rows, or a folder of such files; `model_path`, if given, is the model
     that the report says how to load.
 
-    Raises FileNotFoundError for a missing path, ValueError where there are no rows.
+    Raises FileNotFoundError for a missing path, ValueError where there are no rows, OSError for a
+    folder that cannot be written to.
     """
     rows = read_result_rows(rows_path)
     out_dir = Path(out_dir)
+    check_folder(out_dir)
     figures = draw_all(rows, out_dir / "figures")
     text = compose(rows, figures, title, model_path)
     # Names of folders may have bytes that are not UTF-8.

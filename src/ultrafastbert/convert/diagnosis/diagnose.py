@@ -19,6 +19,7 @@ from ultrafastbert.data.text import Source, named_sources, read_documents
 from ultrafastbert.models.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted import PREFIX
 from ultrafastbert.models.saved import load_as_saved
+from ultrafastbert.outputs import check_file
 from ultrafastbert.tree import parse_family
 
 # Tokens to fit on, over those that are held out, from documents of their own.
@@ -73,6 +74,8 @@ def diagnose(
             of trees, or a layer named for a model that has its own.
     """
     config, folder = config or DiagnoseConfig(), Path(model_dir)
+    if rows_path is not None:
+        check_file(rows_path)
     on_status("loading the model", 0, None)
     text = named_sources(text, "text")
     saved: Any = AutoConfig.from_pretrained(folder)

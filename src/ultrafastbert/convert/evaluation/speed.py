@@ -83,7 +83,7 @@ def bench_converted(
     new = [
         {
             "kind": "convert_speed",
-            "original": original.name,
+            "original": original.absolute().name,
             "run_ffn": ", ".join(dict.fromkeys(ffn or "original" for ffn in in_layers)),
             "started": started,
             **contestant._asdict(),

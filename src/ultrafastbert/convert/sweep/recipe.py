@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ultrafastbert import rows, run_folder
+from ultrafastbert import glue, rows, run_folder
 from ultrafastbert.convert.distillation.end_to_end import EndToEndConfig, distill_end_to_end
 from ultrafastbert.convert.evaluation.similarity import similar_pairs
 from ultrafastbert.convert.folder import save_converted
@@ -18,7 +18,8 @@ from ultrafastbert.convert.sweep.models import SweepModels
 from ultrafastbert.convert.sweep.target import Target
 from ultrafastbert.convert.teacher.targets import capture_targets
 from ultrafastbert.convert.text.sampling import texts_of
-from ultrafastbert.data.text import Source, named_sources, source_key
+from ultrafastbert.data.text import Source, source_key, text_apart_from
+from ultrafastbert.models.saved import model_digest
 
 SETTINGS = "sweep.json"
 WHOLE = "end_to_end"
@@ -52,10 +53,11 @@ def sweep(
     number of updates another one takes its place; no layer is trained again.
 
     Raises:
-        FileExistsError: if the folder holds a run and `resume` is not set.
+        FileExistsError: if the folder holds results and `resume` is not set.
+        BlockingIOError: while another process uses the folder.
         FileNotFoundError, OSError: for a model or text that is not there.
-        ValueError: for an unknown architecture, too little text or disk, or a target that is out of
-            reach.
+        ValueError: for an unknown architecture, too little text or disk, a target that is out of
+            reach, and for results of other settings or of another model, text or `glue_dir`.
     """
     config, out_dir, model_dir = config or SweepConfig(), Path(out_dir), Path(model_dir)
     for name, value, least in (
@@ -64,16 +66,37 @@ def sweep(
     ):
         if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")
-    run_folder.check(out_dir, SETTINGS, resume)
-    pairs = similar_pairs(glue_dir)
-    on_status("loading the original", 0, None)
-    text = named_sources(text, "text")
-    blocks = SweepBlocks(config, model_dir, text, out_dir, on_status)
-    settings = {**asdict(config), "model": str(model_dir.resolve()), "text": source_key(text)}
-    run_folder.claim(out_dir, SETTINGS, settings, resume)
-    blocks.train()
-    models = SweepModels(blocks, pairs.get("validation"))
-    models.time_uniform()
+    with run_folder.locked(out_dir):
+        run_folder.check(out_dir, SETTINGS, resume)
+        read = text_apart_from(text, out_dir)
+        run_folder.check_inputs(out_dir, model_dir, *map(str, read))
+        pairs = similar_pairs(glue_dir)
+        on_status("loading the original", 0, None)
+        blocks = SweepBlocks(config, model_dir, read, out_dir, on_status)
+        settings = {
+            **asdict(config),
+            "model": model_digest(model_dir),
+            "text": source_key(read),
+            "glue_dir": glue.data_digest(pairs),
+        }
+        run_folder.claim(out_dir, SETTINGS, settings, resume)
+        blocks.train()
+        models = SweepModels(blocks, pairs.get("validation"))
+        models.time_uniform()
+        _choose(models, target, model_dir, out_dir, end_to_end_steps, end_to_end_tokens)
+        return rows.read_rows(blocks.rows_path)
+
+
+def _choose(
+    models: SweepModels,
+    target: Target,
+    model_dir: Path,
+    out_dir: Path,
+    end_to_end_steps: int,
+    end_to_end_tokens: int,
+) -> None:
+    """Measure whole models and save the best one of a target, unless it was the last one saved."""
+    blocks = models.blocks
     models.measure([*models.points(), models.planned(target)])
     chosen = models.choose(target)
     choice: rows.Row = {"kind": "convert_choice", "ffn": list(chosen)}
@@ -88,7 +111,6 @@ def sweep(
         save_converted(model, model_dir, out_dir)
         rows.append_row(blocks.rows_path, choice)
         shutil.rmtree(blocks.work / WHOLE, ignore_errors=True)
-    return rows.read_rows(blocks.rows_path)
 
 
 def _train_whole(

@@ -54,7 +54,7 @@ def capture(
         on_tokens = counting(on_status, what, n_tokens)
         captured = {number: _open(folder, number, n_tokens, size) for number in numbers}
         batches = batches_of(tokenizer, texts, max_length)
-        _fill(model, block or block_of(model), batches, captured, n_tokens, on_tokens)
+        _fill(model, block or block_of(model), batches, captured, n_tokens, on_tokens, folder.name)
         (folder / DONE).touch()
     return {number: _open(folder, number, n_tokens, size) for number in numbers}
 
@@ -93,12 +93,14 @@ def _fill(
     captured: dict[int, Captured],
     n_tokens: int,
     on_tokens: Count,
+    name: str,
 ) -> None:
     """Write what blocks read and write until the files are full."""
-    at, is_run_once = 0, False
+    at, n_texts, is_run_once = 0, 0, False
     for batch in batches:
         found = run_tapped(model, block, list(captured), batch, is_run_once)
         n_kept = int(batch["attention_mask"].sum())
+        n_texts += len(batch["attention_mask"])
         is_run_once = all(len(x) == n_kept for x, _ in found.values())
         for number, (x, y) in found.items():
             part = slice(at, min(n_tokens, at + len(x)))
@@ -109,5 +111,6 @@ def _fill(
         if at == n_tokens:
             return
     raise ValueError(
-        f"the text has {at:,} tokens, but {n_tokens:,} are wanted; give more text or fewer tokens"
+        f"the {name} text has {at:,} tokens in {n_texts:,} pieces, but {n_tokens:,} are wanted; "
+        f"give more text, or at most {100 * at // n_tokens} % of the tokens"
     )

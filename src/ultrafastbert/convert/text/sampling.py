@@ -25,7 +25,8 @@ def texts_of(source: Source, validation: bool) -> list[Text]:
     """Return short texts and pairs of such, shuffled: held-out ones, or the others; see `pieces`.
 
     Of more than a million, every one is as likely to be among the result, which does not depend on
-    anything but the text, so that all models read the same.
+    anything but the text, so that all models read the same. Something is held out of every text
+    that has two paragraphs, see `split_documents`.
     """
     parts = split_documents(sections(read_documents(source)), VALIDATION_EVERY, validation)
     return sample(pieces(line for part in parts for line in part.splitlines()))
