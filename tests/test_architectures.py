@@ -397,4 +397,5 @@ def test_the_command_refuses_in_one_line(run, tokenizer, text_file, tmp_path):
         assert not out.exists()
     code, _, error = run("convert", bert, out, "--text", text_file, *FAST, "--tokens", "1000000")
     assert code == 2
-    assert "tokens, but 40,000 are wanted; give more text or fewer tokens" in error
+    wanted = "but 1,000,000 are wanted; give more text, or at most 3 % of the tokens"
+    assert wanted in error

@@ -231,7 +231,7 @@ def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkey
     steps = ["--tokens", 2000, "--steps", 5, "--in-sequence-steps", 3]
     steps += ["--end-to-end-steps", 3, "--end-to-end-tokens", 2000, "--glue-dir", glue_dir]
     found = said("convert", dense, model, "--text", text_file, "--ffn", "1x2x2", *steps)
-    order = "loading the original", "timing dense layers", "reading text"
+    order = "loading the original", "reading text", "timing dense layers"
     order += "layer 0: 1x2x2", "scoring fff", "end to end: ", "scoring teacher", "drawing figures"
     holds(found, *order)
     found = said("bench", "converted", model, dense)

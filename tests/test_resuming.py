@@ -219,7 +219,7 @@ def test_a_quickstart_goes_on_with_the_same_text(text_file, tmp_path, monkeypatc
 
 def test_a_quickstart_goes_on_with_the_documentation_that_it_read(documents, tmp_path, monkeypatch):
     texts = [docstrings.LibraryText("python", f"{i}.py", text) for i, text in enumerate(documents)]
-    monkeypatch.setattr(docstrings, "harvest", lambda *args: iter(texts))
+    monkeypatch.setattr(docstrings, "harvest", lambda *args, **options: iter(texts))
     monkeypatch.setattr(quickstart, "_fine_tune", cut_off)
     config = quickstart.QuickstartConfig(budget_tokens=5000)
     with pytest.raises(KeyboardInterrupt):
