@@ -333,3 +333,68 @@ def test_a_lock_is_a_file_that_goes_away(tmp_path):
     with locks.locked(tmp_path / "lock"), locks.locked(tmp_path / "lock"):
         assert (tmp_path / "lock").exists()
     assert not Path(tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "work", "controls"])
+def test_what_is_of_something_else_is_not_deleted(run, dense, text_file, tmp_path, name):
+    mine = tmp_path / "out" / name / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    text = ["--text", text_file]
+    for command in (
+        ["pretrain", *text, *SMALL, mine.parents[1]],
+        ["convert", dense, mine.parents[1], *text, "--tokens", "2000"],
+    ):
+        code, _, err = run(*command)
+        assert code == 2
+        assert f"{mine.parent} is of something else; choose another folder" in err
+        assert mine.read_text() == "precious"
+
+
+def test_settings_of_something_else_or_of_an_earlier_version(run, text_file, tmp_path):
+    out = tmp_path / "out"
+    (out / "work").mkdir(parents=True)
+    (out / "work" / "notes.txt").write_text("precious")
+    for settings in ('{"a": 1}', "no JSON", "[]"):
+        (out / "run.json").write_text(settings)
+        for resume in ([], ["--resume"]):
+            code, _, err = run("pretrain", out, "--text", text_file, *SMALL, *resume)
+            assert code == 2
+            assert f"{out / 'run.json'} is of an earlier version" in err
+    assert (out / "work" / "notes.txt").read_text() == "precious"
+    assert (out / "run.json").read_text() == "[]"
+
+
+# Without what the package imports, which takes seconds.
+LOCKS_ALONE = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("locks", {locks.__file__!r})
+locks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(locks)
+"""
+EXCLUDE = """
+import os, sys, time
+from pathlib import Path
+from ultrafastbert import locks
+lock, marker = map(Path, sys.argv[1:])
+until, n = time.monotonic() + 2, 0
+while time.monotonic() < until:
+    try:
+        with locks.locked(lock, "in use"):
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+            os.unlink(marker)
+            n += 1
+    except BlockingIOError:
+        pass
+print(n)
+"""
+
+
+def test_a_lock_that_comes_and_goes_has_one_holder(tmp_path):
+    """Its file is removed each time; two holders would find the marker of the other."""
+    code = EXCLUDE.replace("from ultrafastbert import locks", LOCKS_ALONE)
+    command = [sys.executable, "-c", code, tmp_path / "lock", tmp_path / "marker"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    counts = [int(process.communicate()[0]) for process in processes]
+    assert all(process.returncode == 0 for process in processes)
+    assert sum(counts) > 100

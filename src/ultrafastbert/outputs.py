@@ -3,9 +3,12 @@
 Links are followed, also those whose target is not there yet.
 """
 
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def real(path: str | Path) -> Path:
@@ -58,3 +61,29 @@ def _check_access(path: str | Path, target: Path) -> None:
         raise NotADirectoryError(f"{path} lies below {existing}, a file; choose another path")
     if not os.access(existing, os.W_OK):
         raise PermissionError(f"{path} cannot be written: {existing} is read-only")
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+    """Give a file to write to, whose content is in `path` when the block ends without error.
+
+    What was there stays until then. Raises OSError, which names `path`, where the disk is full.
+    """
+    target = real(path)
+    is_plain = not target.exists() or target.is_file()  # and no device, such as /dev/null
+    partial = target.with_name(f".{target.name}.partial") if is_plain else target
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            if is_plain:
+                os.fsync(file.fileno())
+        if is_plain:
+            partial.replace(target)
+    except OSError as error:
+        message = f"{error.strerror or error}; free some room, or choose another place"
+        # numpy knows no number of a write that was cut short.
+        raise OSError(error.errno or errno.ENOSPC, message, str(path)) from error
+    finally:
+        if is_plain:
+            partial.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from ultrafastbert.data.library_task import library_task
 from ultrafastbert.data.text import named_sources, source_key, text_apart_from
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.configuration import parse_ffn
-from ultrafastbert.outputs import make_folder
+from ultrafastbert.outputs import make_folder, replacing
 from ultrafastbert.pretrain import get_recipe, pretrain
 from ultrafastbert.report import write_model_card, write_report
 
@@ -245,9 +245,8 @@ def _harvest(cache_dir: Path, on_status: Status) -> list[docstrings.LibraryText]
 
         on_status(what, 0, n_libraries, "")
         texts = [asdict(text) for text in docstrings.harvest(on_progress=progress)]
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(texts), encoding="utf-8")
-        partial.rename(path)
+        with replacing(path) as file:
+            file.write(json.dumps(texts).encode())
     texts = json.loads(path.read_text(encoding="utf-8"))
     return [docstrings.LibraryText(**text) for text in texts]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ultrafastbert import locks
-from ultrafastbert.outputs import make_folder, real, remove_empty
+from ultrafastbert.outputs import make_folder, real, remove_empty, replacing
 from ultrafastbert.rows import read_rows
 
 # Files of settings, one for each kind of run.
@@ -29,13 +29,15 @@ RESULTS = (
 QUICKSTART, MODELS = "quickstart.json", ("model/", "controls/*/")
 # Rows of what is timed before anything is learned.
 TIMED = ("convert_time",)
+# Of settings; those of runs that knew their inputs by path and time have none.
+FORMAT = 1
 # What a run without results may have left.
 UNFINISHED = ("work", "checkpoints")
 # Folders in which runs delete and overwrite.
 WRITTEN = (*UNFINISHED, "controls")
 
-LOCK = ".lock"
-PARTIAL = ".partial-"
+LOCK = ".ultrafastbert.lock"
+PARTIAL = ".ultrafastbert-partial-"
 # What a folder may hold that counts as empty: the last is in every new ext4 file system.
 NOT_COUNTED = (LOCK, "lost+found")
 
@@ -82,9 +84,13 @@ def check(folder: Path, file_name: str, resume: bool) -> None:
     """Raise FileExistsError if a run must not write to a folder.
 
     That is when the folder holds results of a run (its settings are in `file_name`) and `resume` is
-    not set, or results of something else. The main process looks, before it writes there.
+    not set, or anything of something else where the run deletes and overwrites. The main process
+    looks, before it writes there.
     """
-    if not is_main_process() or (found := result_of(folder)) is None:
+    if not is_main_process():
+        return
+    _check_owned(folder)
+    if (found := result_of(folder)) is None:
         return
     if not (folder / file_name).exists():
         name = found.relative_to(folder)
@@ -93,6 +99,28 @@ def check(folder: Path, file_name: str, resume: bool) -> None:
         raise FileExistsError(
             f"{folder} holds a run already; continue it with --resume or choose another folder"
         )
+
+
+def _check_owned(folder: Path) -> None:
+    """Raise FileExistsError where a folder has what runs delete, but no settings of a run."""
+    settings = [folder / name for name in RUNS if (folder / name).exists()]
+    for path in settings:
+        if "format" not in _read(path):
+            raise FileExistsError(
+                f"{path} is of an earlier version, which knew inputs by path and time, or of "
+                "something else; choose another folder"
+            )
+    for path in (folder / name for name in WRITTEN):
+        if not settings and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(f"{path} is of something else; choose another folder")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def check_inputs(folder: Path, *inputs: str | Path) -> None:
@@ -117,9 +145,9 @@ def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) 
     if not is_main_process():
         return
     check(folder, file_name, resume)
-    settings = json.loads(json.dumps(settings))
+    settings = json.loads(json.dumps({**settings, "format": FORMAT}))
     path = folder / file_name
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = _read(path) if path.exists() else {}
     changed = sorted(key for key in settings if settings[key] != before.get(key))
     if not changed:
         return
@@ -129,9 +157,8 @@ def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) 
         )
     make_folder(folder)
     _clear(folder)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write((json.dumps(settings, indent=2) + "\n").encode())
 
 
 def _clear(folder: Path) -> None:

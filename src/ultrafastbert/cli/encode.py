@@ -10,7 +10,7 @@ import typer
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder, typed_text
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo, say
-from ultrafastbert.outputs import check_file
+from ultrafastbert.outputs import check_file, replacing
 
 MOST_PRINTED = 20  # texts whose cosines fit a screen
 
@@ -63,7 +63,7 @@ def encode_command(
             show("loading the model")
             encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
             vectors, n_cut = encode.encode(encoder, read, batch_size, on_status=show)
-            with out.open("wb") as file:
+            with replacing(out) as file:
                 np.save(file, vectors)
         echo(f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}")
     if n_cut:

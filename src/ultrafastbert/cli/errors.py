@@ -25,7 +25,7 @@ def one_line_errors() -> Iterator[None]:
         if ended.code == INTERRUPTED:  # typer ends so on Ctrl-C
             say(
                 "interrupted; quickstart, pretrain and convert go on with --resume, glue with the "
-                "same command"
+                "same command, others start again"
             )
         if isinstance(ended.__context__, BrokenPipeError):  # of which typer and rich make code 1
             sys.exit(BROKEN_PIPE)

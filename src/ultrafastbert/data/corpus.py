@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
 from ultrafastbert.data.packing import PackedRows, pack
@@ -18,6 +17,7 @@ from ultrafastbert.data.text import (
     split_documents,
 )
 from ultrafastbert.data.tokenizer import load_tokenizer, train_tokenizer
+from ultrafastbert.locks import locked
 from ultrafastbert.outputs import make_folder
 
 # One document (or piece of one) in this many validates, where no validation text is given.
@@ -132,7 +132,7 @@ def _cached_tokenizer(
     digest = hashlib.sha256(key.encode()).hexdigest()[:24]
     folder = cache_dir / f"tokenizer-{digest}-{vocab_size}"
     make_folder(cache_dir)
-    with FileLock(folder.with_suffix(".lock")):  # processes that need the same one wait
+    with locked(folder.with_suffix(".lock")):  # processes that need the same one wait
         if not folder.exists():
             made = train_tokenizer(_first_characters(train(), TOKENIZER_CHARS), vocab_size)
             partial = folder.with_suffix(".partial")

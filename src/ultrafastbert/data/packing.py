@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from filelock import FileLock
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from ultrafastbert.data.text_collections import checked_texts
+from ultrafastbert.locks import locked
 from ultrafastbert.outputs import make_folder
 
 # Part of every cache key: raise it when the same input gives other rows.
@@ -80,7 +80,7 @@ def pack(
     documents, encoder = checked_texts(documents, "documents"), _encoder(tokenizer)
     path = Path(cache_dir) / f"rows-{_digest(key, encoder, seq_length)}.npy"
     make_folder(path.parent)
-    with FileLock(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock")):
         if not _is_complete(path):
             batches = _token_batches(documents, encoder, tokenizer.sep_token_id, on_progress)
             _write(path, batches, seq_length, encoder.get_vocab_size())
