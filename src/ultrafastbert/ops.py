@@ -184,12 +184,11 @@ def fast_feedforward_quantized(
     is_differentiated = transforms.is_differentiating()
     if torch.is_grad_enabled() and x.requires_grad and not is_differentiated:
         raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
+    _check_floating("x", x)
     if is_differentiated or not may_be_native(kernel):
-        _check_floating("x", x)
         w_in, b_in, w_out = dequantize(weights)
         return fast_feedforward(x.float(), w_in, b_in, w_out, *options).to(x.dtype)
     if x.dtype not in BESIDE_QUANTIZED:
-        _check_floating("x", x)
         return fast_feedforward_quantized(x.float(), weights, *options).to(x.dtype)
     y, leaf = torch.ops.ultrafastbert.fast_feedforward_quantized(
         _flat(x), *weights, depth, leaf_size, activation, node_output

@@ -9,7 +9,7 @@ from ultrafastbert.convert.recipe import SETTINGS
 from ultrafastbert.convert.status import Status
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.text import Source, named_sources
-from ultrafastbert.outputs import make_folder
+from ultrafastbert.outputs import make_folder, replacing
 from ultrafastbert.report import write_model_card, write_report
 from ultrafastbert.rows import Row, read_rows
 
@@ -87,9 +87,7 @@ def _documentation(out_dir: Path, on_status: Status) -> Path:
             done.append(library)
             on_status(what, len(done), n_libraries)
 
-        partial = path.with_suffix(".partial")
         texts = (text.text for text in docstrings.harvest(on_progress=progress))
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(f"{text}\n\n" for text in texts)
-        partial.replace(path)
+        with replacing(path) as file:
+            file.writelines(f"{text}\n\n".encode() for text in texts)
     return path
