@@ -12,67 +12,30 @@ PACKAGE = Path(ultrafastbert.__file__).parent
 if not (PACKAGE / "cli").exists():  # editable installs keep only the native core there
     PACKAGE = Path(__file__).parents[1] / "src" / "ultrafastbert"
 
-# A module may import those of earlier lines, and those of its own package.
-ORDER = [
-    "allocator",
-    "digests",
-    "outputs",
-    "locks",
-    "rows",
-    "run_folder",
-    "resumable",
-    "bundled",
-    "tree",
-    "activations",
-    "reference",
-    "leaf_bias",
-    "quantization",
-    "transforms",
-    "kernels",
-    "ops",
-    "soft",
-    "usage",
-    "layers",
-    "checkpoints",
-    "models",
-    "data",
-    "export",
-    "importing",
-    "pretrain",
-    "glue",
-    "bench",
-    "convert",
-    "report",
-    "fill_mask",
-    "encode",
-    "quickstart",
-    "quickstart_convert",
-    "cli",
-    "__main__",
+# A room may import those of earlier lines. Rooms of one line share a floor: kernels compute the
+# definition in `fff`, whose operator calls them; runs know which of their rows are results.
+FLOORS = [
+    {"runs", "rows"},
+    {"fff", "kernels"},
+    {"data"},
+    {"models"},
+    {"evaluate"},
+    {"train"},
+    {"inference"},
+    {"interpret"},
+    {"bench"},
+    {"distill"},
+    {"report"},
+    {"quickstart"},
+    {"cli"},
 ]
-# The same within the package that has parts of its own.
-CONVERT_ORDER = [
-    "status",
-    "precision",
-    "text",
-    "teacher",
-    "folder",
-    "distillation",
-    "plan",
-    "evaluation",
-    "diagnosis",
-    "sweep",
-    "conversion",
-    "recipe",
-    "in_memory",
-    "shrinking",
-]
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+ROOT_FILES = {"__init__", "__main__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
-CONVERT_FILES = sorted((PACKAGE / "convert").rglob("*.py"))
 
 
-def part(path, folder=PACKAGE):
-    return path.relative_to(folder).with_suffix("").parts[0]
+def room_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imports(path):
@@ -83,33 +46,18 @@ def imports(path):
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-def test_every_part_has_its_place():
-    assert {part(path) for path in FILES} - {"__init__", "_native"} == set(ORDER)
-    found = {part(path, PACKAGE / "convert") for path in CONVERT_FILES}
-    assert found - {"__init__"} == set(CONVERT_ORDER)
+def test_every_room_has_its_floor():
+    assert {room_of(path) for path in FILES} - {"_native"} == set(FLOOR_OF) | ROOT_FILES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_lower_files_never_import_higher_ones(path):
-    if part(path) == "__init__":
+def test_lower_rooms_never_import_higher_ones(path):
+    if room_of(path) in ROOT_FILES:
         return
     for name in imports(path):
-        if name.startswith("ultrafastbert."):
-            imported = name.split(".")[1]
-            own = imported in (part(path), "_native")
-            assert own or ORDER.index(imported) < ORDER.index(part(path)), name
-
-
-@pytest.mark.parametrize("path", CONVERT_FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_the_parts_of_converting_keep_their_order(path):
-    own = part(path, PACKAGE / "convert")
-    if own == "__init__":
-        return
-    for name in imports(path):
-        if name.startswith("ultrafastbert.convert."):
-            imported = name.split(".")[2]
-            in_order = CONVERT_ORDER.index(imported) < CONVERT_ORDER.index(own)
-            assert imported == own or in_order, name
+        imported = name.split(".")[1] if name.startswith("ultrafastbert.") else None
+        if imported in FLOOR_OF:
+            assert FLOOR_OF[imported] <= FLOOR_OF[room_of(path)], name
 
 
 def test_only_a_kernels_own_file_imports_what_it_needs():
@@ -122,7 +70,10 @@ def test_only_a_kernels_own_file_imports_what_it_needs():
     "module",
     [
         "ultrafastbert",
-        *(f"ultrafastbert.{part}" for part in ("export", "glue", "bench", "convert")),
+        *(
+            f"ultrafastbert.{part}"
+            for part in ("inference.engines", "train.finetune", "bench", "distill")
+        ),
     ],
 )
 def test_public_names_are_there(module):

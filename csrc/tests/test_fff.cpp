@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "fff.h"
+#include "core/fff.h"
 
 using fff::Activation;
 using fff::Shape;

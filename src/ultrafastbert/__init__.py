@@ -2,14 +2,10 @@
 
 from importlib.metadata import version
 
-from ultrafastbert.bundled import bundled_model
-from ultrafastbert.encode import sentence_transformer
-from ultrafastbert.layers import (
-    FastFeedForward,
-    FeedForward,
-    GatedFeedForward,
-    hardening_loss,
-)
+from ultrafastbert.fff.layer import FastFeedForward, FeedForward, GatedFeedForward, hardening_loss
+from ultrafastbert.fff.ops import fast_feedforward, use_kernel, visited_leaves
+from ultrafastbert.inference.bundled import bundled_model
+from ultrafastbert.inference.encode import sentence_transformer
 from ultrafastbert.models import (
     UltraFastBertConfig,
     UltraFastBertForMaskedLM,
@@ -20,7 +16,6 @@ from ultrafastbert.models import (
     UltraFastBertForTokenClassification,
     UltraFastBertModel,
 )
-from ultrafastbert.ops import fast_feedforward, use_kernel, visited_leaves
 
 __version__ = version("ultrafastbert")
 

@@ -1,5 +1,6 @@
 """Benchmarks: what is timed, and against which baseline."""
 
+from ultrafastbert.bench.converted import bench_converted
 from ultrafastbert.bench.layer import LayerBenchConfig, bench_layer
 from ultrafastbert.bench.model import ModelBenchConfig, bench_model
 from ultrafastbert.bench.width import WidthBenchConfig, bench_width
@@ -8,6 +9,7 @@ __all__ = [
     "LayerBenchConfig",
     "ModelBenchConfig",
     "WidthBenchConfig",
+    "bench_converted",
     "bench_layer",
     "bench_model",
     "bench_width",

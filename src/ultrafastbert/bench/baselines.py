@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrafastbert.bench import blas
-from ultrafastbert.layers import FeedForward, bf16_supported
+from ultrafastbert.fff.layer import FeedForward, bf16_supported
 
 Run = Callable[[Tensor], Tensor]
 

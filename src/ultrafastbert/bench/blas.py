@@ -1,4 +1,4 @@
-"""The layer written with BLAS routines (csrc/blas_layer.cpp): the contestants of arXiv 2311.10770.
+"""The layer written with BLAS routines (csrc/bench/blas_layer.cpp): those of arXiv 2311.10770.
 
 One public BLAS, SciPy's, whose routines are taken from the documented capsules of
 `scipy.linalg.cython_blas` and called in a C++ loop, forward only, on one thread. What the levels
@@ -26,10 +26,10 @@ from scipy.linalg import cython_blas
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from ultrafastbert.layers import FastFeedForward, FeedForward
+from ultrafastbert.fff.layer import FastFeedForward, FeedForward
 
 try:
-    from ultrafastbert import _native  # type: ignore[attr-defined]
+    from ultrafastbert import _native
 except ImportError:
     _native = None
 

@@ -7,11 +7,11 @@ from tempfile import TemporaryDirectory
 
 from transformers import PreTrainedModel
 
-from ultrafastbert.export.agreement import prove_equal
-from ultrafastbert.export.engines import ENGINES, Run
-from ultrafastbert.export.folder import require
-from ultrafastbert.export.onnx import MODEL_FILE, write_onnx
-from ultrafastbert.export.unrolled import unroll
+from ultrafastbert.inference.engines.agreement import prove_equal
+from ultrafastbert.inference.engines.folder import require
+from ultrafastbert.inference.engines.onnx import MODEL_FILE, write_onnx
+from ultrafastbert.inference.engines.runtimes import ENGINES, Run
+from ultrafastbert.inference.engines.unrolled import unroll
 
 # Values of weights held at once, in bytes of a parameter: the unrolled copy and the file (4 + 4),
 # which both engines hold (4 + 4), and int8 (1).

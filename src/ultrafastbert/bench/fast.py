@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ultrafastbert.bench import blas
 from ultrafastbert.bench.baselines import TOLERANCE
+from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.kernels import KERNELS
-from ultrafastbert.layers import FastFeedForward
 
 # Share of tokens that must take the definition's path: of float32 all but ties, of narrower weights
 # all but those whose decisions are as close to zero as a weight's rounding.

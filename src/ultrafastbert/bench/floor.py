@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ultrafastbert import tree
 from ultrafastbert.bench.machine import Limits
-from ultrafastbert.layers import FastFeedForward
+from ultrafastbert.fff import tree
+from ultrafastbert.fff.layer import FastFeedForward
 
 # Distinct rows are counted over this many calls, and averaged.
 COUNTED_CALLS = 64

@@ -7,8 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ultrafastbert import kernels, ops, reference, tree
-from ultrafastbert.layers import FastFeedForward
+from ultrafastbert import kernels
+from ultrafastbert.fff import ops, reference, tree
+from ultrafastbert.fff.layer import FastFeedForward
 
 # Tokens compared; the kernel runs on all of them, the definition would need too much memory.
 GATE_TOKENS = 128

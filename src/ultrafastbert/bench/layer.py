@@ -10,14 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ultrafastbert import ops, tree
 from ultrafastbert.bench import blas, machine
-from ultrafastbert.bench.contestants import (
-    Case,
-    Contestant,
-    dense_contestants,
-    fast_contestants,
-)
+from ultrafastbert.bench.contestants import Case, Contestant, dense_contestants, fast_contestants
 from ultrafastbert.bench.floor import Call, count_rows, floor_us
 from ultrafastbert.bench.gate import find_truth
 from ultrafastbert.bench.timing import (
@@ -28,10 +22,11 @@ from ultrafastbert.bench.timing import (
     interleave,
     use_threads,
 )
+from ultrafastbert.fff import ops, tree
+from ultrafastbert.fff.layer import FastFeedForward, check_memory
 from ultrafastbert.kernels import native
-from ultrafastbert.layers import FastFeedForward, check_memory
-from ultrafastbert.outputs import check_file
 from ultrafastbert.rows import Row, append_row
+from ultrafastbert.runs.outputs import check_file
 
 PASSES = ("forward", "forward+backward")
 CACHES = ("hot", "fresh", "cold")

@@ -1,4 +1,4 @@
-"""The limits of the machine, measured: what no kernel can beat (csrc/machine.cpp)."""
+"""The limits of the machine, measured: what no kernel can beat (csrc/bench/machine.cpp)."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ import torch
 from ultrafastbert.rows import Row
 
 try:
-    from ultrafastbert import _native  # type: ignore[attr-defined]
+    from ultrafastbert import _native
 except ImportError:
     _native = None
 

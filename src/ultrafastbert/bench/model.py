@@ -14,22 +14,16 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from ultrafastbert import ops
 from ultrafastbert.bench import baselines, engines
 from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.bench.gate import expect, prove
-from ultrafastbert.bench.timing import (
-    OtherLoad,
-    Timing,
-    check_threads,
-    interleave,
-    use_threads,
-)
+from ultrafastbert.bench.timing import OtherLoad, Timing, check_threads, interleave, use_threads
+from ultrafastbert.fff import ops
+from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.kernels import choose_kernel
-from ultrafastbert.layers import FastFeedForward
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
-from ultrafastbert.outputs import check_file
 from ultrafastbert.rows import Row, append_row
+from ultrafastbert.runs.outputs import check_file
 
 OnProgress = Callable[[int, int, str], None]  # cases done, cases in all, what comes next
 

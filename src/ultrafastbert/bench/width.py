@@ -7,7 +7,6 @@ from pathlib import Path
 import psutil
 import torch
 
-from ultrafastbert import ops, tree
 from ultrafastbert.bench import blas
 from ultrafastbert.bench.contestants import Case, Contestant, dense_layers, fast_contestant
 from ultrafastbert.bench.fast import available_fast
@@ -21,9 +20,10 @@ from ultrafastbert.bench.layer import (
     measure_machine,
 )
 from ultrafastbert.bench.timing import check_threads, use_threads
-from ultrafastbert.layers import check_memory
-from ultrafastbert.outputs import check_file
+from ultrafastbert.fff import ops, tree
+from ultrafastbert.fff.layer import check_memory
 from ultrafastbert.rows import Row, append_row
+from ultrafastbert.runs.outputs import check_file
 
 # Share of the memory that is free which a case may take.
 MEMORY_SHARE = 0.8

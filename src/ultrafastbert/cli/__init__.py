@@ -6,7 +6,7 @@ Commands import what only they need themselves, so that --help does not wait for
 import transformers
 import typer
 
-from ultrafastbert.allocator import keep_freed_memory
+from ultrafastbert.cli.allocator import keep_freed_memory
 from ultrafastbert.cli.bench import bench_app
 from ultrafastbert.cli.convert import convert_command
 from ultrafastbert.cli.diagnose import diagnose_command
@@ -17,9 +17,9 @@ from ultrafastbert.cli.fill_mask import fill_mask_command
 from ultrafastbert.cli.glue import glue_command
 from ultrafastbert.cli.importing import import_command
 from ultrafastbert.cli.pretrain import pretrain_command
+from ultrafastbert.cli.quantize import quantize_command
 from ultrafastbert.cli.quickstart import quickstart_command
 from ultrafastbert.cli.report import report_app
-from ultrafastbert.cli.shrink import shrink_command
 from ultrafastbert.cli.streams import prepare_streams
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ app.command("quickstart")(quickstart_command)
 app.command("pretrain")(pretrain_command)
 app.command("glue")(glue_command)
 app.command("convert")(convert_command)
-app.command("shrink")(shrink_command)
+app.command("quantize")(quantize_command)
 app.command("diagnose")(diagnose_command)
 app.command("import")(import_command)
 app.command("encode")(encode_command)

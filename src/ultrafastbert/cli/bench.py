@@ -11,7 +11,7 @@ from ultrafastbert.cli.options import ROWS, kept_rows, model_folder, number_rang
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 from ultrafastbert.models import UltraFastBertConfig
-from ultrafastbert.pretrain import get_recipe
+from ultrafastbert.train.pretrain import get_recipe
 
 bench_app = typer.Typer(
     name="bench", help="Time layers and models beside their dense twins.", no_args_is_help=True
@@ -154,7 +154,7 @@ def bench_converted_command(
     Each with every kind of linear layers that PyTorch has here: the original's eager float32 is its
     slowest. Rows are added to MODEL/rows.jsonl, and the model card is renewed.
     """
-    from ultrafastbert.convert import bench_converted
+    from ultrafastbert.bench import bench_converted
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.converted_speed import speed_table
 

@@ -9,7 +9,7 @@ from ultrafastbert.cli.convert_sweep import convert_sweep
 from ultrafastbert.cli.options import Resume, kept_rows, model_folder, numbers
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
-from ultrafastbert.models.architectures import EXAMPLE
+from ultrafastbert.models.converted.architectures import EXAMPLE
 
 
 def convert_command(
@@ -99,7 +99,7 @@ def convert_command(
     """
     if any(option is not None for option in (sweep, target_speedup, target_explained)):
         return convert_sweep(context)
-    from ultrafastbert.convert import ConvertConfig, convert
+    from ultrafastbert.distill import ConvertConfig, convert
     from ultrafastbert.report import convert_tables, usage_tables, write_model_card
     from ultrafastbert.report.answer import conversion_caveats
     from ultrafastbert.report.usage_figures import draw_diagnosis

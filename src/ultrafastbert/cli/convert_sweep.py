@@ -15,7 +15,7 @@ END_TO_END = ("end_to_end_steps", "end_to_end_tokens")
 
 def convert_sweep(context: typer.Context) -> None:
     """Run `convert` with the options of the command line that go with --sweep."""
-    from ultrafastbert.convert import SweepConfig, Target, sweep
+    from ultrafastbert.distill import SweepConfig, Target, sweep
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.convert_tables import convert_layer_table
     from ultrafastbert.report.figures import draw_all

@@ -32,10 +32,10 @@ def diagnose_command(
     regions of its inputs explain of each FF block's outputs, beside a dense
     layer as wide as a token's path.
     """
-    from ultrafastbert.convert import DiagnoseConfig, diagnose
-    from ultrafastbert.outputs import check_folder
+    from ultrafastbert.distill import DiagnoseConfig, diagnose
     from ultrafastbert.report import usage_tables
     from ultrafastbert.report.usage_figures import draw_diagnosis
+    from ultrafastbert.runs.outputs import check_folder
 
     if figures is not None:
         check_folder(figures)

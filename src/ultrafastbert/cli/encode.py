@@ -10,7 +10,7 @@ import typer
 from ultrafastbert.cli.options import NORMALIZE, POOLING, model_folder, typed_text
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo, say
-from ultrafastbert.outputs import check_file, replacing
+from ultrafastbert.runs.outputs import check_file, replacing
 
 MOST_PRINTED = 20  # texts whose cosines fit a screen
 
@@ -37,7 +37,7 @@ def encode_command(
     Without --model by all-MiniLM-L6-v2, an encoder of English, with fast
     feedforward layers: it comes with this program and needs no network.
     """
-    from ultrafastbert import encode
+    from ultrafastbert.inference import encode
 
     if texts and os.path.exists(os.path.join(texts[0], "config.json")):
         raise ValueError(f"{texts[0]} is the folder of a model: write --model {texts[0]}")

@@ -24,7 +24,7 @@ def export_crammed_command(
     For encoders, masked language models and classifiers whose layers that
     software has: KxD, ff or glu, scaled sinusoidal positions.
     """
-    from ultrafastbert.export.crammed import export_crammed
+    from ultrafastbert.models.io.export import export_crammed
 
     with showing(f"model: {out}") as show:
         show(f"exporting {model}")
@@ -43,7 +43,7 @@ def export_sentence_transformers(
 
     SentenceTransformer(OUT) loads it in a program that imports ultrafastbert.
     """
-    from ultrafastbert.encode import save_sentence_transformer
+    from ultrafastbert.inference.encode import save_sentence_transformer
 
     with showing(f"model: {out}") as show:
         show(f"exporting {model}")
@@ -57,7 +57,7 @@ def export_onnx_command(
     out: Annotated[Path, typer.Argument(help="New folder.")],
 ) -> None:
     """Save a model for ONNX Runtime, OpenVINO and other engines, as OUT/model.onnx."""
-    from ultrafastbert.export import export_onnx
+    from ultrafastbert.inference.engines import export_onnx
 
     with showing(f"model: {out}") as show:
         show(f"exporting {model}, and comparing")
@@ -78,7 +78,7 @@ def export_torch_command(
     ] = False,
 ) -> None:
     """Save a model as a program of torch.export, OUT/model.pt2; import ultrafastbert to load it."""
-    from ultrafastbert.export import export_torch
+    from ultrafastbert.inference.engines import export_torch
 
     with showing(f"model: {out}") as show:
         show(f"exporting {model}, and comparing")

@@ -15,7 +15,7 @@ def fill_mask_command(
     top: Annotated[int, typer.Option(help="Words to show for each mask.")] = 5,
 ) -> None:
     """Guess the masked words of a text."""
-    from ultrafastbert.fill_mask import fill_mask
+    from ultrafastbert.inference.fill_mask import fill_mask
 
     found = fill_mask(model_folder(model), typed_text(text), top)
     for number, guesses in enumerate(found, start=1):

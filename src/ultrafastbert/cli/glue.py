@@ -27,9 +27,9 @@ def glue_command(
     rows: Annotated[Path | None, typer.Option(help=ROWS + " Default: MODEL/glue.jsonl.")] = None,
 ) -> None:
     """Fine-tune and evaluate a model on GLUE tasks; results that are there already are kept."""
-    from ultrafastbert.glue import GlueConfig, Progress, run_glue
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.tables import glue_table
+    from ultrafastbert.train.finetune import GlueConfig, Progress, run_glue
 
     config = GlueConfig(
         epochs=epochs,

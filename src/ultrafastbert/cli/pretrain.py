@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ultrafastbert import run_folder
 from ultrafastbert.cli.options import FFN, Resume, kept_rows
 from ultrafastbert.cli.progress import TrainingProgress, showing
 from ultrafastbert.cli.streams import echo
-from ultrafastbert.pretrain import RECIPES, get_recipe, pretrain
+from ultrafastbert.runs import run_folder
+from ultrafastbert.train.pretrain import RECIPES, get_recipe, pretrain
 
 
 def pretrain_command(
@@ -43,10 +43,10 @@ def pretrain_command(
     """Pretrain a masked language model by the crammedBERT recipe."""
     from ultrafastbert.data.corpus import prepare_corpus
     from ultrafastbert.data.text import text_apart_from
-    from ultrafastbert.pretrain.calibration import tokens_for_minutes
-    from ultrafastbert.pretrain.training import SETTINGS
     from ultrafastbert.report import write_model_card
     from ultrafastbert.report.tables import pretrain_table
+    from ultrafastbert.train.pretrain.calibration import tokens_for_minutes
+    from ultrafastbert.train.pretrain.training import SETTINGS
 
     if tokenizer is not None and vocab_size is not None:
         raise ValueError(f"give one of --tokenizer ({tokenizer}) and --vocab-size ({vocab_size})")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from transformers import TrainerCallback
 
 from ultrafastbert.cli.streams import say
-from ultrafastbert.run_folder import is_main_process
+from ultrafastbert.runs.run_folder import is_main_process
 
 # A line at least this often: often enough to see that work goes on, few enough to read.
 LINE_SECONDS = 15.0

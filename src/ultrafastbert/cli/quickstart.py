@@ -8,8 +8,8 @@ import typer
 from ultrafastbert.cli.options import Resume, kept_rows, option_name
 from ultrafastbert.cli.progress import TrainingProgress, showing
 from ultrafastbert.cli.streams import echo
-from ultrafastbert.pretrain import RECIPES
 from ultrafastbert.rows import read_rows
+from ultrafastbert.train.pretrain import RECIPES
 
 
 def quickstart_command(
@@ -53,7 +53,7 @@ def quickstart_command(
     With --convert it makes a trained sentence encoder fast instead, beside the same controls, and
     OUT is an encoder to use; --glue-dir then scores it on STS-B.
     """
-    from ultrafastbert import quickstart as main_job
+    from ultrafastbert.quickstart import pretrain as main_job
     from ultrafastbert.report import answers
 
     fields = {"recipe": recipe, "budget_tokens": tokens, "bench_seconds": bench_seconds}
@@ -90,7 +90,7 @@ def _quickstart_convert(
     seed: int,
     resume: bool,
 ) -> None:
-    from ultrafastbert.quickstart_convert import minilm_folder, quick_config, quickstart_convert
+    from ultrafastbert.quickstart.convert import minilm_folder, quick_config, quickstart_convert
     from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
     from ultrafastbert.report.converted_speed import speed_table
 
@@ -105,6 +105,6 @@ def _quickstart_convert(
     echo(f"The report: {out / 'report.html'}")
     echo("What to do next:")
     echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
-    echo(f"  ultrafastbert shrink {out} SMALL_FOLDER")
+    echo(f"  ultrafastbert quantize {out} SMALL_FOLDER")
     better = f"{minilm_folder()} BETTER_FOLDER --ffn {config.ffn} --text YOUR_TEXT"
     echo(f"  ultrafastbert convert {better}")

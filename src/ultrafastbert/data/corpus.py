@@ -17,8 +17,8 @@ from ultrafastbert.data.text import (
     split_documents,
 )
 from ultrafastbert.data.tokenizer import load_tokenizer, train_tokenizer
-from ultrafastbert.locks import locked
-from ultrafastbert.outputs import make_folder
+from ultrafastbert.runs.locks import locked
+from ultrafastbert.runs.outputs import make_folder
 
 # One document (or piece of one) in this many validates, where no validation text is given.
 VALIDATION_EVERY = 20

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from ultrafastbert.data.text_collections import checked_texts
-from ultrafastbert.locks import locked
-from ultrafastbert.outputs import make_folder
+from ultrafastbert.runs.locks import locked
+from ultrafastbert.runs.outputs import make_folder
 
 # Part of every cache key: raise it when the same input gives other rows.
 _FORMAT = 1

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ultrafastbert.data.text_collections import checked_texts, is_one_text
-from ultrafastbert.digests import add_file
-from ultrafastbert.outputs import real
+from ultrafastbert.runs.digests import add_file
+from ultrafastbert.runs.outputs import real
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".txt.gz", ".text.gz", ".md.gz")
 HUB_PREFIX = "hf:"

@@ -1,7 +1,7 @@
 """The kernels of the fast feedforward layer: one table, name -> functions.
 
-Every kernel computes the definition of `ultrafastbert.reference`. To add one, write its file and
-add it to `KERNELS`; the tests iterate over the table.
+Every kernel computes the definition of `ultrafastbert.fff.reference`. To add one, write its file
+and add it to `KERNELS`; the tests iterate over the table.
 
 Sizes: T tokens, H hidden, O output, K trees, R rows per tree, S = D + L slots per path.
 

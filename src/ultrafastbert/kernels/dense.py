@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.kernels.token_sums import sum_products
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ultrafastbert import tree
-from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.fff import tree
+from ultrafastbert.fff.activations import ACTIVATIONS
 
 # Gathered rows of one chunk of tokens: 2^22 elements are 16 MB in float32, within a large cache.
 CHUNK_ELEMENTS = 2**22

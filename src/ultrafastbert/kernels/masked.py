@@ -6,8 +6,8 @@ This is what the published software does. It is here as the baseline that users 
 import torch
 from torch import Tensor
 
-from ultrafastbert import reference, tree
-from ultrafastbert.activations import ACTIVATIONS
+from ultrafastbert.fff import reference, tree
+from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.kernels.token_sums import sum_products
 
 

@@ -12,21 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, get_num_threads, is_grad_enabled, nn
 
-from ultrafastbert import transforms, tree
-from ultrafastbert.activations import ACTIVATIONS
-from ultrafastbert.leaf_bias import add_leaf_bias
-from ultrafastbert.quantization import Weights
+from ultrafastbert.fff import transforms, tree
+from ultrafastbert.fff.activations import ACTIVATIONS
+from ultrafastbert.fff.leaf_bias import add_leaf_bias
+from ultrafastbert.fff.quantization import Weights
 
 try:
-    from ultrafastbert import _native  # type: ignore[attr-defined]
+    from ultrafastbert import _native
 except ImportError:
     _native = None
 
-# Where types of tensors have DLPack's table of C functions, see csrc/tensor.h.
+# Where types of tensors have DLPack's table of C functions, see csrc/binding/tensor.h.
 EXCHANGE_TABLE = "__dlpack_c_exchange_api__"
 # Whether something traces, or sees every operator: the public ways to ask are slow or none.
 is_tracing, n_modes = torch._C._is_tracing, torch._C._len_torch_dispatch_stack
-# In the order of `enum class Activation` and `enum class Type` in csrc/fff.h.
+# In the order of `enum class Activation` and `enum class Type` in csrc/core/fff.h.
 _ACTIVATION_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 _TYPE_NUMBERS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.int8: 3}
 
@@ -69,13 +69,13 @@ def has_address(tensor: Tensor) -> bool:
     )
 
 
-def use_large_pages(*tensors: Tensor) -> None:
+def use_huge_pages(*tensors: Tensor) -> None:
     """Move CPU tensors to large pages of memory, where the system can: rows are found faster."""
     if _native is None:
         return
     for tensor in tensors:
         if tensor.device.type == "cpu" and has_address(tensor):
-            _native.use_large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+            _native.use_huge_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
 
 def forward_quantized(
@@ -171,7 +171,7 @@ class Prepared:
         """
         weights, is_biased = Weights.held_by(holder), holder.get("b_out") is not None
         names = [name for name in (*Weights._fields, "b_out") if holder.get(name) is not None]
-        use_large_pages(*(holder[name] for name in names))
+        use_huge_pages(*(holder[name] for name in names))
         obstacles = [is_grad_enabled, is_tracing, n_modes, transforms.is_active]
         if dtype != torch.float32:
             obstacles.append(partial(torch.is_autocast_enabled, "cpu"))

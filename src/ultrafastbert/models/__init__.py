@@ -10,19 +10,19 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from ultrafastbert.models.configuration import CrammedBertConfig, UltraFastBertConfig
-from ultrafastbert.models.converted import register as _register_converted
-from ultrafastbert.models.heads import (
+from ultrafastbert.models.bert.configuration import CrammedBertConfig, UltraFastBertConfig
+from ultrafastbert.models.bert.heads import (
     UltraFastBertForMaskedLM,
     UltraFastBertForSequenceClassification,
 )
-from ultrafastbert.models.modeling import UltraFastBertModel
-from ultrafastbert.models.multiple_choice import UltraFastBertForMultipleChoice
-from ultrafastbert.models.sentence_embedding import UltraFastBertForSentenceEmbedding
-from ultrafastbert.models.token_heads import (
+from ultrafastbert.models.bert.modeling import UltraFastBertModel
+from ultrafastbert.models.bert.multiple_choice import UltraFastBertForMultipleChoice
+from ultrafastbert.models.bert.sentence_embedding import UltraFastBertForSentenceEmbedding
+from ultrafastbert.models.bert.token_heads import (
     UltraFastBertForQuestionAnswering,
     UltraFastBertForTokenClassification,
 )
+from ultrafastbert.models.converted.model import register as _register_converted
 
 AutoConfig.register("ultrafastbert", UltraFastBertConfig)
 AutoConfig.register(CrammedBertConfig.model_type, CrammedBertConfig)

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
-from ultrafastbert.layers import FastFeedForward
+from ultrafastbert.fff.layer import FastFeedForward
 
 
 class Quantizable(PreTrainedModel):

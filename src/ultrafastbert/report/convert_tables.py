@@ -8,14 +8,7 @@ import statistics
 from collections.abc import Iterable
 
 from ultrafastbert.report.runs import RUN, by_run
-from ultrafastbert.report.tables import (
-    NONE,
-    group,
-    latest,
-    markdown_table,
-    spread,
-    task_title,
-)
+from ultrafastbert.report.tables import NONE, group, latest, markdown_table, spread, task_title
 from ultrafastbert.rows import Row
 
 TITLES = {

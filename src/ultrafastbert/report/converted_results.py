@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from ultrafastbert.models.card_parts import bullets
+from ultrafastbert.models.io.card_parts import bullets
 from ultrafastbert.report.answer import caveats
 from ultrafastbert.report.convert_tables import (
     SPLITS,

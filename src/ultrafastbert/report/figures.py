@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ultrafastbert.outputs import make_folder
 from ultrafastbert.report import layer_figures, tables
 from ultrafastbert.report.curve_figure import convert_curves
 from ultrafastbert.report.style import CYCLE, STYLE, VARIANT_COLOURS
 from ultrafastbert.report.sweep_figure import sweep_front
 from ultrafastbert.report.width_figure import time_over_width
 from ultrafastbert.rows import Row
+from ultrafastbert.runs.outputs import make_folder
 
 FORMATS = ("png", "svg")
 # Share of a run in which the loss falls steeply.

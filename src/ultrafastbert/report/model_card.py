@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from ultrafastbert.models import UltraFastBertConfig
-from ultrafastbert.models.card import write_card
+from ultrafastbert.models.io.card import write_card
 from ultrafastbert.report import tables
 from ultrafastbert.report.answer import caveats
 from ultrafastbert.report.converted_results import converted_results

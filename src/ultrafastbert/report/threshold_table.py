@@ -13,7 +13,7 @@ def threshold_table(rows: Iterable[Row]) -> str:
     thresholds = latest((row for row in rows if row["kind"] == "threshold"), *CASE, "value")
     if not thresholds:
         return ""
-    header = ["constant of `csrc/blocks.h`", "layer", "tokens", "pass", "value"]
+    header = ["constant of `csrc/core/blocks.h`", "layer", "tokens", "pass", "value"]
     header += ["µs per token (p10 to p90)", "time over the chosen value's (p10 to p90)"]
     cases = group(thresholds, *CASE).values()
     return markdown_table(header, (_line(row) for case in cases for row in case)) + "\n"

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ultrafastbert.convert.diagnosis.usage import OVERFULL
-from ultrafastbert.outputs import make_folder
+from ultrafastbert.interpret.usage import OVERFULL
 from ultrafastbert.report.figures import save
 from ultrafastbert.report.style import BLUE, GREY, ORANGE, RED, STYLE
 from ultrafastbert.report.usage_tables import (
@@ -20,6 +19,7 @@ from ultrafastbert.report.usage_tables import (
     usage_layers,
 )
 from ultrafastbert.rows import Row
+from ultrafastbert.runs.outputs import make_folder
 
 # So many regions fit beside a histogram, and characters a line.
 REGIONS = 8

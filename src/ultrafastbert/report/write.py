@@ -8,7 +8,6 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from ultrafastbert.outputs import check_folder
 from ultrafastbert.report import (
     convert_tables,
     converted_speed,
@@ -22,6 +21,7 @@ from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.figures import draw_all
 from ultrafastbert.report.threshold_table import threshold_table
 from ultrafastbert.rows import Row, read_rows
+from ultrafastbert.runs.outputs import check_folder
 
 CSS = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto;

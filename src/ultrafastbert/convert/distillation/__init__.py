@@ -1,1 +1,0 @@
-"""What learns from the original: each block (layer-wise), then the whole model (end to end)."""

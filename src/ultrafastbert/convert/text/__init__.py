@@ -1,1 +1,0 @@
-"""Texts of the conversion: a sample of all text, in batches."""

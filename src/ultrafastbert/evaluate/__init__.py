@@ -1,0 +1,1 @@
+"""What is measured of a model: tasks, their data and their metrics."""

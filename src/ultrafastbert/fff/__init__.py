@@ -1,0 +1,1 @@
+"""The fast feedforward layer: its definition, its operator and its module."""

@@ -1,0 +1,1 @@
+"""Running finished models."""

@@ -1,0 +1,201 @@
+"""Sentence embeddings with a saved model, by the library sentence-transformers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from transformers import AutoConfig
+
+from ultrafastbert.data.text_collections import checked_text, checked_texts, is_one_text
+from ultrafastbert.inference.bundled import bundled_model
+from ultrafastbert.models.io.card import write_card
+from ultrafastbert.models.io.saved import load_as_saved
+from ultrafastbert.runs import run_folder
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+OnStatus = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
+
+INSTALL = 'pip install "ultrafastbert[sentence-transformers]"'
+# Texts whose tokens are counted at once: enough work for all cores, little memory.
+COUNTED_TEXTS = 10_000
+
+
+class Embeddings(NamedTuple):
+    """Vectors of n texts, (n, H) float32, or of a single one, (H), and how many texts were cut."""
+
+    vectors: np.ndarray
+    n_truncated: int
+
+
+def sentence_transformer(
+    folder: str | Path | None = None,
+    pooling: str | None = None,
+    normalize: bool | None = None,
+    **options: Any,
+) -> "SentenceTransformer":
+    """Load a saved encoder, with or without a head, as a SentenceTransformer.
+
+    Args:
+        folder: what `save_pretrained` of a model and its tokenizer wrote, or what a
+            SentenceTransformer wrote, which says itself how to pool; by default the model that
+            comes with the package, see `ultrafastbert.bundled_model`.
+        pooling: how vectors of tokens become one, such as `mean` or `cls`; by default what the
+            configuration says, or else `mean`.
+        normalize: whether vectors get length 1; by default what the configuration says.
+        **options: of SentenceTransformer, such as `device`, `truncate_dim`, or
+            `model_kwargs={"weight_dtype": "int8"}`.
+
+    Raises:
+        ImportError: if sentence-transformers is not installed.
+        OSError: if the folder has no model in safetensors.
+        ValueError: for weights that are missing or do not fit, and for `pooling` or `normalize`
+            with a folder that has its own.
+    """
+    library = _library()
+    folder = bundled_model() if folder is None else folder
+    # sentence-transformers itself would draw missing weights at random, with a warning.
+    load_as_saved(folder)
+    model = library.SentenceTransformer(str(folder), **options)
+    if not (Path(folder) / "modules.json").exists():
+        _pool(model, AutoConfig.from_pretrained(folder), pooling, normalize)
+    elif pooling is not None or normalize is not None:
+        raise ValueError(
+            f"pooling={pooling!r}, normalize={normalize!r}: {folder} has its own, in modules.json; "
+            "leave them out"
+        )
+    return model
+
+
+def _pool(
+    model: "SentenceTransformer", config: Any, pooling: str | None, normalize: bool | None
+) -> None:
+    """Let the configuration say how to pool where the caller does not."""
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+    mode: Any = pooling or getattr(config, "sentence_pooling", "mean")
+    model[1] = Pooling(config.hidden_size, mode)
+    if getattr(config, "normalize_embeddings", False) if normalize is None else normalize:
+        model.append(Normalize())
+
+
+def save_sentence_transformer(
+    folder: str | Path,
+    out_dir: str | Path,
+    pooling: str | None = None,
+    normalize: bool | None = None,
+) -> Path:
+    """Save an encoder as a folder that `SentenceTransformer(out_dir)` loads; return the folder.
+
+    Arguments and errors as in `sentence_transformer`; FileExistsError if `out_dir` is not empty.
+    """
+    out_dir = Path(out_dir)
+    with run_folder.new_folder(out_dir) as new:
+        model = sentence_transformer(folder, pooling, normalize, device="cpu")
+        model.save_pretrained(str(new), create_model_card=False)
+        write_card(new)
+    return out_dir
+
+
+def encode(
+    model: "SentenceTransformer",
+    texts: str | Iterable[str],
+    batch_size: int = 32,
+    show_progress_bar: bool = False,
+    on_status: OnStatus = lambda what, done, total: None,
+) -> Embeddings:
+    """Return the vectors of texts; those longer than the model reads are cut and counted.
+
+    Args:
+        model: what `sentence_transformer` gives.
+        texts: a collection of them in an order of its own, such as a list, a generator, a numpy
+            array or a column; or a single text, which gets one vector. An empty text has a vector,
+            too: that of the tokenizer's special tokens.
+        batch_size: texts that are computed at once.
+        show_progress_bar: whether to show that of sentence-transformers.
+        on_status: told what is being done, how much of it is, and of how much.
+
+    Raises:
+        ValueError: without texts, for what is no text (the message names its place), and where the
+            model computes something that is not a number.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    is_one = is_one_text(texts)
+    read = [checked_text(texts, "texts")] if is_one else list(checked_texts(texts, "texts"))
+    if not read:
+        raise ValueError("there are no texts to encode")
+    with _counted(model, len(read), on_status):
+        vectors = model.encode(read, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    vectors = vectors.astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise ValueError("the model computes something that is not a number; check its weights")
+    return Embeddings(vectors[0] if is_one else vectors, _n_cut(model, read, on_status))
+
+
+@contextmanager
+def _counted(model: "SentenceTransformer", n_texts: int, on_status: OnStatus) -> Iterator[None]:
+    """Report how many of so many texts the model has encoded."""
+    done = 0
+
+    def count(module: Any, arguments: Any, output: dict[str, Any]) -> None:
+        nonlocal done
+        done += len(output["sentence_embedding"])
+        on_status("encoding texts", done, n_texts)
+
+    on_status("encoding texts", 0, n_texts)
+    with model.register_forward_hook(count):
+        yield
+
+
+def _n_cut(model: "SentenceTransformer", texts: list[str], on_status: OnStatus) -> int:
+    """Return how many texts have more tokens than the model reads."""
+    n_cut, longest = 0, model.max_seq_length
+    if longest is None:
+        return 0
+    for start in range(0, len(texts), COUNTED_TEXTS):
+        on_status("counting the texts that were cut", start, len(texts))
+        ids = model.tokenizer(texts[start : start + COUNTED_TEXTS], verbose=False)["input_ids"]
+        n_cut += sum(len(tokens) > longest for tokens in ids)
+    return n_cut
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair of vectors: (n, H) -> (n, n).
+
+    Raises ValueError for vectors of another shape, such as the one of a single text.
+    """
+    if vectors.ndim != 2:
+        raise ValueError(f"vectors of shape {vectors.shape} must be (n, H), of several texts")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.maximum(lengths, np.finfo(vectors.dtype).tiny)
+    return unit @ unit.T
+
+
+def read_texts(path: str | Path) -> list[str]:
+    """Return the lines of a file, each a text.
+
+    Raises FileNotFoundError for a missing file, ValueError for one that is empty or not UTF-8.
+    """
+    try:
+        # Not splitlines: a text may hold characters that it takes for line ends.
+        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text") from error
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"{path} is empty: write one text a line")
+    return lines
+
+
+def _library() -> Any:
+    """Import sentence-transformers, which only some users need."""
+    try:
+        import sentence_transformers
+    except ModuleNotFoundError as error:
+        if error.name != "sentence_transformers":
+            raise
+        raise ImportError(f"sentence-transformers is not installed; {INSTALL}") from error
+    return sentence_transformers

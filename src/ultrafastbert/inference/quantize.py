@@ -1,0 +1,126 @@
+"""Storing a model in less than half the space, and what that changes of its sentence vectors."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ultrafastbert import rows
+from ultrafastbert.data import docstrings
+from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_spearman
+from ultrafastbert.models.converted.folder import copy_companions, load_tokenizer
+from ultrafastbert.models.io.saved import load_as_saved
+from ultrafastbert.models.quantized import Quantizable
+from ultrafastbert.runs import run_folder
+from ultrafastbert.runs.status import Status
+
+# What a conversion and its quickstart leave beside their model, but for its rows.
+NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "sweep.json", "report.*")
+# Paragraphs whose vectors are compared.
+N_TEXTS = 256
+# Mean cosine of vectors before and after, below which the smaller model is not kept.
+LEAST_COSINE = 0.99
+
+
+def quantize_model(
+    folder: str | Path,
+    out_dir: str | Path,
+    weight_dtype: str = "int8",
+    glue_dir: str | Path | None = None,
+    on_status: Status = lambda what, done, total: None,
+) -> rows.Row:
+    """Write a saved model with fast feedforward layers to a new folder, compactly; return a row.
+
+    Weights of these layers become `weight_dtype`, `int8` or `bfloat16`, and stay so when loaded,
+    for inference; all other matrices are stored in bfloat16 and computed with in float32. Vectors
+    of texts, the documentation of Python's library, are compared before and after, with `glue_dir`
+    also the scores on STS-B. The row, of kind `shrink`, is appended to the folder's `rows.jsonl`.
+
+    Raises:
+        FileExistsError: if `out_dir` is not empty.
+        OSError: for files that are missing, and an `out_dir` that cannot be written to.
+        ValueError: for a model without such layers or quantized already, an unknown
+            `weight_dtype`, and where vectors differ too much: nothing is kept then.
+    """
+    with run_folder.new_folder(Path(out_dir)) as new:
+        return _quantize(Path(folder), new, weight_dtype, glue_dir, on_status)
+
+
+def _quantize(
+    folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
+) -> rows.Row:
+    pairs = similar_pairs(glue_dir)
+    on_status("loading the model", 0, None)
+    original = _load(folder)
+    if original.config.weight_dtype:
+        raise ValueError(
+            f"the weights in {folder} are {original.config.weight_dtype} already; quantize the "
+            "original"
+        )
+    tokenizer, texts = load_tokenizer(folder), list(_texts())
+    on_status("encoding texts with the original weights", 0, None)
+    before = sentence_vectors(original, tokenizer, texts)
+    on_status("scoring the model", 0, None)
+    scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
+    on_status(f"storing and scoring it with {weight_dtype} weights", 0, None)
+    copy_companions(folder, new, NOT_COPIED)
+    _save(original, new, weight_dtype)
+    small = _load(new)
+    cosines = _cosines(before, sentence_vectors(small, tokenizer, texts), weight_dtype)
+    scores |= {split: sts_spearman(small, tokenizer, pairs[split]) for split in pairs}
+    row = {
+        "kind": "shrink",
+        "weight_dtype": weight_dtype,
+        "bytes_before": _weight_bytes(folder),
+        "bytes": _weight_bytes(new),
+        "n_texts": len(texts),
+        "cosine_mean": float(cosines.mean()),
+        "cosine_min": float(cosines.min()),
+        **{f"stsb_{split}_spearman": score for split, score in scores.items()},
+    }
+    return rows.append_row(new / "rows.jsonl", row)
+
+
+def _load(folder: Path) -> Quantizable:
+    """Load a model as it was saved; ValueError for one of other kinds."""
+    model = load_as_saved(folder).eval()
+    if not isinstance(model, Quantizable):
+        raise ValueError(
+            f"{folder} holds a model of class {type(model).__name__}, without fast feedforward "
+            "layers; convert it first"
+        )
+    return model
+
+
+def _texts() -> Iterator[str]:
+    harvest = docstrings.harvest((docstrings.STANDARD_LIBRARY,))
+    paragraphs = (line for text in harvest for line in text.text.splitlines())
+    return itertools.islice(paragraphs, N_TEXTS)
+
+
+def _save(model: Quantizable, folder: Path, weight_dtype: str) -> None:
+    """Save a model in small numbers; vectors, such as biases and scales, are small anyway."""
+    model.quantize_(weight_dtype)
+    state = model.state_dict()
+    stored: dict[int, Tensor] = {}  # by the memory they share: tied matrices stay tied
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter.dim() > 1:
+            state[name] = stored.setdefault(parameter.data_ptr(), state[name].bfloat16())
+    model.save_pretrained(folder, state_dict=state)
+
+
+def _cosines(before: Tensor, after: Tensor, weight_dtype: str) -> Tensor:
+    cosines = torch.nn.functional.cosine_similarity(before, after)
+    if not cosines.mean() >= LEAST_COSINE:
+        raise ValueError(
+            f"vectors of texts differ too much with weight_dtype={weight_dtype!r}: their mean "
+            f"cosine before and after is {cosines.mean():.4f}, less than {LEAST_COSINE}; keep "
+            "larger weights"
+        )
+    return cosines
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

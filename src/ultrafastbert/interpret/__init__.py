@@ -1,0 +1,1 @@
+"""What regions of a trained tree stand for."""

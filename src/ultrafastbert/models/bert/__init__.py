@@ -1,0 +1,1 @@
+"""UltraFastBERT: its configuration, its encoder and its heads."""

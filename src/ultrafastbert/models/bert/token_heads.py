@@ -1,0 +1,95 @@
+"""The heads that look at every token: token classification and extractive question answering.
+
+Sizes in comments: B batch, S sequence.
+"""
+
+from torch import Tensor, nn
+from transformers.modeling_outputs import QuestionAnsweringModelOutput, TokenClassifierOutput
+from transformers.utils.generic import can_return_tuple
+
+from ultrafastbert.models.bert.configuration import UltraFastBertConfig
+from ultrafastbert.models.bert.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
+
+
+class UltraFastBertForTokenClassification(UltraFastBertPreTrainedModel):
+    """The encoder with dropout and a linear layer on every token, such as for named entities."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels or 2
+        self.model = UltraFastBertModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs,
+    ) -> TokenClassifierOutput:
+        """Classify tokens; arguments as in `UltraFastBertModel.forward`.
+
+        `labels` (B, S) are class numbers, -100 for tokens that do not count. Logits are
+        (B, S, num_labels).
+        """
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config, **kwargs)
+        return TokenClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class UltraFastBertForQuestionAnswering(UltraFastBertPreTrainedModel):
+    """The encoder with a linear layer that scores every token as start and end of the answer."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.model = UltraFastBertModel(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **kwargs,
+    ) -> QuestionAnsweringModelOutput:
+        """Score answers; arguments as in `UltraFastBertModel.forward`.
+
+        `start_positions` and `end_positions` (B) are the first and the last token of the answer; a
+        position behind the sequence does not count. Logits of starts and ends are (B, S) each.
+        """
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
+        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = self.loss_function(
+                start_logits, end_logits, start_positions, end_positions, **kwargs
+            )
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits,
+            end_logits=end_logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )

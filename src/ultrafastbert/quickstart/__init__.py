@@ -1,0 +1,1 @@
+"""The main jobs: one command from nothing to a report."""

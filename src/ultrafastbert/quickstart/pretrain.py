@@ -1,0 +1,273 @@
+"""The main job: from text to a trained, fine-tuned, measured model and its report, offline.
+
+A fast feedforward model and its controls (dense twin, dense as narrow as the active neurons, no FF
+layer at all) read the same tokens, are fine-tuned on the same task and timed side by side.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from ultrafastbert import rows
+from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer, bench_model
+from ultrafastbert.data import docstrings
+from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
+from ultrafastbert.data.library_task import library_task
+from ultrafastbert.data.text import named_sources, source_key, text_apart_from
+from ultrafastbert.models import UltraFastBertConfig
+from ultrafastbert.models.bert.configuration import parse_ffn
+from ultrafastbert.report import write_model_card, write_report
+from ultrafastbert.runs import run_folder
+from ultrafastbert.runs.outputs import make_folder, replacing
+from ultrafastbert.train import finetune as glue
+from ultrafastbert.train.pretrain import get_recipe, pretrain
+
+# GLUE tasks that are small enough for a first look.
+GLUE_TASKS = ("cola", "mrpc", "rte", "stsb")
+LIBRARY_TASK = "library"
+# Holds the settings of a quickstart.
+SETTINGS = "quickstart.json"
+# Documentation of the installed libraries, as it was read.
+HARVEST = "harvest.json"
+# Tokens of a call in the benchmark of the layer.
+LAYER_TOKENS = (1, 128, 4096)
+
+# What is being done, how much of it, of how much (where that is known), and a note.
+Status = Callable[[str, int, int | None, str], None]
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """What the quickstart trains and measures.
+
+    Attributes:
+        ffn: the fast feedforward layer, KxD or KxDxL.
+        recipe: name of the pretraining recipe, see `ultrafastbert.train.pretrain.RECIPES`.
+        budget_tokens: tokens that each model reads.
+        text: files, folders or hub data sets; by default the documentation strings of the
+            installed libraries.
+        glue_dir: local GLUE data to fine-tune on; by default the task is to tell which library a
+            sentence documents.
+        n_train, n_validation: sentences of that task.
+        epochs, learning_rate: of fine-tuning.
+        bench_seconds: time for each case of the benchmarks.
+        seed: of everything drawn.
+    """
+
+    ffn: str = "1x5x16"
+    recipe: str = "tiny"
+    budget_tokens: int = 1_000_000
+    text: tuple[str, ...] = ()
+    glue_dir: str | None = None
+    n_train: int = 4000
+    n_validation: int = 1000
+    epochs: int = 3
+    learning_rate: float = 5e-4
+    bench_seconds: float = 2.0
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "text", tuple(named_sources(self.text, "text")))
+        if parse_ffn(self.ffn)["ffn_type"] != "fff":
+            raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x5x16")
+        get_recipe(self.recipe)(ffn=self.ffn, budget_tokens=self.budget_tokens, seed=self.seed)
+
+
+def quickstart(
+    out_dir: str | Path,
+    config: QuickstartConfig | None = None,
+    resume: bool = False,
+    on_status: Status = lambda what, done, total, note: None,
+    callbacks: Callable[[str], list[TrainerCallback]] = lambda name: [],
+) -> Path:
+    """Run the main job in a folder and return the path of its report.
+
+    The folder gets `model/` and `controls/` (loadable by the Auto classes), `rows.jsonl`, and
+    `report.md`, `report.html` and figures. `on_status` hears what is being done, how much of it, of
+    how much, and a note; `callbacks` gives the Trainer callbacks of the pretraining run of a name.
+    With `resume`, what is done already is kept and a training run that was cut off goes on from its
+    last checkpoint.
+
+    Raises FileExistsError if the folder holds results of a quickstart and `resume` is not set, or
+    something else; ValueError for those of another configuration, text or GLUE data;
+    BlockingIOError while another process uses the folder.
+    """
+    config = config or QuickstartConfig()
+    out_dir = Path(out_dir)
+    with run_folder.locked(out_dir):
+        if not (out_dir / SETTINGS).exists():
+            run_folder.check_empty(out_dir)
+        run_folder.check(out_dir, SETTINGS, resume)
+        text = text_apart_from(config.text, out_dir) if config.text else []
+        settings = {**asdict(config), **_inputs(config, text)}
+        run_folder.claim(out_dir, SETTINGS, settings, resume)
+        on_status("reading text", 0, None, "")
+        corpus = _corpus(config, text, out_dir / "data", on_status)
+        models = _pretrain(config, corpus, out_dir, on_status, callbacks)
+        _fine_tune(config, models, out_dir, on_status)
+        _measure(models["fff"], config, out_dir, on_status)
+        on_status("drawing figures and writing the report", 0, None, "")
+        for folder in models.values():
+            write_model_card(folder, out_dir)
+        return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
+
+
+def _inputs(config: QuickstartConfig, text: Sequence[str | Path]) -> dict[str, str]:
+    """Return digests of all inputs, which are looked at before hours of work depend on them."""
+    labelled = {
+        f"{task} {split}": dataset
+        for task in (GLUE_TASKS if config.glue_dir else ())
+        for split, dataset in glue.load_task(glue.get_task(task), config.glue_dir).items()
+    }
+    return {
+        "text": source_key(text) if text else "",
+        "glue_dir": glue.data_digest(labelled) if labelled else "",
+    }
+
+
+def controls(model: UltraFastBertConfig) -> dict[str, str]:
+    """Return the FF layers to compare, by name: the model's own and its dense controls."""
+    return {
+        "fff": model.ffn_name,
+        "ff": f"ff:{model.n_neurons}",
+        "ff_active": f"ff:{model.n_active}",
+        "none": "none",
+    }
+
+
+def _corpus(
+    config: QuickstartConfig, text: Sequence[str | Path], cache_dir: Path, on_status: Status
+) -> Corpus:
+    vocab_size = get_recipe(config.recipe)().model.vocab_size
+
+    def progress(what: str, n_tokens: int) -> None:
+        on_status(f"preparing {what}{' (tokens)' if n_tokens else ''}", n_tokens, None, "")
+
+    if text:
+        return prepare_corpus(text, cache_dir, vocab_size=vocab_size, on_progress=progress)
+    texts = _harvest(cache_dir, on_status)
+    key = source_key(cache_dir / HARVEST)
+    return prepare_documents(
+        lambda: (text.text for text in texts if not docstrings.is_held_out(text)),
+        lambda: (text.text for text in texts if docstrings.is_held_out(text)),
+        (f"{key} training", f"{key} validation"),
+        cache_dir,
+        vocab_size=vocab_size,
+        on_progress=progress,
+    )
+
+
+def _pretrain(
+    config: QuickstartConfig,
+    corpus: Corpus,
+    out_dir: Path,
+    on_status: Status,
+    callbacks: Callable[[str], list[TrainerCallback]],
+) -> dict[str, Path]:
+    recipe = get_recipe(config.recipe)
+    folders = {}
+    for name, ffn in controls(recipe(ffn=config.ffn).model).items():
+        folders[name] = out_dir / "model" if name == "fff" else out_dir / "controls" / name
+        on_status(f"building {name} ({ffn})", 0, None, "")
+        run = recipe(
+            ffn=ffn,
+            vocab_size=len(corpus.tokenizer),
+            budget_tokens=config.budget_tokens,
+            seed=config.seed,
+        )
+        pretrain(
+            run,
+            corpus.train,
+            corpus.validation,
+            corpus.tokenizer,
+            folders[name],
+            name,
+            resume=True,
+            callbacks=callbacks(name),
+        )
+    return folders
+
+
+def _fine_tune(
+    config: QuickstartConfig, models: dict[str, Path], out_dir: Path, on_status: Status
+) -> None:
+    path = out_dir / "rows.jsonl"
+    options = glue.GlueConfig(
+        epochs=config.epochs, learning_rate=config.learning_rate, seeds=(config.seed,)
+    )
+
+    def report(progress: glue.Progress) -> None:
+        what = f"fine-tuning {name} on {progress.task}: {progress.stage}"
+        on_status(what, progress.step, progress.n_steps, progress.note)
+
+    if config.glue_dir:
+        for name, folder in models.items():
+            glue.run_glue(
+                folder, GLUE_TASKS, options, config.glue_dir, path, report, model_name=name
+            )
+        return
+    task = library_task(
+        _harvest(out_dir / "data", on_status), config.n_train, config.n_validation, config.seed
+    )
+    sizes = {"train": len(task.train), "validation": len(task.validation)}
+    spec = glue.TaskSpec(LIBRARY_TASK, label_names=task.label_names, n_rows=sizes)
+    done = {row["model"] for row in _rows(path, "glue")}
+    for name in (name for name in models if name not in done):
+        row = glue.fine_tune_on(
+            models[name],
+            spec,
+            task.train,
+            task.validation,
+            config.seed,
+            options,
+            report,
+            model_name=name,
+        )
+        row["majority_accuracy"] = task.majority_accuracy
+        rows.append_row(path, row)
+
+
+def _harvest(cache_dir: Path, on_status: Status) -> list[docstrings.LibraryText]:
+    """Return the documentation strings of the installed libraries, read once for each folder."""
+    path = cache_dir / HARVEST
+    if not path.exists():
+        make_folder(cache_dir)
+        what, n_libraries = (
+            "reading the libraries' documentation",
+            len(docstrings.DEFAULT_LIBRARIES),
+        )
+        done: list[str] = []
+
+        def progress(library: str, n_files: int) -> None:
+            done.append(library)
+            on_status(what, len(done), n_libraries, "")
+
+        on_status(what, 0, n_libraries, "")
+        texts = [asdict(text) for text in docstrings.harvest(on_progress=progress)]
+        with replacing(path) as file:
+            file.write(json.dumps(texts).encode())
+    texts = json.loads(path.read_text(encoding="utf-8"))
+    return [docstrings.LibraryText(**text) for text in texts]
+
+
+def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: Status) -> None:
+    path = out_dir / "rows.jsonl"
+
+    def progress(done: int, total: int, label: str) -> None:
+        on_status(f"timing {label}", done, total, "")
+
+    on_status("measuring the machine", 0, None, "")
+    trained = UltraFastBertConfig.from_pretrained(model)
+    if not _rows(path, "layer"):
+        layer = LayerBenchConfig(n_tokens=LAYER_TOKENS, seconds=config.bench_seconds)
+        rows.append_rows(path, bench_layer(layer, progress))
+    if not _rows(path, "model"):
+        whole = ModelBenchConfig(trained, seconds=config.bench_seconds)
+        rows.append_rows(path, bench_model(whole, progress))
+
+
+def _rows(path: Path, kind: str) -> list[rows.Row]:
+    return rows.read_rows(path, kind) if path.exists() else []

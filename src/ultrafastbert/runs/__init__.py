@@ -1,0 +1,1 @@
+"""Folders of runs: locked, resumed, written whole or not at all."""

@@ -1,0 +1,279 @@
+"""What commands show while they work: plain lines in files and pipes, a bar on terminals."""
+
+import io
+import re
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from itertools import pairwise
+
+import pytest
+from encoders import save_dense_encoder, write_stsb
+
+from ultrafastbert.bench import encoder_latency as latency
+from ultrafastbert.bench import timing
+from ultrafastbert.cli import progress
+from ultrafastbert.cli.progress import Lines, showing
+from ultrafastbert.distill import conversion
+from ultrafastbert.distill.equal_latency import time_equal_width
+from ultrafastbert.distill.sweep import models as sweep_models
+
+LINE = re.compile(r"\d+:\d\d:\d\d .+")
+TINY = ["--recipe", "tiny", "--tokens", "20000", "--vocab-size", "200", "--seq-length", "32"]
+
+
+class Clock:
+    """A clock that tests set."""
+
+    seconds = 100.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def lines(clock):
+    return Lines("rows: out/rows.jsonl", write=[].append, now=clock)
+
+
+def written(lines):
+    return lines.write.__self__
+
+
+def pass_seconds(lines, seconds):
+    for _ in range(seconds):
+        lines.now.seconds += 1
+        lines.tick()
+
+
+def test_stages_and_time_give_lines(lines):
+    pass_seconds(lines, 2)
+    assert written(lines) == ["0:00:00 starting; rows: out/rows.jsonl"]
+    lines("layer 0: 1x2", 0, 3000)
+    lines("layer 0: 1x2", 100, 3000)
+    assert written(lines)[1:] == ["0:00:02 layer 0: 1x2: 0/3,000 (0 %)"]
+    pass_seconds(lines, 10)
+    lines("layer 0: 1x2", 1200, 3000, "loss 2.345")
+    pass_seconds(lines, 5)
+    wanted = "0:00:17 layer 0: 1x2: 1,200/3,000 (40 %), 80/s, 0:00:22 left, loss 2.345"
+    assert written(lines)[2:] == [wanted]
+    lines("scoring", 0, 1)
+    lines("reading text (tokens)", 7)
+    pass_seconds(lines, 30)
+    lines.end()
+    assert written(lines)[3:] == [
+        "0:00:17 scoring",
+        "0:00:17 reading text (tokens): 7 so far",
+        "0:00:32 reading text (tokens): 7 so far",
+        "0:00:47 reading text (tokens): 7 so far",
+        "0:00:47 done",
+    ]
+
+
+def test_no_half_minute_is_silent(lines, clock):
+    lines("timing 24 models")
+    times = []
+    for _ in range(3600):
+        n_before = len(written(lines))
+        pass_seconds(lines, 1)
+        times += [clock.seconds] * (len(written(lines)) > n_before)
+    gaps = [b - a for a, b in pairwise(times)]
+    assert min(gaps[2:]) >= 10
+    assert max(gaps) <= 30
+    assert written(lines)[-1] == "1:00:00 timing 24 models: for 1:00:00"
+
+
+def test_a_run_that_goes_on_is_timed_from_where_it_was(lines):
+    lines("end to end", 1000, 2000)
+    pass_seconds(lines, 10)
+    lines("end to end", 1005, 2000)
+    pass_seconds(lines, 5)
+    assert written(lines)[-1] == "0:00:15 end to end: 1,005/2,000 (50 %), 0.33/s, 0:49:45 left"
+
+
+def test_lines_of_the_first_moments_wait(lines):
+    lines("loading the model")
+    pass_seconds(lines, 1)
+    assert written(lines) == []
+    lines.end()
+    assert written(lines) == [
+        "0:00:00 starting; rows: out/rows.jsonl",
+        "0:00:00 loading the model",
+        "0:00:01 done",
+    ]
+
+
+def progress_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "progress lines"]
+
+
+def test_lines_come_by_themselves_and_end_with_the_work(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "HELD_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "TICK_SECONDS", 0.01)
+    with showing("rows: here") as show:
+        show("working\nhard")
+        assert progress_threads()
+        time.sleep(0.4)
+    assert not progress_threads()
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == "0:00:00 starting; rows: here"
+    assert err[1] == "0:00:00 working hard"
+    assert 2 <= sum("working hard: for " in line for line in err) <= 8
+    assert err[-1].endswith(" done")
+
+
+def test_a_command_that_fails_at_once_prints_its_error_alone(run, tmp_path):
+    code, out, err = run("report", "write", tmp_path / "none")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert not progress_threads()
+
+
+def test_only_the_main_process_shows(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    with showing("rows: here") as show:
+        show("working", 1, 2)
+    assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    """A terminal that only writes down."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_terminals_get_a_bar(monkeypatch, term):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", term)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with showing("rows: [here]") as show:
+        show("working [hard]", 1, 2, "loss 1.0")
+        show("elsewhere")
+    text = terminal.getvalue()
+    assert "rows: [here]" in text
+    assert "elsewhere" in text
+    assert ("\x1b[" in text) == (term == "xterm")
+    assert ("0:00:00 starting" in text) == (term == "dumb")
+
+
+def test_a_pipe_gets_lines_whatever_the_colours(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with showing():
+        pass
+    assert capsys.readouterr().err.splitlines() == ["0:00:00 starting", "0:00:00 done"]
+
+
+@pytest.fixture
+def text_file(documents, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
+    return path
+
+
+def stages(err, kept=None):
+    """Return what lines say, without times; check their form, their start and their end."""
+    found = err.splitlines()
+    assert all(LINE.fullmatch(line) for line in found), err
+    said = [line.partition(" ")[2] for line in found]
+    assert said[0] == (f"starting; {kept}" if kept else "starting")
+    assert said[-1] == "done"
+    return said
+
+
+def holds(said, *wanted):
+    """Check that stages were said in this order."""
+    places = [next(i for i, line in enumerate(said) if line.startswith(start)) for start in wanted]
+    assert places == sorted(places), said
+
+
+def test_a_log_of_training_in_files(text_file, tmp_path):
+    """As a user runs it: both streams go to files."""
+    command = [sys.executable, "-m", "ultrafastbert", "pretrain", "model", "--text", text_file]
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        done = subprocess.run(
+            [*map(str, command), *TINY], cwd=tmp_path, stdout=out, stderr=err, check=False
+        )
+    said = stages((tmp_path / "err").read_text(encoding="utf-8"), "rows: model/rows.jsonl")
+    assert done.returncode == 0
+    order = "reading text", "preparing tokenizer", "preparing training text (tokens): "
+    holds(said, *order, "building the model", "pretraining 1x5x16: 0/", "validating 1x5x16")
+    assert (tmp_path / "out").read_text(encoding="utf-8").startswith("| model |")
+
+
+def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkeypatch):
+    """Converting, and everything that takes long with what it gives."""
+    monkeypatch.setattr(conversion, "time_equal_width", partial(time_equal_width, seconds=0.0))
+    monkeypatch.setattr(latency, "SECONDS", 0.01)
+    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
+    dense, model = save_dense_encoder(tokenizer, tmp_path / "dense"), tmp_path / "model"
+    sentences = [line for document in documents for line in document.split(". ")]
+    glue_dir = write_stsb(tmp_path / "glue", sentences)
+    rows = f"rows: {model / 'rows.jsonl'}"
+
+    def said(*arguments, kept=rows):
+        code, _, err = run(*arguments)
+        assert code == 0, err
+        return stages(err, kept)
+
+    steps = ["--tokens", 2000, "--steps", 5, "--in-sequence-steps", 3]
+    steps += ["--end-to-end-steps", 3, "--end-to-end-tokens", 2000, "--glue-dir", glue_dir]
+    found = said("convert", dense, model, "--text", text_file, "--ffn", "1x2x2", *steps)
+    order = "loading the original", "reading text", "timing dense layers"
+    order += "layer 0: 1x2x2", "scoring fff", "end to end: ", "scoring teacher", "drawing figures"
+    holds(found, *order)
+    found = said("bench", "converted", model, dense)
+    holds(found, "loading models", "timing ")
+    found = said(
+        "shrink",
+        model,
+        tmp_path / "small",
+        "--weight-dtype",
+        "bfloat16",
+        kept=f"rows: {tmp_path / 'small' / 'rows.jsonl'}",
+    )
+    holds(found, "loading the model", "encoding texts", "scoring", "storing and scoring")
+    for folder, last in ((model, "following tokens"), (dense, "layer 0: what regions explain")):
+        options = ["--text", text_file, "--tokens", 1500, "--figures", tmp_path / "figures"]
+        found = said("diagnose", folder, *options, kept=None)
+        holds(found, "loading the model", "reading text", last, "drawing figures")
+    holds(said("report", "write", model, kept=None), "drawing figures and writing the report")
+    vectors = tmp_path / "vectors.npy"
+    found = said("encode", "--model", model, "a", "b", "--out", vectors, kept=f"vectors: {vectors}")
+    holds(found, "loading the model", "encoding texts: 0/2 (0 %)", "counting the texts")
+
+
+def test_a_sweep(run, tokenizer, text_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 0.01)
+    monkeypatch.setattr(sweep_models, "MEMBER_SECONDS", 0.01)
+    dense = save_dense_encoder(tokenizer, tmp_path / "dense")
+    options = ["--sweep", "1x2x2", "--tokens", 2000, "--steps", 5]
+    code, _, err = run("convert", dense, tmp_path / "out", "--text", text_file, *options)
+    assert code == 0, err
+    found = stages(err, f"rows: {tmp_path / 'out' / 'rows.jsonl'}")
+    order = "loading the original", "reading text", "layer 0: 1x2x2", "running the original"
+    holds(found, *order, "timing each member", "measuring models", "drawing figures")
+
+
+def test_fine_tuning(run, tokenizer, documents, tmp_path):
+    dense = save_dense_encoder(tokenizer, tmp_path / "dense")
+    sentences = [line for document in documents for line in document.split(". ")]
+    glue_dir = write_stsb(tmp_path / "glue", sentences)
+    options = ["--task", "stsb", "--data-dir", glue_dir, "--epochs", 1, "--batch-size", 4]
+    code, _, err = run("glue", dense, *options)
+    assert code == 0, err
+    found = stages(err, f"rows: {dense / 'glue.jsonl'}")
+    holds(found, "reading data", *(f"stsb, seed 0: {stage}" for stage in ("loading", "training")))
+    holds(found, "stsb, seed 0: tokenizing", "stsb, seed 0: evaluating: 5/5 (100 %)")
