@@ -38,6 +38,6 @@ def test_no_table_without_engines():
 
 
 def test_missing_engines_are_named(monkeypatch):
-    monkeypatch.setattr("ultrafastbert.inference.engines.folder.find_spec", lambda name: None)
+    monkeypatch.setattr("ultrafastbert.inference.engines.companions.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'ultrafastbert\[onnx\]'"):
         ModelBenchConfig(UltraFastBertConfig(**SIZES), (), (), engines=True)

@@ -17,9 +17,9 @@ from ultrafastbert import (
 from ultrafastbert.fff import reference
 from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.inference.engines.agreement import prove_equal
-from ultrafastbert.inference.engines.onnx import export_onnx, write_program
-from ultrafastbert.inference.engines.program import example_inputs
+from ultrafastbert.inference.engines.onnx_export import export_onnx, write_program
 from ultrafastbert.inference.engines.runtimes import ENGINES
+from ultrafastbert.inference.engines.tracing import example_inputs
 from ultrafastbert.inference.engines.unrolled import UnrolledFeedForward
 
 # D, K, L: around the top levels that are dense, and narrow and wide leaves.
@@ -196,7 +196,7 @@ def test_what_cannot_be_exported(tmp_path):
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("ultrafastbert.inference.engines.folder.find_spec", lambda name: None)
+    monkeypatch.setattr("ultrafastbert.inference.engines.companions.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'ultrafastbert\[onnx\]'"):
         export_onnx(tmp_path, tmp_path / "out")
 
@@ -207,8 +207,8 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ultrafastbert.inference.engines.onnx.write_onnx", full)
-    monkeypatch.setattr("ultrafastbert.inference.engines.onnx.require", lambda *_: None)
+    monkeypatch.setattr("ultrafastbert.inference.engines.onnx_export.write_onnx", full)
+    monkeypatch.setattr("ultrafastbert.inference.engines.onnx_export.require", lambda *_: None)
     with pytest.raises(OSError, match="No space"):
         export_onnx(tmp_path / "model", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -10,7 +10,7 @@ from tiny_models import NO_DROPOUT, tiny
 
 from ultrafastbert import UltraFastBertForMaskedLM, UltraFastBertForSequenceClassification
 from ultrafastbert.inference.engines import export_torch
-from ultrafastbert.inference.engines.program import example_inputs
+from ultrafastbert.inference.engines.tracing import example_inputs
 
 # In a process of its own: what is loaded needs nothing but the operator.
 FRESH = """

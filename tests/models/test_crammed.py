@@ -33,8 +33,8 @@ from ultrafastbert import (
 )
 from ultrafastbert.fff import tree
 from ultrafastbert.models.io import crammed_tensors
-from ultrafastbert.models.io.export import export_crammed
-from ultrafastbert.models.io.importing import import_checkpoint
+from ultrafastbert.models.io.crammed_export import export_crammed
+from ultrafastbert.models.io.crammed_import import import_checkpoint
 
 BIASES = {"use_bias": True, "decoder_bias": True, "attention": {"qkv_bias": True}}
 TRANSFORM = {"skip_head_transform": False}

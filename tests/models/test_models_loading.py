@@ -32,7 +32,7 @@ from ultrafastbert import (
     UltraFastBertForQuestionAnswering,
     UltraFastBertModel,
 )
-from ultrafastbert.models.bert.modeling import sinusoids
+from ultrafastbert.models.bert.embeddings import sinusoids
 
 
 def test_config_round_trip(tmp_path):

@@ -8,7 +8,7 @@ from tiny_models import FFN
 from transformers import AutoModel
 
 from ultrafastbert import UltraFastBertConfig, UltraFastBertModel
-from ultrafastbert.models.bert.modeling import sinusoids
+from ultrafastbert.models.bert.embeddings import sinusoids
 
 N_POSITIONS, SIZE = 512, 32
 DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]

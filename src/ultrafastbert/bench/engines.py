@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from transformers import PreTrainedModel
 
 from ultrafastbert.inference.engines.agreement import prove_equal
-from ultrafastbert.inference.engines.folder import require
-from ultrafastbert.inference.engines.onnx import MODEL_FILE, write_onnx
+from ultrafastbert.inference.engines.companions import require
+from ultrafastbert.inference.engines.onnx_export import MODEL_FILE, write_onnx
 from ultrafastbert.inference.engines.runtimes import ENGINES, Run
 from ultrafastbert.inference.engines.unrolled import unroll
 

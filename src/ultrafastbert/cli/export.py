@@ -24,7 +24,7 @@ def export_crammed_command(
     For encoders, masked language models and classifiers whose layers that
     software has: KxD, ff or glu, scaled sinusoidal positions.
     """
-    from ultrafastbert.models.io.export import export_crammed
+    from ultrafastbert.models.io.crammed_export import export_crammed
 
     with showing(f"model: {out}") as show:
         show(f"exporting {model}")

@@ -25,7 +25,7 @@ def import_command(
     tokenizers. Weights are checked one by one; none of the original software
     is needed. `export crammed` is the way back.
     """
-    from ultrafastbert.models.io.importing import import_checkpoint
+    from ultrafastbert.models.io.crammed_import import import_checkpoint
 
     with showing(f"model: {out}") as show:
         show(f"importing {source}")

@@ -7,7 +7,7 @@ from transformers import AutoModelForMaskedLM
 
 from ultrafastbert.data.text_collections import checked_text
 from ultrafastbert.data.tokenizer import load_tokenizer
-from ultrafastbert.models.io.loading import load_saved
+from ultrafastbert.models.io.saved import load_complete
 
 Guesses = list[tuple[str, float]]
 
@@ -25,7 +25,7 @@ def fill_mask(model_dir: str | Path, text: str, top: int = 5) -> list[Guesses]:
         raise ValueError(f"text={text!r} has no {tokenizer.mask_token} to fill")
     if top < 1:
         raise ValueError(f"top={top} must be at least 1")
-    model = load_saved(AutoModelForMaskedLM, model_dir).eval()
+    model = load_complete(AutoModelForMaskedLM, model_dir).eval()
     inputs = tokenizer(text, return_tensors="pt")
     logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]  # (masks, V)
     if not logits.isfinite().all():

@@ -11,14 +11,14 @@ from transformers import (
 )
 
 from ultrafastbert.models.bert.configuration import CrammedBertConfig, UltraFastBertConfig
-from ultrafastbert.models.bert.heads import (
-    UltraFastBertForMaskedLM,
+from ultrafastbert.models.bert.modeling import UltraFastBertModel
+from ultrafastbert.models.bert.sequence_heads import (
+    UltraFastBertForMultipleChoice,
+    UltraFastBertForSentenceEmbedding,
     UltraFastBertForSequenceClassification,
 )
-from ultrafastbert.models.bert.modeling import UltraFastBertModel
-from ultrafastbert.models.bert.multiple_choice import UltraFastBertForMultipleChoice
-from ultrafastbert.models.bert.sentence_embedding import UltraFastBertForSentenceEmbedding
 from ultrafastbert.models.bert.token_heads import (
+    UltraFastBertForMaskedLM,
     UltraFastBertForQuestionAnswering,
     UltraFastBertForTokenClassification,
 )

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ultrafastbert.inference.engines.program import example_inputs
 from ultrafastbert.inference.engines.runtimes import Run
+from ultrafastbert.inference.engines.tracing import example_inputs
 
 TOLERANCE = 1e-4  # of an output, relative to its largest number, or to 1 if that is smaller
 # Engines add in another order, so a logit within rounding of zero may send a token another way:

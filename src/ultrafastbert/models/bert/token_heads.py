@@ -1,14 +1,95 @@
-"""The heads that look at every token: token classification and extractive question answering.
+"""The heads that score every token: masked language model, token classes, question answering.
 
-Sizes in comments: B batch, S sequence.
+Sizes in comments: B batch, S sequence, H hidden, V vocabulary.
 """
 
 from torch import Tensor, nn
-from transformers.modeling_outputs import QuestionAnsweringModelOutput, TokenClassifierOutput
+from transformers.modeling_outputs import (
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    TokenClassifierOutput,
+)
 from transformers.utils.generic import can_return_tuple
 
+from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
 from ultrafastbert.models.bert.modeling import UltraFastBertModel, UltraFastBertPreTrainedModel
+
+
+class HeadTransform(nn.Module):
+    """What may stand before the decoder: dense, activation, norm; (..., H) -> (..., H)."""
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.use_bias)
+        self.activation = ACTIVATIONS[config.hidden_act].forward
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Transform the states of tokens."""
+        return self.norm(self.activation(self.dense(hidden_states)))
+
+
+class UltraFastBertForMaskedLM(UltraFastBertPreTrainedModel):
+    """The encoder with a decoder tied to the word embedding, for masked language modelling."""
+
+    _tied_weights_keys = {  # noqa: RUF012, the base class declares it so
+        "decoder.weight": "model.embeddings.word_embeddings.weight"
+    }
+
+    def __init__(self, config: UltraFastBertConfig):
+        super().__init__(config)
+        self.model = UltraFastBertModel(config)
+        self.transform = HeadTransform(config) if config.head_transform else None
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=config.decoder_bias)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the decoder."""
+        return self.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replace the decoder."""
+        self.decoder = new_embeddings
+
+    def decode(self, hidden_states: Tensor) -> Tensor:
+        """Return the logits of tokens by their last hidden states: (..., H) -> (..., V)."""
+        if self.transform is not None:
+            hidden_states = self.transform(hidden_states)
+        return self.decoder(hidden_states)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs,
+    ) -> MaskedLMOutput:
+        """Predict tokens; arguments as in `UltraFastBertModel.forward`.
+
+        `labels` (B, S) hold the tokens to predict and -100 elsewhere. Logits are (B, S, V); in
+        training mode, with labels and `config.sparse_prediction`, (labelled positions, V).
+        """
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
+        )
+        hidden_states = outputs.last_hidden_state
+        if self.training and labels is not None and self.config.sparse_prediction:
+            labelled = labels != -100
+            hidden_states, labels = hidden_states[labelled], labels[labelled]
+        logits = self.decode(hidden_states)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+        return MaskedLMOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 class UltraFastBertForTokenClassification(UltraFastBertPreTrainedModel):

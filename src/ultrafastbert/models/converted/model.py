@@ -28,7 +28,7 @@ from ultrafastbert.models.converted.architectures import (
 )
 from ultrafastbert.models.converted.feedforward import ConvertedBlock
 from ultrafastbert.models.io.card import WithCard
-from ultrafastbert.models.io.loading import HUB_OPTIONS
+from ultrafastbert.models.io.checked_loading import HUB_OPTIONS
 from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
 
 # The names of the classes made here begin with it.

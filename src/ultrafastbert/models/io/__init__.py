@@ -1,6 +1,10 @@
-"""Checkpoints of other software: read without running any of its code, and written back.
+"""Saved models: loading, model cards, and checkpoints of other software, whose code never runs.
 
-`crammed` reads and writes folders of published UltraFastBERT and crammedBERT models, by the help of
-`crammed_config` and `crammed_tensors`, which translate, and `tensor_files`.
-`fast_feedforward` does so for layers of the package `fastfeedforward`.
+- `saved`: load a model of any kind as the class it was saved as; `checked_loading`: what
+  `from_pretrained` of our classes checks.
+- `card`: write a folder's README.md; `bert_card` and `converted_card` compose it of `card_parts`.
+- `crammed_import` and `crammed_export`: published UltraFastBERT and crammedBERT models, from and to
+  ours; `crammed_folder` reads and writes their folders, `crammed_config` (by `crammed_options`) and
+  `crammed_tensors` translate, `tensor_files` reads files of tensors.
+- `fastfeedforward_package`: layers of PyPI's `fastfeedforward`.
 """

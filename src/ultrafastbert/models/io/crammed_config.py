@@ -5,8 +5,11 @@ mapping, `arch` (github.com/pbelcak/UltraFastBERT, github.com/JonasGeiping/cramm
 our models do not have are refused by name; options that their software never reads are ignored.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from ultrafastbert.models.io.crammed_options import Options
 
 MODEL_TYPE = "crammedBERT"
 
@@ -30,19 +33,62 @@ POOLERS = {"avg": "avg", "zero_index": "first", "max": "max", "lse": "lse"}
 SPARSE_PREDICTION = 0.25
 # What the Hugging Face library itself writes beside `arch`.
 GENERAL = ("id2label", "label2id", "problem_type")
+# Mappings in `arch`; the name of `arch` itself is empty.
+SECTIONS = ("init", "embedding", "attention", "classification_head")
+
+
+class Plain(NamedTuple):
+    """An option that is one of our fields under another name: its section, both names, its kind."""
+
+    section: str
+    theirs: str
+    ours: str
+    read: Callable[[Options, str], Any]
+
+
+PLAIN = (
+    Plain("", "num_transformer_layers", "num_hidden_layers", partial(Options.integer, least=0)),
+    Plain("", "hidden_size", "hidden_size", Options.integer),
+    Plain("", "hidden_dropout_prob", "hidden_dropout_prob", Options.number),
+    Plain("", "norm_eps", "layer_norm_eps", Options.number),
+    Plain("", "use_bias", "use_bias", Options.flag),
+    Plain("", "decoder_bias", "decoder_bias", Options.flag),
+    Plain("init", "std", "initializer_range", Options.number),
+    Plain("embedding", "vocab_size", "vocab_size", Options.integer),
+    Plain("embedding", "max_seq_length", "max_position_embeddings", Options.integer),
+    Plain("attention", "num_attention_heads", "num_attention_heads", Options.integer),
+    Plain("attention", "dropout_prob", "attention_probs_dropout_prob", Options.number),
+    Plain("attention", "qkv_bias", "qkv_bias", Options.flag),
+    Plain("classification_head", "classifier_dropout", "classifier_dropout", Options.number),
+)
 # Options of which our models have one value, with those values that mean it; absent means it, too.
-FIXED = {
-    "norm": ("LayerNorm",),
-    "final_norm": (True,),
-    "objective_layout": ("MLM",),
+# The first is written.
+FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "": {"norm": ("LayerNorm",), "final_norm": (True,), "objective_layout": ("MLM",)},
+    "init": {},
+    "embedding": {"pos_embedding": ("scaled-sinusoidal",), "normalization": (True,)},
+    "attention": {
+        "type": ("self-attention",),
+        "causal_attention": (False,),
+        "skip_output_projection": (False,),
+        "rotary_embedding": (False, None),
+        "sequence_op": ("torch-softmax",),
+    },
+    "classification_head": {},
 }
-FIXED_EMBEDDING = {"pos_embedding": ("scaled-sinusoidal",), "normalization": (True,)}
-FIXED_ATTENTION = {
-    "type": ("self-attention",),
-    "causal_attention": (False,),
-    "skip_output_projection": (False,),
-    "rotary_embedding": (False, None),
-    "sequence_op": ("torch-softmax",),
+# Options that change nothing in a model of ours: written for their software, never read.
+WRITTEN: dict[str, dict[str, Any]] = {
+    "": {
+        "architectures": ["ScriptableCrammedBERT"],
+        "norm_scheme": "pre",
+        "tie_weights": True,
+        "loss": "cross-entropy",
+        "ffn_layer_frequency": 1,
+    },
+    "init": {"type": "normal"},
+    "embedding": {"stable_low_precision": False},
+    "attention": {"seq_op_in_fp32": False},
+    "classification_head": {},
 }
 
 
@@ -57,44 +103,23 @@ def to_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises ValueError for options that are missing, of the wrong type or not supported.
     """
     arch = Options("arch", config.get("arch"))
-    embedding, attention = arch.section("embedding"), arch.section("attention")
-    head = arch.section("classification_head")
-    for options, fixed in (
-        (arch, FIXED),
-        (embedding, FIXED_EMBEDDING),
-        (attention, FIXED_ATTENTION),
-    ):
+    sections = {"": arch, **{name: arch.section(name) for name in SECTIONS}}
+    for section, fixed in FIXED.items():
         for name, allowed in fixed.items():
-            options.check(name, allowed)
-    hidden_size = arch.integer("hidden_size")
-    embedding.check("embedding_dim", (hidden_size,))
+            sections[section].check(name, allowed)
+    fields = {plain.ours: plain.read(sections[plain.section], plain.theirs) for plain in PLAIN}
     activation, gated = _activation(arch.text("nonlin"), "arch.nonlin")
     return {
         **{name: config[name] for name in GENERAL if config.get(name) is not None},
         "dtype": "float32",  # in which their software computes, whatever the file holds
         "architectures": _ours(architecture(config)),
-        "vocab_size": embedding.integer("vocab_size"),
-        "hidden_size": hidden_size,
-        "num_hidden_layers": arch.integer("num_transformer_layers", least=0),
-        "num_attention_heads": attention.integer("num_attention_heads"),
+        **fields,
         "hidden_act": activation,
         **_feed_forward(arch, gated),
-        "max_position_embeddings": embedding.integer("max_seq_length"),
-        "hidden_dropout_prob": arch.number("hidden_dropout_prob"),
-        "embedding_dropout_prob": embedding.number("dropout_prob"),
-        "attention_probs_dropout_prob": attention.number("dropout_prob"),
-        "layer_norm_eps": arch.number("norm_eps"),
-        "qkv_bias": attention.flag("qkv_bias"),
-        "use_bias": arch.flag("use_bias"),
-        "decoder_bias": arch.flag("decoder_bias"),
+        **_embedding(sections["embedding"], fields["hidden_size"]),
+        **_classifier(sections["classification_head"], fields["hidden_size"]),
         "head_transform": not arch.flag("skip_head_transform"),
         "sparse_prediction": bool(arch.number("sparse_prediction")),
-        "initializer_range": arch.section("init").number("std"),
-        "classifier_pooling": POOLERS[head.choice("pooler", POOLERS)],
-        "classifier_hidden_size": _classifier_size(head, hidden_size),
-        "classifier_act": _activation(head.text("nonlin"), "arch.classification_head.nonlin")[0],
-        "classifier_dropout": head.number("classifier_dropout"),
-        "pad_token_id": _pad_token(embedding),
     }
 
 
@@ -105,70 +130,33 @@ def to_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     check_expressible(fields)
     kind = {ours: theirs for theirs, ours in ARCHITECTURES.items()}[fields["architectures"][0]]
-    layer = {"ff": "ff", "glu": "ff", "fff": "fff"}[fields["ffn_type"]]
-    dropout, embedding_dropout = fields["hidden_dropout_prob"], fields["embedding_dropout_prob"]
-    arch = {
-        "architectures": ["ScriptableCrammedBERT"],
-        "num_transformer_layers": fields["num_hidden_layers"],
-        "hidden_size": fields["hidden_size"],
-        "hidden_dropout_prob": dropout,
-        "intermed_type": layer,
-        "intermed_size": fields["n_trees" if layer == "fff" else "intermediate_size"],
-        "intermed_depth": fields["tree_depth"],
-        "nonlin": _name(ACTIVATIONS, fields["hidden_act"])
-        + ("glu" if fields["ffn_type"] == "glu" else ""),
-        "norm": "LayerNorm",
-        "norm_eps": fields["layer_norm_eps"],
-        "norm_scheme": "pre",
-        "final_norm": True,
-        "use_bias": fields["use_bias"],
-        "tie_weights": True,
-        "decoder_bias": fields["decoder_bias"],
-        "skip_head_transform": not fields["head_transform"],
-        "sparse_prediction": SPARSE_PREDICTION if fields["sparse_prediction"] else 0,
-        "loss": "cross-entropy",
-        "objective_layout": "MLM",
-        "ffn_layer_frequency": 1,
-        "num_labels": len(fields["id2label"]) if kind == CLASSIFIER else None,
-        "init": {"type": "normal", "std": fields["initializer_range"]},
-        "embedding": {
-            "vocab_size": fields["vocab_size"],
-            "embedding_dim": fields["hidden_size"],
-            "pos_embedding": "scaled-sinusoidal",
-            "max_seq_length": fields["max_position_embeddings"],
-            "pad_token_id": fields["pad_token_id"],
-            "normalization": True,
-            "stable_low_precision": False,
-            "dropout_prob": dropout if embedding_dropout is None else embedding_dropout,
-        },
-        "attention": {
-            "type": "self-attention",
-            "causal_attention": False,
-            "num_attention_heads": fields["num_attention_heads"],
-            "dropout_prob": fields["attention_probs_dropout_prob"],
-            "skip_output_projection": False,
-            "qkv_bias": fields["qkv_bias"],
-            "rotary_embedding": False,
-            "seq_op_in_fp32": False,
-            "sequence_op": "torch-softmax",
-        },
-        "classification_head": {
-            # Only a classifier's own pooling has to be theirs, see check_expressible.
-            "pooler": {o: t for t, o in POOLERS.items()}.get(fields["classifier_pooling"], "avg"),
-            "include_ff_layer": fields["classifier_hidden_size"] is not None,
-            "head_dim": fields["classifier_hidden_size"] or fields["hidden_size"],
-            "nonlin": _name(ACTIVATIONS, fields["classifier_act"]),
-            "classifier_dropout": fields["classifier_dropout"],
-        },
-    }
     named = GENERAL if kind == CLASSIFIER else ()
-    general = {name: fields[name] for name in named if fields.get(name) is not None}
     return {
-        "arch": arch,
+        "arch": _their_arch(fields, kind),
         "architectures": [kind],
         "model_type": MODEL_TYPE,
         "torch_dtype": "float32",
-        **general,
+        **{name: fields[name] for name in named if fields.get(name) is not None},
+    }
+
+
+def _their_arch(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return their mapping of sizes and options, `arch`."""
+    sections: dict[str, dict[str, Any]] = {
+        name: {option: allowed[0] for option, allowed in fixed.items()} | WRITTEN[name]
+        for name, fixed in FIXED.items()
+    }
+    for plain in PLAIN:
+        sections[plain.section][plain.theirs] = fields[plain.ours]
+    sections["embedding"] |= _their_embedding(fields)
+    sections["classification_head"] |= _their_classifier(fields)
+    arch = sections.pop("") | _their_feed_forward(fields)
+    return {
+        **arch,
+        "skip_head_transform": not fields["head_transform"],
+        "sparse_prediction": SPARSE_PREDICTION if fields["sparse_prediction"] else 0,
+        "num_labels": len(fields["id2label"]) if kind == CLASSIFIER else None,
+        **sections,
     }
 
 
@@ -188,74 +176,6 @@ def architecture(config: Mapping[str, Any]) -> str | None:
     return str(names[0])
 
 
-class Options:
-    """A mapping of options of a checkpoint, checked as they are read; `name` is for messages."""
-
-    def __init__(self, name: str, values: Any):
-        if not isinstance(values, Mapping):
-            raise ValueError(f"config.json has no mapping {name!r} of options")
-        self.name, self.values = name, values
-
-    def section(self, name: str) -> "Options":
-        """Return the options of a mapping within this one."""
-        return Options(f"{self.name}.{name}", self.values.get(name))
-
-    def check(self, name: str, allowed: tuple[Any, ...]) -> None:
-        """Raise ValueError unless an option is absent or has one of the values."""
-        value = self.values.get(name, allowed[0])
-        if not any(
-            value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed
-        ):
-            raise ValueError(
-                f"config.json: {self.name}.{name}={value!r} is not supported, only {allowed[0]!r}"
-            )
-
-    def integer(self, name: str, least: int = 1) -> int:
-        """Return a whole number from `least` to 2^31 - 1."""
-        value = self._present(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
-            raise self._wrong(name, value, f"a whole number from {least}")
-        return value
-
-    def number(self, name: str) -> float:
-        """Return a number of at least 0; False counts as 0."""
-        value = self._present(name)
-        if value is False:
-            return 0.0
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-            raise self._wrong(name, value, "a number of at least 0")
-        return float(value)
-
-    def flag(self, name: str) -> bool:
-        """Return true or false."""
-        value = self._present(name)
-        if not isinstance(value, bool):
-            raise self._wrong(name, value, "true or false")
-        return value
-
-    def text(self, name: str) -> str:
-        """Return a text."""
-        value = self._present(name)
-        if not isinstance(value, str):
-            raise self._wrong(name, value, "a text")
-        return value
-
-    def choice(self, name: str, choices: Mapping[str, Any]) -> str:
-        """Return one of the texts."""
-        value = self.text(name)
-        if value not in choices:
-            raise self._wrong(name, value, f"one of {', '.join(choices)}")
-        return value
-
-    def _present(self, name: str) -> Any:
-        if name not in self.values:
-            raise ValueError(f"config.json has no {self.name}.{name}")
-        return self.values[name]
-
-    def _wrong(self, name: str, value: Any, wanted: str) -> ValueError:
-        return ValueError(f"config.json: {self.name}.{name}={value!r} must be {wanted}")
-
-
 def _activation(name: str, option: str) -> tuple[str, bool]:
     """Return our name of an activation, and whether it is gated (GELUglu)."""
     plain = name.split("glu")[0]
@@ -269,25 +189,54 @@ def _ours(theirs: str | None) -> list[str] | None:
     return None if theirs is None else [ARCHITECTURES[theirs]]
 
 
-def _classifier_size(head: Options, hidden_size: int) -> int | None:
-    size = head.integer("head_dim")
-    if head.flag("include_ff_layer"):
-        return size
-    head.check("head_dim", (hidden_size,))
-    return None
+def _embedding(embedding: Options, hidden_size: int) -> dict[str, Any]:
+    embedding.check("embedding_dim", (hidden_size,))
+    without = "pad_token_id" in embedding.values and embedding.values["pad_token_id"] is None
+    return {
+        "embedding_dropout_prob": embedding.number("dropout_prob"),
+        "pad_token_id": None if without else embedding.integer("pad_token_id", least=0),
+    }
 
 
-def _pad_token(embedding: Options) -> int | None:
-    nothing = "pad_token_id" in embedding.values and embedding.values["pad_token_id"] is None
-    return None if nothing else embedding.integer("pad_token_id", least=0)
+def _their_embedding(fields: Mapping[str, Any]) -> dict[str, Any]:
+    dropout = fields["embedding_dropout_prob"]
+    return {
+        "embedding_dim": fields["hidden_size"],
+        "pad_token_id": fields["pad_token_id"],
+        "dropout_prob": fields["hidden_dropout_prob"] if dropout is None else dropout,
+    }
 
 
-def _name(names: Mapping[str, str], ours: str) -> str:
+def _classifier(head: Options, hidden_size: int) -> dict[str, Any]:
+    size: int | None = head.integer("head_dim")
+    if not head.flag("include_ff_layer"):
+        head.check("head_dim", (hidden_size,))
+        size = None
+    return {
+        "classifier_pooling": POOLERS[head.choice("pooler", POOLERS)],
+        "classifier_hidden_size": size,
+        "classifier_act": _activation(head.text("nonlin"), "arch.classification_head.nonlin")[0],
+    }
+
+
+def _their_classifier(fields: Mapping[str, Any]) -> dict[str, Any]:
+    poolers = {ours: theirs for theirs, ours in POOLERS.items()}
+    return {
+        # Only a classifier's own pooling has to be theirs, see check_expressible.
+        "pooler": poolers.get(fields["classifier_pooling"], "avg"),
+        "include_ff_layer": fields["classifier_hidden_size"] is not None,
+        "head_dim": fields["classifier_hidden_size"] or fields["hidden_size"],
+        "nonlin": _their_activation(fields["classifier_act"]),
+    }
+
+
+def _their_activation(ours: str) -> str:
     """Return their name of an activation; raises ValueError where they have none."""
-    for theirs, name in names.items():
+    for theirs, name in ACTIVATIONS.items():
         if name == ours:
             return theirs
-    raise ValueError(f"activation {ours!r} has no name in this format, only {set(names.values())}")
+    known = ", ".join(ACTIVATIONS.values())
+    raise ValueError(f"activation {ours!r} has no name in this format, only {known}")
 
 
 def check_expressible(fields: Mapping[str, Any]) -> None:
@@ -325,4 +274,15 @@ def _feed_forward(arch: Options, gated: bool) -> dict[str, Any]:
         "ffn_type": "fff",
         "n_trees": size,
         "tree_depth": arch.integer("intermed_depth", least=0),
+    }
+
+
+def _their_feed_forward(fields: Mapping[str, Any]) -> dict[str, Any]:
+    is_tree = fields["ffn_type"] == "fff"
+    gate = "glu" if fields["ffn_type"] == "glu" else ""
+    return {
+        "intermed_type": "fff" if is_tree else "ff",
+        "intermed_size": fields["n_trees" if is_tree else "intermediate_size"],
+        "intermed_depth": fields["tree_depth"],
+        "nonlin": _their_activation(fields["hidden_act"]) + gate,
     }

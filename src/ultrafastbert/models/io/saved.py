@@ -15,7 +15,6 @@ from transformers import (
 
 from ultrafastbert import models
 from ultrafastbert.models.converted.model import converted_class
-from ultrafastbert.models.io.loading import load_saved
 from ultrafastbert.runs.digests import add_file
 
 # What makes a model of a folder: weights, configuration and tokenizer.
@@ -47,9 +46,37 @@ def load_as_saved(folder: str | Path, **options: Any) -> PreTrainedModel:
     """
     name = next(iter(AutoConfig.from_pretrained(folder).architectures or ()), "")
     try:
-        return load_saved(_class(name), folder, **options)
+        return load_complete(_class(name), folder, **options)
     except ValueError:
-        return load_saved(AutoModel, folder, **options)
+        return load_complete(AutoModel, folder, **options)
+
+
+def load_complete(
+    auto_class: Any, folder: str | Path, new_head: bool = False, **options: Any
+) -> PreTrainedModel:
+    """Load a model from a folder by one of the Auto classes of transformers.
+
+    With `new_head`, what is not part of the encoder may be missing and is drawn at random.
+    Raises OSError if the folder has no safetensors (pickles are not read), ValueError if weights
+    are missing or do not fit the configuration.
+    """
+    try:
+        model, info = auto_class.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **options
+        )
+    except RuntimeError as error:  # sizes that differ
+        raise ValueError(
+            f"the weights in {folder} do not fit its config.json: {' '.join(str(error).split())}"
+        ) from error
+    encoder = f"{model.base_model_prefix}."
+    missing = sorted(
+        name
+        for name in info["missing_keys"]
+        if not new_head or (name.startswith(encoder) and ".pooler." not in name)
+    )
+    if missing:
+        raise ValueError(f"{folder} lacks weights of the model: {', '.join(missing[:3])} ...")
+    return model
 
 
 def load_padding_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

@@ -1,4 +1,4 @@
-"""Loading saved models: ours and the published ones, and never random weights in silence."""
+"""`from_pretrained` of our classes: reads published layouts too, refuses incomplete weights."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ultrafastbert.fff.quantization import check_weight_dtype
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
-from ultrafastbert.models.io import crammed
+from ultrafastbert.models.io import crammed_folder
 from ultrafastbert.models.io.crammed_config import is_crammed, to_fields
 from ultrafastbert.models.io.tensor_files import some_names
 from ultrafastbert.models.quantized import settle_weight_dtype
@@ -63,6 +63,24 @@ class CheckedLoading(PreTrainedModel):
                 path, UltraFastBertConfig, hub, options, weight_dtype, exact_routing
             )
             source = path
+        model, info = cls._load_checked(path, source, saved_as, args, options)
+        if weight_dtype:
+            model.quantize_(weight_dtype, exact_routing)
+        return (model, info) if wants_info else model
+
+    @classmethod
+    def _load_checked(
+        cls,
+        path: Any,
+        source: Any,
+        saved_as: Iterable[str],
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> tuple[Any, dict[str, Any]]:
+        """Load what `path` holds and compare sizes, names and values with the model's.
+
+        `source` is None where the options hold the weights already, `saved_as` the class's names.
+        """
         # Sizes are compared here, where the error can name them.
         any_size = options.pop("ignore_mismatched_sizes", False)
         options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
@@ -77,9 +95,7 @@ class CheckedLoading(PreTrainedModel):
         _check_complete(model, info["missing_keys"], cls.__name__ in saved_as, path)
         if source is not None:  # tensors of a published layout were looked at as they were read
             _check_finite(model, path)
-        if weight_dtype:
-            model.quantize_(weight_dtype, exact_routing)
-        return (model, info) if wants_info else model
+        return model, info
 
 
 def _check_stored(stored: dict[str, Any], path: Any) -> None:
@@ -100,7 +116,7 @@ def _use_published(
     safe = options.pop("use_safetensors")
     suffix = "safetensors" if safe else "bin"
     folder = local_folder(path, [f"*.{suffix}", f"*.{suffix}.index.json"], hub)
-    checkpoint = crammed.read(folder, stored, safe)
+    checkpoint = crammed_folder.read(folder, stored, safe)
     fields = dict(checkpoint.fields)
     file_labels = fields.pop("num_labels", None)
     config, asked = options.pop("config", None), options.get("num_labels")
@@ -151,31 +167,3 @@ def _check_finite(model: PreTrainedModel, path: Any) -> None:
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not tensor.is_meta and not tensor.isfinite().all():
             raise ValueError(f"{path}: {name} has values that are not finite (NaN or infinite)")
-
-
-def load_saved(
-    auto_class: Any, folder: str | Path, new_head: bool = False, **options: Any
-) -> PreTrainedModel:
-    """Load a model from a folder by one of the Auto classes of transformers.
-
-    With `new_head`, what is not part of the encoder may be missing and is drawn at random.
-    Raises OSError if the folder has no safetensors (pickles are not read), ValueError if weights
-    are missing or do not fit the configuration.
-    """
-    try:
-        model, info = auto_class.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, **options
-        )
-    except RuntimeError as error:  # sizes that differ
-        raise ValueError(
-            f"the weights in {folder} do not fit its config.json: {' '.join(str(error).split())}"
-        ) from error
-    encoder = f"{model.base_model_prefix}."
-    missing = sorted(
-        name
-        for name in info["missing_keys"]
-        if not new_head or (name.startswith(encoder) and ".pooler." not in name)
-    )
-    if missing:
-        raise ValueError(f"{folder} lacks weights of the model: {', '.join(missing[:3])} ...")
-    return model

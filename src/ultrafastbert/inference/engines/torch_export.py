@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 from ultrafastbert.inference.engines.agreement import prove_equal
-from ultrafastbert.inference.engines.folder import add_companions
-from ultrafastbert.inference.engines.onnx import Export
-from ultrafastbert.inference.engines.program import NamedOutputs, load_as_saved, program_arguments
+from ultrafastbert.inference.engines.companions import add_companions
+from ultrafastbert.inference.engines.onnx_export import Export
 from ultrafastbert.inference.engines.runtimes import Run
+from ultrafastbert.inference.engines.tracing import (
+    NamedOutputs,
+    export_arguments,
+    load_ultrafastbert,
+)
 from ultrafastbert.runs import run_folder
 
 PROGRAM_FILE = "model.pt2"
@@ -31,9 +35,9 @@ def export_torch(model_dir: str | Path, out: str | Path, compiled: bool = False)
     out = Path(out)
     with run_folder.new_folder(out) as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch about its own parts
-        model = load_as_saved(model_dir)
+        model = load_ultrafastbert(model_dir)
         path = folder / PROGRAM_FILE
-        program = torch.export.export(NamedOutputs(model).eval(), **program_arguments(model))
+        program = torch.export.export(NamedOutputs(model).eval(), **export_arguments(model))
         if compiled:
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
         else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ultrafastbert import models
 from ultrafastbert.data.tokenizer import copy_tokenizer
-from ultrafastbert.models.io import crammed
+from ultrafastbert.models.io import crammed_folder
 from ultrafastbert.models.io.crammed_config import check_expressible
 from ultrafastbert.runs import run_folder
 
@@ -19,5 +19,5 @@ def export_crammed(folder: str | Path, out_dir: str | Path) -> None:
     check_expressible(fields)
     with run_folder.new_folder(Path(out_dir)) as out:
         model = getattr(models, fields["architectures"][0]).from_pretrained(folder)
-        crammed.write(out, fields, model.state_dict())
+        crammed_folder.write(out, fields, model.state_dict())
         copy_tokenizer(Path(folder), out)

@@ -10,9 +10,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ultrafastbert.inference.engines.agreement import prove_equal
-from ultrafastbert.inference.engines.folder import add_companions, require
-from ultrafastbert.inference.engines.program import NamedOutputs, load_as_saved, program_arguments
+from ultrafastbert.inference.engines.companions import add_companions, require
 from ultrafastbert.inference.engines.runtimes import ENGINES
+from ultrafastbert.inference.engines.tracing import (
+    NamedOutputs,
+    export_arguments,
+    load_ultrafastbert,
+)
 from ultrafastbert.inference.engines.unrolled import unroll
 from ultrafastbert.runs import run_folder
 
@@ -43,7 +47,7 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     require("onnx", "onnx", "onnxscript")
     out = Path(out)
     with run_folder.new_folder(out) as folder:
-        model = load_as_saved(model_dir)
+        model = load_ultrafastbert(model_dir)
         unrolled = unroll(model)
         write_onnx(unrolled, folder / MODEL_FILE, _properties(model))
         add_companions(unrolled.config, model_dir, folder)
@@ -58,7 +62,7 @@ def write_onnx(
     model: PreTrainedModel, path: Path, properties: dict[str, str] | None = None
 ) -> None:
     """Write an unrolled model, in evaluation mode, as an ONNX file that tells its properties."""
-    arguments = program_arguments(model)
+    arguments = export_arguments(model)
     inputs = arguments["kwargs"]
     with torch.no_grad():
         outputs = list(model(**inputs, return_dict=True))

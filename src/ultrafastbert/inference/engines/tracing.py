@@ -12,7 +12,7 @@ from torch.export import Dim
 from transformers import AutoConfig, PreTrainedModel
 
 from ultrafastbert import models
-from ultrafastbert.models.io.loading import load_saved
+from ultrafastbert.models.io.saved import load_complete
 
 INPUTS = ("input_ids", "attention_mask")
 # Sizes of 0 and 1 are taken for constants by the tracer, and so are equal ones.
@@ -31,7 +31,7 @@ class NamedOutputs(nn.Module):
         return dict(self.model(input_ids, attention_mask, return_dict=True))
 
 
-def load_as_saved(folder: str | Path) -> PreTrainedModel:
+def load_ultrafastbert(folder: str | Path) -> PreTrainedModel:
     """Load a model as the class that its configuration names, in float32.
 
     Raises OSError for a folder without one, ValueError for an architecture of others.
@@ -46,7 +46,7 @@ def load_as_saved(folder: str | Path) -> PreTrainedModel:
             f"the configuration in {folder} names the architecture {name!r}; it must be one of "
             f"{', '.join(known)}"
         )
-    return load_saved(getattr(models, name), folder, dtype=torch.float32).eval()
+    return load_complete(getattr(models, name), folder, dtype=torch.float32).eval()
 
 
 def example_inputs(model: PreTrainedModel, batch: int, length: int) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ def example_inputs(model: PreTrainedModel, batch: int, length: int) -> dict[str,
     return dict(zip(INPUTS, (ids, mask), strict=True))
 
 
-def program_arguments(model: PreTrainedModel) -> dict[str, Any]:
+def export_arguments(model: PreTrainedModel) -> dict[str, Any]:
     """Return what the exporters of PyTorch take: any batch, any length up to the longest."""
     length = min(EXAMPLE_LENGTH, model.config.max_position_embeddings)
     return {

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from ultrafastbert import FastFeedForward, hardening_loss, use_kernel
 from ultrafastbert.kernels import KERNELS
-from ultrafastbert.models.io.fast_feedforward import (
+from ultrafastbert.models.io.fastfeedforward_package import (
     load_fastfeedforward,
     to_fastfeedforward_state_dict,
 )

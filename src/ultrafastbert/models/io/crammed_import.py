@@ -6,8 +6,8 @@ from transformers import PreTrainedConfig
 
 from ultrafastbert import models
 from ultrafastbert.data.tokenizer import FILES, copy_tokenizer
+from ultrafastbert.models.io.checked_loading import local_folder
 from ultrafastbert.models.io.crammed_config import is_crammed, to_fields
-from ultrafastbert.models.io.loading import local_folder
 from ultrafastbert.runs import run_folder
 
 
