@@ -28,7 +28,7 @@ from ultrafastbert.quickstart import convert as quickstart_convert
 from ultrafastbert.quickstart import pretrain as quickstart
 from ultrafastbert.runs import locks, run_folder
 from ultrafastbert.train import finetune as glue
-from ultrafastbert.train.finetune import finetune
+from ultrafastbert.train.finetune.job import FineTuneJob
 from ultrafastbert.train.pretrain import calibration, get_recipe, pretrain, training
 
 
@@ -202,7 +202,7 @@ def test_rows_wait_for_those_of_another_writer(tmp_path):
 def test_glue_refuses_what_another_process_is_doing(dense, stsb, tmp_path):
     path, config = tmp_path / "rows.jsonl", glue.GlueConfig(epochs=1, bf16=False)
     splits = glue.load_task(glue.get_task("stsb"), stsb)
-    job = finetune._Job(dense, glue.get_task("stsb"), splits, 0, config, None)
+    job = FineTuneJob(dense, glue.get_task("stsb"), splits, 0, config, None)
     refused = []
 
     def second(seeds):

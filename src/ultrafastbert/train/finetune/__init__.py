@@ -3,7 +3,7 @@
 from ultrafastbert.evaluate.task_data import data_digest, load_task
 from ultrafastbert.evaluate.tasks import TASKS, TaskSpec, get_task, score
 from ultrafastbert.train.finetune.config import GlueConfig
-from ultrafastbert.train.finetune.finetune import fine_tune, fine_tune_on, run_glue
+from ultrafastbert.train.finetune.glue import fine_tune, fine_tune_on, run_glue
 from ultrafastbert.train.finetune.trainer import Progress
 
 __all__ = [

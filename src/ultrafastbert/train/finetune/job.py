@@ -1,4 +1,4 @@
-"""Fine-tuning of an encoder on labelled sentences: one result row for each task and seed."""
+"""Fine-tuning of one model on one task with one seed, and its result row."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,13 +22,12 @@ from transformers import (
 )
 
 from ultrafastbert import rows
-from ultrafastbert.evaluate.task_data import check_dataset, data_digest, load_task
-from ultrafastbert.evaluate.tasks import TASKS, TaskSpec, get_task, score
+from ultrafastbert.evaluate.task_data import data_digest
+from ultrafastbert.evaluate.tasks import TaskSpec, score
 from ultrafastbert.fff.layer import bf16_supported
-from ultrafastbert.models.io.loading import load_saved
-from ultrafastbert.models.io.saved import load_padding_tokenizer, model_digest
+from ultrafastbert.models.io.saved import load_complete, load_padding_tokenizer, model_digest
 from ultrafastbert.runs.locks import locked
-from ultrafastbert.runs.outputs import check_file, make_folder, real
+from ultrafastbert.runs.outputs import make_folder, real
 from ultrafastbert.train.finetune.config import GlueConfig
 from ultrafastbert.train.finetune.encoding import EncodedRows
 from ultrafastbert.train.finetune.trainer import (
@@ -52,94 +51,7 @@ _DROPOUTS = (
 Splits = dict[str, datasets.Dataset]
 
 
-def run_glue(
-    model_dir: str | Path,
-    tasks: Sequence[str] = (),
-    config: GlueConfig | None = None,
-    data_dir: str | Path | None = None,
-    rows_path: str | Path | None = None,
-    on_progress: OnProgress | None = None,
-    on_row: Callable[[rows.Row], None] | None = None,
-    model_name: str | None = None,
-) -> list[rows.Row]:
-    """Fine-tune a model on GLUE tasks (all nine by default) and return a row per task and seed.
-
-    Each row is appended to `rows_path` as soon as it is there. Rows that the file has already for
-    the same model weights, data, seed and configuration, and `model_name` if given, are taken from
-    it, wherever the model lies now. `on_row` gets them all.
-
-    Raises ValueError, before any training, for unknown tasks and for data that is missing or wrong,
-    OSError for a file that cannot be written, BlockingIOError where another process makes the same
-    row of the same file; otherwise as `fine_tune_on`.
-    """
-    config = config or GlueConfig()
-    if rows_path is not None:
-        check_file(rows_path)
-    specs = [get_task(task) for task in dict.fromkeys(tasks or TASKS)]
-    _check_model_dir(model_dir)
-    splits = {spec.name: load_task(spec, data_dir) for spec in specs}
-    results = []
-    for spec in specs:
-        for seed in config.seeds:
-            job = _Job(Path(model_dir), spec, splits[spec.name], seed, config, model_name)
-            with job.claimed(rows_path):
-                row = job.find(rows_path)
-                if row is None:
-                    row = job.run(on_progress)
-                    row = rows.append_row(rows_path, row) if rows_path else row
-            if on_row is not None:
-                on_row(row)
-            results.append(row)
-    return results
-
-
-def fine_tune(
-    model_dir: str | Path,
-    task: str,
-    seed: int = 0,
-    config: GlueConfig | None = None,
-    data_dir: str | Path | None = None,
-    on_progress: OnProgress | None = None,
-    model_name: str | None = None,
-) -> rows.Row:
-    """Fine-tune the model of a folder on one GLUE task with one seed, and return its row.
-
-    Data as in `load_task`; errors as in `load_task` and `fine_tune_on`.
-    """
-    spec = get_task(task)
-    _check_model_dir(model_dir)
-    splits = load_task(spec, data_dir)
-    config = config or GlueConfig()
-    return _Job(Path(model_dir), spec, splits, seed, config, model_name).run(on_progress)
-
-
-def fine_tune_on(
-    model_dir: str | Path,
-    spec: TaskSpec,
-    train: datasets.Dataset,
-    validation: datasets.Dataset,
-    seed: int = 0,
-    config: GlueConfig | None = None,
-    on_progress: OnProgress | None = None,
-    model_name: str | None = None,
-) -> rows.Row:
-    """Fine-tune the model of a folder on labelled rows of one's own, and return its result row.
-
-    The data sets need the task's text columns and `label`: class numbers, or real numbers.
-    `model_dir` may hold any Hugging Face encoder with its tokenizer.
-
-    Raises ValueError for data that does not fit the task, FileNotFoundError if `model_dir` has no
-    model, FloatingPointError if the loss is not a number.
-    """
-    _check_model_dir(model_dir)
-    splits = {"train": train, "validation": validation}
-    for split, dataset in splits.items():
-        check_dataset(dataset, spec, f"{spec.name} {split}")
-    config = config or GlueConfig()
-    return _Job(Path(model_dir), spec, splits, seed, config, model_name).run(on_progress)
-
-
-class _Job:
+class FineTuneJob:
     """One model, task and seed: its identity among rows, and how it is done."""
 
     def __init__(
@@ -273,11 +185,6 @@ class _Job:
         return metrics
 
 
-def _check_model_dir(model_dir: str | Path) -> None:
-    if not (Path(model_dir) / "config.json").is_file():
-        raise FileNotFoundError(f"no model in {model_dir}: it has no config.json")
-
-
 def _limit(dataset: datasets.Dataset, max_rows: int | None) -> datasets.Dataset:
     if max_rows is None or len(dataset) <= max_rows:
         return dataset
@@ -293,7 +200,7 @@ def _load_model(model_dir: Path, spec: TaskSpec, dropout: float) -> PreTrainedMo
     for name in _DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)
-    return load_saved(
+    return load_complete(
         AutoModelForSequenceClassification,
         model_dir,
         new_head=True,
