@@ -23,6 +23,10 @@ HEAD = {
 }
 
 
+BIASES = {"use_bias": True, "decoder_bias": True, "attention": {"qkv_bias": True}}
+TRANSFORM = {"skip_head_transform": False}
+
+
 def make_config(kind=MASKED_LM, n_labels=None, embedding=(), attention=(), head=(), **arch):
     """Return a config.json; options are those of the published models but for the sizes."""
     config = {
@@ -273,3 +277,22 @@ class Published:
         if not self.arch["skip_head_transform"]:
             x = self.norm(self.act(self.linear(x, "prediction_head.dense")), "prediction_head.norm")
         return F.linear(x, self.get("embedding.word_embedding.weight"), self.get("decoder.bias"))
+
+
+def batch():
+    torch.manual_seed(3)
+    ids = torch.randint(0, 61, (3, 12))
+    mask = torch.ones(3, 12, dtype=torch.int64)
+    mask[1, 8:] = 0
+    mask[2, :5] = 0
+    return ids, mask
+
+
+def saved(tmp_path, kind=MASKED_LM, **options):
+    config = make_config(kind, **options)
+    tensors = make_tensors(config)
+    return save(tmp_path / "theirs", config, tensors), Published(config, tensors)
+
+
+def assert_near(ours, theirs):
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)

@@ -244,7 +244,7 @@ def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkey
         "bfloat16",
         kept=f"rows: {tmp_path / 'small' / 'rows.jsonl'}",
     )
-    holds(found, "loading the model", "encoding texts", "scoring", "storing and scoring")
+    holds(found, "loading the model", "encoding texts", "scoring", "quantizing to int8")
     for folder, last in ((model, "following tokens"), (dense, "layer 0: what regions explain")):
         options = ["--text", text_file, "--tokens", 1500, "--figures", tmp_path / "figures"]
         found = said("diagnose", folder, *options, kept=None)

@@ -25,8 +25,7 @@ from ultrafastbert.bench import converted as speed
 from ultrafastbert.bench import encoder_latency as latency
 from ultrafastbert.bench.baselines import available_linears
 from ultrafastbert.data import docstrings
-from ultrafastbert.inference import bundled, encode
-from ultrafastbert.inference import quantize as shrinking
+from ultrafastbert.inference import bundled, encode, quantize
 from ultrafastbert.inference.quantize import quantize_model
 from ultrafastbert.models.converted.folder import load_dense, save_converted
 from ultrafastbert.models.converted.model import converted_copy
@@ -158,7 +157,7 @@ def test_tokenizers_without_padding_are_saved_with_it(tokenizer, sentences, tmp_
     assert glue.fine_tune(original, "stsb", 0, config, data)["kind"] == "glue"
 
 
-def test_what_cannot_be_shrunk_is_named(folder, dense, tmp_path, monkeypatch):
+def test_what_cannot_be_quantized_is_named(folder, dense, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="class BertModel, without fast feedforward layers"):
         quantize_model(dense, tmp_path / "small")
     with pytest.raises(ValueError, match="weight_dtype='int4' is unknown"):
@@ -170,8 +169,8 @@ def test_what_cannot_be_shrunk_is_named(folder, dense, tmp_path, monkeypatch):
     quantize_model(folder, tmp_path / "once")
     with pytest.raises(ValueError, match="are int8 already; quantize the original"):
         quantize_model(tmp_path / "once", tmp_path / "small")
-    monkeypatch.setattr(shrinking, "LEAST_COSINE", 1.1)
-    with pytest.raises(ValueError, match=r"differ too much with weight_dtype='int8'"):
+    monkeypatch.setattr(quantize, "LEAST_COSINE", 1.1)
+    with pytest.raises(ValueError, match="weight_dtype='int8' changes sentence vectors too much"):
         quantize_model(folder, tmp_path / "small")
     assert not (tmp_path / "small").exists()
 
@@ -217,7 +216,7 @@ def test_the_card_says_where_a_licence_is_not_known(dense, tmp_path, readme):
     assert "1: the original's" in text
 
 
-def test_the_card_shows_results_speed_and_what_shrinking_changed(
+def test_the_card_shows_results_speed_and_what_quantizing_changed(
     folder, dense, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(latency, "SECONDS", 0.0)

@@ -9,10 +9,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-from datasets import ClassLabel, Dataset, Features, Value
+from typing import TYPE_CHECKING
 
 from ultrafastbert.data.docstrings import LibraryText, is_held_out
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
 
 MIN_WORDS, MAX_WORDS = 5, 60
 # Stands for every name that would give the answer away.
@@ -33,8 +35,8 @@ Pools = dict[str, list[str]]
 class LibraryTask:
     """Training and validation data sets with columns `sentence` and `label`."""
 
-    train: Dataset
-    validation: Dataset
+    train: "Dataset"
+    validation: "Dataset"
     label_names: tuple[str, ...]
     majority_accuracy: float  # on validation, by always naming one class
 
@@ -49,6 +51,8 @@ def library_task(
     two sentences count as equal when their plain lower-case words are.
     Raises ValueError when less than two libraries have enough sentences.
     """
+    from datasets import ClassLabel, Features, Value  # of the extra `train`
+
     if min(n_train, n_validation) < 2:
         raise ValueError(f"n_train {n_train} and n_validation {n_validation} must be at least 2")
     train, validation = _pools(texts)
@@ -115,8 +119,10 @@ def _classes(train: Pools, validation: Pools, n_train: int, n_validation: int) -
 
 
 def _draw(
-    pools: Mapping[str, list[str]], names: list[str], n: int, seed: str, features: Features
-) -> Dataset:
+    pools: Mapping[str, list[str]], names: list[str], n: int, seed: str, features: "Features"
+) -> "Dataset":
+    from datasets import Dataset
+
     generator = random.Random(seed)
     n_each = n // len(names)
     rows = [

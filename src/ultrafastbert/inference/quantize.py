@@ -1,4 +1,4 @@
-"""Storing a model in less than half the space, and what that changes of its sentence vectors."""
+"""Quantize a saved model to less than half its size, and measure what that changes."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,18 +9,17 @@ from torch import Tensor
 
 from ultrafastbert import rows
 from ultrafastbert.data import docstrings
-from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_spearman
 from ultrafastbert.models.converted.folder import copy_companions, load_tokenizer
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.models.quantized import Quantizable
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.status import Status
 
-# What a conversion and its quickstart leave beside their model, but for its rows.
+# What `convert` and its quickstart leave beside their model, apart from its rows.
 NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "sweep.json", "report.*")
 # Paragraphs whose vectors are compared.
 N_TEXTS = 256
-# Mean cosine of vectors before and after, below which the smaller model is not kept.
+# Mean cosine of vectors before and after, below which the quantized model is not kept.
 LEAST_COSINE = 0.99
 
 
@@ -31,17 +30,18 @@ def quantize_model(
     glue_dir: str | Path | None = None,
     on_status: Status = lambda what, done, total: None,
 ) -> rows.Row:
-    """Write a saved model with fast feedforward layers to a new folder, compactly; return a row.
+    """Write a quantized copy of a saved model to a new folder; return its result row.
 
-    Weights of these layers become `weight_dtype`, `int8` or `bfloat16`, and stay so when loaded,
-    for inference; all other matrices are stored in bfloat16 and computed with in float32. Vectors
-    of texts, the documentation of Python's library, are compared before and after, with `glue_dir`
-    also the scores on STS-B. The row, of kind `shrink`, is appended to the folder's `rows.jsonl`.
+    Weights of fast feedforward layers become `weight_dtype`, `int8` or `bfloat16`; such a model
+    is for inference only. All other matrices are stored in bfloat16 and computed in float32.
+    Sentence vectors of 256 paragraphs, from the documentation of Python's library, are compared
+    before and after. With `glue_dir`, STS-B is scored before and after, too.
+    The row, of kind `shrink`, is appended to the folder's `rows.jsonl`.
 
     Raises:
         FileExistsError: if `out_dir` is not empty.
         OSError: for files that are missing, and an `out_dir` that cannot be written to.
-        ValueError: for a model without such layers or quantized already, an unknown
+        ValueError: for a model without fast feedforward layers or with quantized ones, an unknown
             `weight_dtype`, and where vectors differ too much: nothing is kept then.
     """
     with run_folder.new_folder(Path(out_dir)) as new:
@@ -51,6 +51,9 @@ def quantize_model(
 def _quantize(
     folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
 ) -> rows.Row:
+    # Here, as it reads labelled rows by libraries of the extra `train`.
+    from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_spearman
+
     pairs = similar_pairs(glue_dir)
     on_status("loading the model", 0, None)
     original = _load(folder)
@@ -60,11 +63,11 @@ def _quantize(
             "original"
         )
     tokenizer, texts = load_tokenizer(folder), list(_texts())
-    on_status("encoding texts with the original weights", 0, None)
+    on_status("encoding texts before", 0, None)
     before = sentence_vectors(original, tokenizer, texts)
-    on_status("scoring the model", 0, None)
+    on_status("scoring before", 0, None)
     scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
-    on_status(f"storing and scoring it with {weight_dtype} weights", 0, None)
+    on_status(f"quantizing to {weight_dtype}, then encoding and scoring after", 0, None)
     copy_companions(folder, new, NOT_COPIED)
     _save(original, new, weight_dtype)
     small = _load(new)
@@ -84,7 +87,7 @@ def _quantize(
 
 
 def _load(folder: Path) -> Quantizable:
-    """Load a model as it was saved; ValueError for one of other kinds."""
+    """Load a model as it was saved; ValueError for a dense one."""
     model = load_as_saved(folder).eval()
     if not isinstance(model, Quantizable):
         raise ValueError(
@@ -101,7 +104,7 @@ def _texts() -> Iterator[str]:
 
 
 def _save(model: Quantizable, folder: Path, weight_dtype: str) -> None:
-    """Save a model in small numbers; vectors, such as biases and scales, are small anyway."""
+    """Save a model with all matrices quantized or in bfloat16; biases and scales stay."""
     model.quantize_(weight_dtype)
     state = model.state_dict()
     stored: dict[int, Tensor] = {}  # by the memory they share: tied matrices stay tied
@@ -115,9 +118,9 @@ def _cosines(before: Tensor, after: Tensor, weight_dtype: str) -> Tensor:
     cosines = torch.nn.functional.cosine_similarity(before, after)
     if not cosines.mean() >= LEAST_COSINE:
         raise ValueError(
-            f"vectors of texts differ too much with weight_dtype={weight_dtype!r}: their mean "
-            f"cosine before and after is {cosines.mean():.4f}, less than {LEAST_COSINE}; keep "
-            "larger weights"
+            f"weight_dtype={weight_dtype!r} changes sentence vectors too much: their mean cosine "
+            f"before and after is {cosines.mean():.4f}, less than {LEAST_COSINE}; keep the "
+            "original weights"
         )
     return cosines
 
