@@ -6,7 +6,7 @@
 #define FFF_DECLARE_LOOPS(name)                               \
   namespace fff {                                             \
   namespace name {                                            \
-  int64_t multiply_adds(int64_t n_turns, float* sink);        \
+  int64_t fmas(int64_t n_turns, float* sink);        \
   void read(const float* from, int64_t n, float* sink);       \
   void write(float* to, int64_t n);                           \
   }                                                           \
