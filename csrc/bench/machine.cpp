@@ -17,7 +17,8 @@ struct Loops {
   void (*write)(float* to, int64_t n);
 };
 
-#define FFF_LOOPS(name) Loops{name::fmas, name::read, name::write}
+#define FFF_LOOPS(name) \
+  Loops { name::fmas, name::read, name::write }
 
 Loops loops() {
 #ifdef FFF_HAS_X86
@@ -71,8 +72,7 @@ volatile float ignored;
 double fma_rate(double seconds) {
   const Loops loop = loops();
   float sink;
-  const double found =
-      rate(seconds, [&] { return static_cast<double>(loop.fmas(turns, &sink)); });
+  const double found = rate(seconds, [&] { return static_cast<double>(loop.fmas(turns, &sink)); });
   ignored = sink;
   return found;
 }

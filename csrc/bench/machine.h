@@ -8,7 +8,8 @@ namespace fff {
 // Each measures for at least `seconds` and returns the mean rate of one thread. Start one call per
 // thread at once to measure what threads get together.
 
-// float32 FMAs (fused multiply-adds) per second, in registers, with the vectors of the instruction set in use.
+// float32 FMAs (fused FMAs) per second, in registers, with the vectors of the instruction set in
+// use.
 double fma_rate(double seconds);
 
 // Bytes per second read over and over from a working set of n_bytes; its size chooses the cache.

@@ -77,8 +77,8 @@ class Call {
                        : x.attr("new_empty")(with_last(in, shape.output_size));
     nb::object leaves;
     if (!asked_.leaf_type.is_none())
-      leaves = x.attr("new_empty")(with_last(in, shape.n_trees),
-                                   nb::arg("dtype") = asked_.leaf_type);
+      leaves =
+          x.attr("new_empty")(with_last(in, shape.n_trees), nb::arg("dtype") = asked_.leaf_type);
     if (!view(y, out) || (leaves.is_valid() && !view(leaves, leaf))) return nb::none();
     const int64_t n_tokens = n_elements(in) / shape.hidden_size;
     layer_.forward(n_tokens, nb::cast<int>(asked_.n_threads()), address_of(in), address_of(out),

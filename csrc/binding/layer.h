@@ -28,13 +28,12 @@ class Layer {
         int64_t depth, int64_t leaf_size, fff::Activation activation, bool node_output,
         const RowsArgument& nodes, const RowsArgument& leaves, const RowsArgument& out,
         Address bias)
-      : shape_{0,         hidden_size, output_size, n_trees, depth,
-               leaf_size, activation,  node_output, 1},
+      : shape_{0, hidden_size, output_size, n_trees, depth, leaf_size, activation, node_output, 1},
         activations_(activations),
         weights_{rows(nodes), rows(leaves), rows(out), pointer<const void>(bias)} {
     fff::validate(shape_);
-    for (const void* data : {weights_.nodes.data, weights_.leaves.data, weights_.out.data,
-                             weights_.bias})
+    for (const void* data :
+         {weights_.nodes.data, weights_.leaves.data, weights_.out.data, weights_.bias})
       check_given("a weight", reinterpret_cast<Address>(data));
     fff::validate(activations_, weights_);
   }

@@ -1,5 +1,5 @@
-// Tensors as DLPack describes them to C. Asking PyTorch from Python for the same attributes takes ten
-// calls.
+// Tensors as DLPack describes them to C. Asking PyTorch from Python for the same attributes takes
+// ten calls.
 #pragma once
 
 #include <nanobind/ndarray.h>
@@ -72,8 +72,8 @@ class TensorPlace {
 };
 
 // DLPackExchangeAPI of DLPack 1, up to what is used here. Types of tensors carry it as
-// __dlpack_c_exchange_api__; nanobind does not declare it, and DLPack's header is in no package that
-// a build could require. https://dmlc.github.io/dlpack/latest/c_api.html
+// __dlpack_c_exchange_api__; nanobind does not declare it, and DLPack's header is in no package
+// that a build could require. https://dmlc.github.io/dlpack/latest/c_api.html
 struct ExchangeTable {
   static constexpr const char* capsule_name = "dlpack_exchange_api";
   static constexpr uint32_t known_version = 1;  // what another one holds is unknown

@@ -41,7 +41,7 @@ Route = Callable[[Tensor], tuple[Tensor, Tensor]]  # x (T, H) -> y (T, O), leaf 
 
 
 def is_available() -> bool:
-    """Return whether the C++ of the benchmarks, which holds the loops, was built with the package."""
+    """Return whether the benchmarks' C++, which holds the loops, was built with the package."""
     return _native_bench is not None
 
 
