@@ -47,7 +47,7 @@ def imports(path):
 
 
 def test_every_room_has_its_floor():
-    assert {room_of(path) for path in FILES} - {"_native"} == set(FLOOR_OF) | ROOT_FILES
+    assert {room_of(path) for path in FILES} == set(FLOOR_OF) | ROOT_FILES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -61,9 +61,12 @@ def test_lower_rooms_never_import_higher_ones(path):
 
 
 def test_only_a_kernels_own_file_imports_what_it_needs():
-    users = {path.name for path in FILES for name in imports(path) if "_native" in name}
-    # The benchmarks call loops of the native core that are no kernels.
-    assert users == {"native.py", "blas.py", "machine.py"}
+    users = {(room_of(path), path.name, name) for path in FILES for name in imports(path)}
+    assert {user for user in users if "._native" in user[2]} == {
+        ("kernels", "native.py", "ultrafastbert._native"),
+        ("bench", "blas.py", "ultrafastbert._native_bench"),
+        ("bench", "machine.py", "ultrafastbert._native_bench"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,11 @@ class Level1 {
 
 // Kept from call to call, as memory that is new costs more than some calls take.
 struct Workspace {
-  std::vector<int> order;      // (T) tokens, sorted by leaf on the way
-  std::vector<float> copies;   // (n, H) of the tokens at hand
-  std::vector<float> logits;   // (T, D)
-  std::vector<float> hidden;   // of a node's tokens (n), or of a block (n, L)
-  std::vector<float> sums;     // (T, O) in the order of `order`
+  std::vector<int> order;     // (T) tokens, sorted by leaf on the way
+  std::vector<float> copies;  // (n, H) of the tokens at hand
+  std::vector<float> logits;  // (T, D)
+  std::vector<float> hidden;  // of a node's tokens (n), or of a block (n, L)
+  std::vector<float> sums;    // (T, O) in the order of `order`
 };
 
 // Tokens of one sgemm, so that a wide block's activations stay in a cache.
@@ -199,9 +199,8 @@ class ByNode : Workspace {
     blas.sgemm("T", "N", &layer.leaf_size, &n, &layer.hidden_size, &unit, w_in, &layer.hidden_size,
                source, &layer.hidden_size, &unit, hidden.data(), &layer.leaf_size);
     gelu(int64_t{n} * layer.leaf_size, hidden.data());
-    blas.sgemm("N", "N", &layer.output_size, &n, &layer.leaf_size, &unit, w_out,
-               &layer.output_size, hidden.data(), &layer.leaf_size, &unit, out,
-               &layer.output_size);
+    blas.sgemm("N", "N", &layer.output_size, &n, &layer.leaf_size, &unit, w_out, &layer.output_size,
+               hidden.data(), &layer.leaf_size, &unit, out, &layer.output_size);
   }
 
   const BlasRoutines& blas;

@@ -24,20 +24,21 @@ struct BlasRoutines {
 
 // A layer and its weights in the order of fff.h; depth 0 with one tree is a dense layer.
 struct BlasLayer {
-  int n_trees;          // K
-  int depth;            // D
-  int leaf_size;        // L
-  int hidden_size;      // H
-  int output_size;      // O
-  const float* w_in;    // (K, R, H)
-  const float* b_in;    // (K, R)
-  const float* w_out;   // (K, R, O)
+  int n_trees;         // K
+  int depth;           // D
+  int leaf_size;       // L
+  int hidden_size;     // H
+  int output_size;     // O
+  const float* w_in;   // (K, R, H)
+  const float* b_in;   // (K, R)
+  const float* w_out;  // (K, R, O)
 };
 
 // x (T, H) -> y (T, O), leaf (T, K).
 // Level 1: token by token, sdot for each neuron visited and saxpy for its row of w_out.
 // Level 2: node by node, for all tokens that reach it: their copies times its row of w_in by sgemv,
-//   their outputs by sger; a leaf of one neuron likewise, a block of several token by token, by sgemv.
+//   their outputs by sger; a leaf of one neuron likewise, a block of several token by token, by
+//   sgemv.
 // Level 3: as level 2, but a leaf's block for all tokens that reach it, by sgemm.
 // A dense layer is one block, hence plain sdot and saxpy, sgemv per token, or sgemm.
 // Throws std::invalid_argument for another level.

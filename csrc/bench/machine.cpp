@@ -12,12 +12,13 @@ namespace fff {
 namespace {
 
 struct Loops {
-  int64_t (*multiply_adds)(int64_t n_turns, float* sink);
+  int64_t (*fmas)(int64_t n_turns, float* sink);
   void (*read)(const float* from, int64_t n, float* sink);
   void (*write)(float* to, int64_t n);
 };
 
-#define FFF_LOOPS(name) Loops{name::multiply_adds, name::read, name::write}
+#define FFF_LOOPS(name) \
+  Loops { name::fmas, name::read, name::write }
 
 Loops loops() {
 #ifdef FFF_HAS_X86
@@ -68,11 +69,10 @@ volatile float ignored;
 
 }  // namespace
 
-double multiply_add_rate(double seconds) {
+double fma_rate(double seconds) {
   const Loops loop = loops();
   float sink;
-  const double found =
-      rate(seconds, [&] { return static_cast<double>(loop.multiply_adds(turns, &sink)); });
+  const double found = rate(seconds, [&] { return static_cast<double>(loop.fmas(turns, &sink)); });
   ignored = sink;
   return found;
 }

@@ -27,7 +27,7 @@ constexpr int64_t width = sizeof(Vector) / sizeof(float);
 // Sums that do not wait for each other: two units that take 5 cycles are busy with 10.
 constexpr int n_sums = 12;
 
-int64_t multiply_adds(int64_t n_turns, float* sink) {
+int64_t fmas(int64_t n_turns, float* sink) {
   // Read at run time, or the compiler would compute the sums itself.
   const volatile float scale = 0.999f, shift = 1e-3f;
   const Vector a = Vector{} + scale, b = Vector{} + shift;

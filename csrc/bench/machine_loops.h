@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#define FFF_DECLARE_LOOPS(name)                               \
-  namespace fff {                                             \
-  namespace name {                                            \
-  int64_t multiply_adds(int64_t n_turns, float* sink);        \
-  void read(const float* from, int64_t n, float* sink);       \
-  void write(float* to, int64_t n);                           \
-  }                                                           \
+#define FFF_DECLARE_LOOPS(name)                         \
+  namespace fff {                                       \
+  namespace name {                                      \
+  int64_t fmas(int64_t n_turns, float* sink);           \
+  void read(const float* from, int64_t n, float* sink); \
+  void write(float* to, int64_t n);                     \
+  }                                                     \
   }
 
 FFF_DECLARE_LOOPS(portable)

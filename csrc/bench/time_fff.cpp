@@ -15,7 +15,7 @@
 
 namespace {
 
-// Aligned as PyTorch's are: the core writes only such rows around the cache.
+// Aligned as PyTorch's are: the core uses non-temporal stores for such rows only.
 struct Floats {
   struct Free {
     void operator()(float* data) const { ::operator delete[](data, std::align_val_t{64}); }
@@ -56,8 +56,9 @@ double fastest_seconds(double budget, Function call) {
 
 int main(int n_arguments, char** arguments) {
   if (n_arguments != 6) return 2;
-  const fff::Shape s{std::atoll(arguments[3]), 768, 768, std::atoll(arguments[1]),
-                     std::atoll(arguments[2]), 1, fff::Activation::gelu, true, 1};
+  const fff::Shape s{
+      std::atoll(arguments[3]), 768,  768, std::atoll(arguments[1]), std::atoll(arguments[2]), 1,
+      fff::Activation::gelu,    true, 1};
   const bool trains = std::string(arguments[4]) == "forward+backward";
   fff::validate(s);
   const fff::Type type = fff::Type::float32;

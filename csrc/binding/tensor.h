@@ -1,7 +1,8 @@
-// What PyTorch tells of a tensor in one call from C: the exchange table of DLPack 1, which types of
-// tensors carry as __dlpack_c_exchange_api__. Asking for the same attributes from Python takes ten
-// calls. The structures are those of the standard: https://dmlc.github.io/dlpack/latest/c_api.html
+// Tensors as DLPack describes them to C. Asking PyTorch from Python for the same attributes takes
+// ten calls.
 #pragma once
+
+#include <nanobind/ndarray.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -9,80 +10,87 @@
 
 #include "core/fff.h"
 
-namespace fff {
+namespace binding {
 
-// DLTensor. It points into the tensor that it tells of. Strides may be null: contiguous.
-struct TensorView {
-  static constexpr int32_t cpu = 1;
-  static constexpr uint8_t ieee = 2, bfloat = 4;
+namespace nb = nanobind;
 
-  char* data;
-  int32_t device_type, device_number;
-  int32_t n_sizes;
-  uint8_t kind, bits;
-  uint16_t lanes;
-  int64_t *sizes, *strides;
-  uint64_t byte_offset;
+// DLTensor. It points into the tensor that it describes. Strides may be null: contiguous.
+using TensorView = nb::dlpack::dltensor;
 
-  const void* address() const { return data + byte_offset; }
+inline const void* address(const TensorView& tensor) {
+  return static_cast<const char*>(tensor.data) + tensor.byte_offset;
+}
 
-  int64_t n_elements() const {
-    int64_t n = 1;
-    for (int32_t i = 0; i < n_sizes; ++i) n *= sizes[i];
-    return n;
+inline int64_t n_elements(const TensorView& tensor) {
+  int64_t n = 1;
+  for (int32_t i = 0; i < tensor.ndim; ++i) n *= tensor.shape[i];
+  return n;
+}
+
+inline bool is_on_cpu(const TensorView& tensor) {
+  return tensor.device.device_type == nb::device::cpu::value;
+}
+
+inline bool is_contiguous(const TensorView& tensor) {
+  if (!tensor.strides) return true;
+  int64_t stride = 1;
+  for (int32_t i = tensor.ndim - 1; i >= 0; --i) {
+    if (tensor.shape[i] != 1 && tensor.strides[i] != stride) return n_elements(tensor) == 0;
+    stride *= tensor.shape[i];
   }
+  return true;
+}
 
-  bool is_contiguous() const {
-    if (!strides) return true;
-    int64_t stride = 1;
-    for (int32_t i = n_sizes - 1; i >= 0; --i) {
-      if (sizes[i] != 1 && strides[i] != stride) return n_elements() == 0;
-      stride *= sizes[i];
-    }
-    return true;
+inline bool has_type(const TensorView& tensor, fff::Type type) {
+  const auto is = [&](nb::dlpack::dtype_code code, uint8_t bits) {
+    return tensor.dtype.code == static_cast<uint8_t>(code) && tensor.dtype.bits == bits;
+  };
+  switch (type) {
+    case fff::Type::float64: return is(nb::dlpack::dtype_code::Float, 64);
+    case fff::Type::float32: return is(nb::dlpack::dtype_code::Float, 32);
+    case fff::Type::bfloat16: return is(nb::dlpack::dtype_code::Bfloat, 16);
+    default: return false;
   }
+}
 
-  bool is(Type type) const {
-    switch (type) {
-      case Type::float64: return kind == ieee && bits == 64;
-      case Type::float32: return kind == ieee && bits == 32;
-      case Type::bfloat16: return kind == bfloat && bits == 16;
-      default: return false;
-    }
-  }
-};
-
-// Where a tensor was, and what of: to see later whether it still is.
+// Where a contiguous tensor was, its dtype and its shape: to see later whether they still are.
 class TensorPlace {
  public:
   explicit TensorPlace(const TensorView& view)
-      : address_(view.address()),
-        kind_(view.kind),
-        bits_(view.bits),
-        sizes_(view.sizes, view.sizes + view.n_sizes) {}
+      : address_(address(view)), dtype_(view.dtype), shape_(view.shape, view.shape + view.ndim) {}
 
-  // Of a contiguous tensor.
   bool is_of(const TensorView& view) const {
-    return view.address() == address_ && view.kind == kind_ && view.bits == bits_ &&
-           view.n_sizes == static_cast<int32_t>(sizes_.size()) &&
-           std::equal(sizes_.begin(), sizes_.end(), view.sizes) && view.is_contiguous();
+    return address(view) == address_ && view.dtype == dtype_ &&
+           view.ndim == static_cast<int32_t>(shape_.size()) &&
+           std::equal(shape_.begin(), shape_.end(), view.shape) && is_contiguous(view);
   }
 
  private:
   const void* address_;
-  uint8_t kind_, bits_;
-  std::vector<int64_t> sizes_;
+  nb::dlpack::dtype dtype_;
+  std::vector<int64_t> shape_;
 };
 
-// DLPackExchangeAPI, up to what is used here.
+// DLPackExchangeAPI of DLPack 1, up to what is used here. Types of tensors carry it as
+// __dlpack_c_exchange_api__; nanobind does not declare it, and DLPack's header is in no package
+// that a build could require. https://dmlc.github.io/dlpack/latest/c_api.html
 struct ExchangeTable {
   static constexpr const char* capsule_name = "dlpack_exchange_api";
   static constexpr uint32_t known_version = 1;  // what another one holds is unknown
 
   uint32_t major_version, minor_version;
   ExchangeTable* older;
-  void *allocate, *from_object, *to_object;  // functions that nobody calls here
+  void *allocate, *from_object, *to_object;     // functions that nobody calls here
   int (*view)(void* object, TensorView* view);  // 0, or -1 with a Python error; may be null
 };
 
-}  // namespace fff
+// The table in a capsule, or null where there is none of a known version.
+inline const ExchangeTable* exchange_table(nb::handle capsule) {
+  if (!PyCapsule_IsValid(capsule.ptr(), ExchangeTable::capsule_name)) return nullptr;
+  const auto* table = static_cast<const ExchangeTable*>(
+      PyCapsule_GetPointer(capsule.ptr(), ExchangeTable::capsule_name));
+  const bool is_known = table->major_version == ExchangeTable::known_version && table->view;
+  return is_known ? table : nullptr;
+}
+
+}  // namespace binding

@@ -9,31 +9,31 @@
 
 namespace fff {
 
-// A thread is worth waking for this many multiply-adds (some 20 us of work).
+// A thread is worth waking for this many FMAs (some 20 us of work).
 constexpr double work_per_thread = 1 << 19;
 // Tokens that are routed together, down the top of the tree and then down a few of its subtrees:
-// their rows of x fit half of a second-level cache (1 MB), and most rows of weights that they visit
+// their rows of x fit half of an L2 cache (1 MB), and most rows of weights that they visit
 // are shared by several of them.
 constexpr int64_t block_tokens = 128;
 constexpr int64_t least_block_tokens = 16;
 // More tokens than a block are first routed through so many levels, block by block; then those that
-// share a subtree are brought together. This top of the tree and a block fit the second-level cache.
+// share a subtree are brought together. This top of the tree and a block fit the L2 cache.
 constexpr int64_t top_levels = 6;
-// Tokens of one task: enough walks that fetch each other's tokens.
+// Tokens of one task: enough walks that prefetch each other's tokens.
 constexpr int64_t slice_tokens = 1024;
-// Sorted tokens of a chunk that are summed while the rows of the next ones are fetched.
+// Sorted tokens of a chunk that are summed while the rows of the next ones are prefetched.
 constexpr int64_t batch_tokens = 16;
 // Sorted tokens whose gradients of weights are summed by one task. Fixed, so that sums have one
 // order, whatever the number of threads.
 constexpr int64_t segment_tokens = 1024;
-// Tokens whose rows of x and grad_y stay in the second-level cache from the gradient of x to those of
+// Tokens whose rows of x and grad_y stay in the L2 cache from the gradient of x to those of
 // the weights.
 constexpr int64_t gradient_tokens = 64;
-// Several trees: tokens that go through all of them together. More share more of a tree's rows, fewer
-// keep x, then y, nearer from tree to tree; large trees tip the balance.
+// Several trees: tokens that go through all of them together. More share more of a tree's rows,
+// fewer keep x, then y, nearer from tree to tree; large trees tip the balance.
 constexpr int64_t small_tree_bytes = 512 << 10;
 constexpr int64_t tokens_per_small_tree = 512, tokens_per_large_tree = 2048;
-// Results of more bytes than this are written around the cache, which they would not fit.
+// Results of more bytes than this do not fit the cache: they are written by non-temporal stores.
 constexpr int64_t streamed_bytes = 4 << 20;
 
 inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -7,14 +7,14 @@
 
 namespace fff {
 
-#define FFF_DECLARE(name)                          \
-  namespace name {                                 \
-  template <class C>        \
-  Kernels<C> table();       \
-  template <>               \
-  Kernels<float> table();   \
-  template <>               \
-  Kernels<double> table();  \
+#define FFF_DECLARE(name)  \
+  namespace name {         \
+  template <class C>       \
+  Kernels<C> table();      \
+  template <>              \
+  Kernels<float> table();  \
+  template <>              \
+  Kernels<double> table(); \
   }
 
 FFF_DECLARE(portable)
@@ -35,8 +35,8 @@ struct InstructionSet {
   std::string name;
   bool (*on_this_processor)();
   // Functions, since code of a set that the processor lacks must not even build the table.
-  Kernels<float> (*single)();
-  Kernels<double> (*twofold)();
+  Kernels<float> (*float_table)();
+  Kernels<double> (*double_table)();
 };
 
 #define FFF_SET(name, condition)                                                                \
@@ -99,7 +99,7 @@ std::vector<std::string> available_instruction_sets() {
 
 // Intel's processors bring what is needed from memory by themselves, and requests of the program's
 // are in their way (measured on Cascade Lake); AMD's gain by them. Others are not measured.
-bool fetches_ahead() {
+bool uses_prefetch() {
 #ifdef FFF_HAS_X86
   static const bool is_intel = __builtin_cpu_is("intel");
   return !is_intel;
@@ -110,13 +110,13 @@ bool fetches_ahead() {
 
 template <>
 const Kernels<float>& kernels<float>() {
-  static const Kernels<float> table = chosen().single();
+  static const Kernels<float> table = chosen().float_table();
   return table;
 }
 
 template <>
 const Kernels<double>& kernels<double>() {
-  static const Kernels<double> table = chosen().twofold();
+  static const Kernels<double> table = chosen().double_table();
   return table;
 }
 

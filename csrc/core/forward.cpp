@@ -4,8 +4,8 @@
 
 #include "blocks.h"
 #include "fff.h"
-#include "kernels.h"
 #include "huge_pages.h"
+#include "kernels.h"
 #include "parallel.h"
 #include "sorting.h"
 #include "walk.h"
@@ -50,15 +50,15 @@ class Pass {
   }
 
   // Several trees are first walked, all of them, then summed: what each of the two reads again from
-  // tree to tree, x or y, stays in the second-level cache. A single one is summed block by block, as
+  // tree to tree, x or y, stays in the L2 cache. A single one is summed block by block, as
   // tokens reach the leaves.
   void run() {
     for (int64_t k = 0; k < shape_.n_trees; ++k) route(k);
     for (int64_t k = 0; shape_.n_trees > 1 && k < shape_.n_trees; ++k)
       for_each_slice([&](int64_t begin, int64_t end) {
-        FetchAhead ahead;
+        Prefetcher prefetcher;
         for (int64_t i = begin; i < end; i += block_tokens)
-          add_output(k, i, std::min(block_tokens, end - i), ahead);
+          add_output(k, i, std::min(block_tokens, end - i), prefetcher);
       });
     if (y_type_ == call_.activations) return;
     const int64_t n = n_ * shape_.output_size;
@@ -70,9 +70,8 @@ class Pass {
   template <class Function>
   void for_each_slice(Function function) const {
     const int64_t size = tokens_per_task(n_, n_threads_, slice_tokens);
-    parallel_for(ceil_divide(n_, size), n_threads_, [&](int64_t i) {
-      function(i * size, std::min<int64_t>((i + 1) * size, n_));
-    });
+    parallel_for(ceil_divide(n_, size), n_threads_,
+                 [&](int64_t i) { function(i * size, std::min<int64_t>((i + 1) * size, n_)); });
   }
 
   // Walks all tokens down tree k; they end up sorted by leaf, block by block.
@@ -85,7 +84,7 @@ class Pass {
     const int64_t top = n_ > block_tokens && deep ? std::min(top_levels, shape_.depth) : 0;
     if (top > 0) {
       for_each_block(k, [&](const Block& block) {
-        fetch_next(k, block);
+        prefetch_next(k, block);
         walk(tree, k, 0, block, [&](Walk<C>& walk) { walk.descend_to(top); });
       });
       sort_by(node, top, (int32_t{1} << top) - 1, order, n_);
@@ -93,41 +92,41 @@ class Pass {
     const bool alone = shape_.n_trees == 1;
     for_each_block(k, [&](const Block& block) {
       // Memory delivers tokens steadily while rows are summed: no other phase asks for less.
-      if (!alone) fetch_next(k, block);
+      if (!alone) prefetch_next(k, block);
       walk(tree, k, top, block, [&](Walk<C>& walk) {
         walk.descend_to(shape_.depth);
         walk.enter_leaves();
       });
       if (!alone) return;
-      fetch_next(k, block);
-      add_output(k, block.begin, block.end - block.begin, block.ahead);
+      prefetch_next(k, block);
+      add_output(k, block.begin, block.end - block.begin, block.prefetcher);
     });
   }
 
   // Tokens of a slice that are walked together.
   struct Block {
     int64_t begin, end, slice_end;
-    FetchAhead& ahead;
+    Prefetcher& prefetcher;
   };
 
-  // Blocks that follow each other on a thread fetch each other's tokens.
+  // Blocks that follow each other on a thread prefetch each other's tokens.
   template <class Function>
   void for_each_block(int64_t k, Function function) const {
     const int64_t bytes = shape_.hidden_size * size_of(call_.activations);
     for_each_slice([&](int64_t first, int64_t end) {
-      FetchAhead ahead;
+      Prefetcher prefetcher;
       for (int64_t i = first; i < std::min(first + block_tokens, end); ++i)
-        ahead.push(x_ + order_[k * n_ + i] * bytes, bytes);
+        prefetcher.push(x_ + order_[k * n_ + i] * bytes, bytes);
       for (int64_t begin = first; begin < end; begin += block_tokens)
-        function(Block{begin, std::min(begin + block_tokens, end), end, ahead});
+        function(Block{begin, std::min(begin + block_tokens, end), end, prefetcher});
     });
   }
 
-  void fetch_next(int64_t k, const Block& block) const {
+  void prefetch_next(int64_t k, const Block& block) const {
     const int64_t bytes = shape_.hidden_size * size_of(call_.activations);
     const int64_t end = std::min(block.end + block_tokens, block.slice_end);
     for (int64_t i = block.end; i < end; ++i)
-      block.ahead.push_for_later(x_ + order_[k * n_ + i] * bytes, bytes);
+      block.prefetcher.push_for_later(x_ + order_[k * n_ + i] * bytes, bytes);
   }
 
   // Moves a block of tokens, which are on a level, down a tree: function(walk).
@@ -137,12 +136,12 @@ class Pass {
     Scratch scratch;
     Walk<C> walk(tree, call_.activations, call_.weights, x_, level, order_ + k * n_ + block.begin,
                  static_cast<int32_t>(block.end - block.begin), node_ + k * n_,
-                 z_ + k * n_ * shape_.n_slots(), scratch, block.ahead);
+                 z_ + k * n_ * shape_.n_slots(), scratch, block.prefetcher);
     function(walk);
   }
 
   // Sums the rows on the paths of n tokens in their order from `begin` on.
-  void add_output(int64_t k, int64_t begin, int64_t n, FetchAhead& ahead) const {
+  void add_output(int64_t k, int64_t begin, int64_t n, Prefetcher& prefetcher) const {
     Scratch scratch;
     const Tree<C> tree(shape_, call_.weights, k);
     const int64_t n_slots = shape_.n_slots(), slot = shape_.first_slot();
@@ -166,10 +165,10 @@ class Pass {
     const auto sum = kernels<C>().path_sums(call_.weights.out.type, y_type_);
     for (int64_t i = 0; i < n; i += batch_tokens) {
       const int64_t end = std::min(i + batch_tokens, n);
-      rows.fetch(end, std::min(end + batch_tokens, n), ahead);
+      rows.prefetch(end, std::min(end + batch_tokens, n), prefetcher);
       sum({rows.of(i), rows.n_rows(), shape_.output_size, value + i * n_slots + slot, n_slots,
            tokens + i, end - i, y_, k > 0, stream_},
-          ahead);
+          prefetcher);
     }
   }
 

@@ -74,8 +74,8 @@ struct Group {
   int32_t end;
 };
 
-// The rows on the paths of tokens sorted by leaf, (n, S - first_slot()), and what of them is to be
-// fetched when: each row with the first token that needs it.
+// The rows on the paths of tokens sorted by leaf, (n, S - first_slot()), and when each is
+// prefetched: with the first token that needs it.
 class PathRows {
  public:
   // place(i): the leaf of token i, in heap order. row(r): where row r is. bytes(r): its length.
@@ -106,9 +106,9 @@ class PathRows {
   const void* const* of(int64_t i) const { return rows_ + i * n_rows_; }
 
   // Fetches what tokens begin..end - 1 need and the token before them does not.
-  void fetch(int64_t begin, int64_t end, FetchAhead& ahead) const {
+  void prefetch(int64_t begin, int64_t end, Prefetcher& prefetcher) const {
     for (int64_t i = begin; i < end; ++i)
-      for (int64_t r = n_rows_ - n_new_[i]; r < n_rows_; ++r) ahead.push(of(i)[r], bytes_[r]);
+      for (int64_t r = n_rows_ - n_new_[i]; r < n_rows_; ++r) prefetcher.push(of(i)[r], bytes_[r]);
   }
 
  private:

@@ -8,7 +8,7 @@
 namespace fff {
 namespace {
 
-// Bits told apart in one pass: their counters fit the first-level cache.
+// Bits told apart in one pass: their counters fit the L1 cache.
 constexpr int64_t bits_per_pass = 11;
 
 }  // namespace

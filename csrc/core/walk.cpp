@@ -7,18 +7,18 @@
 namespace fff {
 namespace {
 
-// Tokens that share no nodes go on together in such groups: their rows of x stay in the first-level
-// cache, while each waits for its next row.
+// Tokens that share no nodes go on together in such groups: their rows of x stay in the L1 cache
+//, while each waits for its next row.
 constexpr int32_t tokens_apart = 8;
-// A leaf block may be larger than the second-level cache.
-constexpr int64_t most_fetched_bytes = int64_t{256} << 10;
+// A leaf block may be larger than the L2 cache.
+constexpr int64_t most_prefetched_bytes = int64_t{256} << 10;
 
 }  // namespace
 
 template <class C>
 Walk<C>::Walk(const Tree<C>& tree, Type activations, const Weights& weights, const void* x,
               int64_t level, int32_t* order, int32_t n, int32_t* node, C* z, Scratch& scratch,
-              FetchAhead& ahead)
+              Prefetcher& prefetcher)
     : tree_(tree),
       shape_(tree.shape),
       x_(x),
@@ -35,7 +35,7 @@ Walk<C>::Walk(const Tree<C>& tree, Type activations, const Weights& weights, con
       side_(scratch.take<uint8_t>(n)),
       groups_(scratch.take<Group>(n)),
       next_(scratch.take<Group>(n)),
-      ahead_(ahead) {
+      prefetcher_(prefetcher) {
   for (int32_t begin = 0, end; begin < n; begin = end) {
     const int32_t place = node[order[begin]];
     for (end = begin + 1; end < n && node[order[end]] == place; ++end) {
@@ -90,9 +90,9 @@ void Walk<C>::descend_apart(int64_t last) {
 template <class C>
 void Walk<C>::multiply(const Group& group, const void* const* rows, int64_t n_rows,
                        typename Kernels<C>::DotsFunction dots) {
-  dots({x_, shape_.hidden_size, order_ + group.begin, group.end - group.begin, rows, 0,
-        n_rows, products_, n_rows},
-       ahead_);
+  dots({x_, shape_.hidden_size, order_ + group.begin, group.end - group.begin, rows, 0, n_rows,
+        products_, n_rows},
+       prefetcher_);
 }
 
 template <class C>
@@ -157,7 +157,7 @@ int32_t Walk<C>::split(const Group& group, int64_t level, int n_parts, bool with
     const int64_t place = first + p;
     next[n_next++] = {static_cast<int32_t>(place), group.begin + start[p],
                       group.begin + start[p + 1]};
-    fetch(place, level + (with_children ? 2 : 1), in_leaf);
+    prefetch(place, level + (with_children ? 2 : 1), in_leaf);
   }
   if (group.end - group.begin == 1) return n_next;
   int32_t* to = sorted_ + group.begin;
@@ -166,31 +166,32 @@ int32_t Walk<C>::split(const Group& group, int64_t level, int n_parts, bool with
   return n_next;
 }
 
-// Fetches what tokens that have come to a place on a level need next.
+// Prefetches what tokens that have come to a place on a level need next.
 template <class C>
-void Walk<C>::fetch(int64_t place, int64_t level, bool in_leaf) {
-  if (!ahead_.enabled) return;
+void Walk<C>::prefetch(int64_t place, int64_t level, bool in_leaf) {
+  if (!prefetcher_.enabled) return;
   const int64_t row = tree_.first_row(place);
   if (level < shape_.depth) {
-    fetch_row(tree_.nodes.row(row), tree_.nodes.row_bytes);
+    prefetch_row(tree_.nodes.row(row), tree_.nodes.row_bytes);
     const int64_t below = tree_.first_row(2 * place + 1);
     if (in_pairs_ || (leaves_are_nodes_ && level + 1 == shape_.depth))
-      fetch_row(tree_.in_row(below), 2 * tree_.in_row_bytes(below));
+      prefetch_row(tree_.in_row(below), 2 * tree_.in_row_bytes(below));
   } else if (!in_leaf) {
-    fetch_row(tree_.in_row(row), shape_.leaf_size * tree_.leaves.row_bytes);
+    prefetch_row(tree_.in_row(row), shape_.leaf_size * tree_.leaves.row_bytes);
   }
   if (n_ > 1 || level <= top_levels) return;
   // The output rows of a token alone, but for those that many tokens share and caches hold.
-  if (level >= shape_.depth) fetch_row(tree_.out.row(row), shape_.leaf_size * tree_.out.row_bytes);
-  fetch_row(tree_.out.row((place + 1) / 2 - 1), tree_.out.row_bytes);
-  fetch_row(tree_.out.row((place + 1) / 4 - 1), tree_.out.row_bytes);
+  if (level >= shape_.depth)
+    prefetch_row(tree_.out.row(row), shape_.leaf_size * tree_.out.row_bytes);
+  prefetch_row(tree_.out.row((place + 1) / 2 - 1), tree_.out.row_bytes);
+  prefetch_row(tree_.out.row((place + 1) / 4 - 1), tree_.out.row_bytes);
 }
 
 // A token alone has nothing else to multiply meanwhile: its rows are asked for at once.
 template <class C>
-void Walk<C>::fetch_row(const void* row, int64_t bytes) {
-  if (n_ > 1) return ahead_.push(row, bytes);
-  for (int64_t i = 0; i < std::min(bytes, most_fetched_bytes); i += 64)
+void Walk<C>::prefetch_row(const void* row, int64_t bytes) {
+  if (n_ > 1) return prefetcher_.push(row, bytes);
+  for (int64_t i = 0; i < std::min(bytes, most_prefetched_bytes); i += 64)
     FFF_PREFETCH(static_cast<const char*>(row) + i);
 }
 

@@ -15,7 +15,7 @@ class Walk {
   // order: n tokens, which the walk sorts by place. node and z: by token, the place it is at and
   // its logits (S). Tokens that share a node on `level` must follow each other.
   Walk(const Tree<C>& tree, Type activations, const Weights& weights, const void* x, int64_t level,
-       int32_t* order, int32_t n, int32_t* node, C* z, Scratch& scratch, FetchAhead& ahead);
+       int32_t* order, int32_t n, int32_t* node, C* z, Scratch& scratch, Prefetcher& prefetcher);
 
   // Walks down to `level`, D for the leaves.
   void descend_to(int64_t level);
@@ -30,15 +30,16 @@ class Walk {
   // Takes the decisions of a group; returns how many groups it falls into.
   int32_t decide(const Group& group, int64_t level, bool with_children, Group* next);
   int32_t split(const Group& group, int64_t level, int n_parts, bool with_children, Group* next);
-  void fetch(int64_t place, int64_t level, bool in_leaf);
-  void fetch_row(const void* row, int64_t bytes);
+  void prefetch(int64_t place, int64_t level, bool in_leaf);
+  void prefetch_row(const void* row, int64_t bytes);
   void descend_apart(int64_t level);
 
   const Tree<C>& tree_;
   const Shape& shape_;
   const void* x_;
   typename Kernels<C>::DotsFunction node_dots_, leaf_dots_;
-  bool leaves_are_nodes_;  // leaves of one row, of the nodes' type, are multiplied as their children
+  bool
+      leaves_are_nodes_;  // leaves of one row, of the nodes' type, are multiplied as their children
   int64_t level_;
   int32_t *order_, *sorted_, *node_;
   int32_t n_;
@@ -47,7 +48,7 @@ class Walk {
   Group *groups_, *next_;
   int32_t n_groups_ = 0;
   bool in_leaves_ = false, in_pairs_ = true;
-  FetchAhead& ahead_;
+  Prefetcher& prefetcher_;
 };
 
 }  // namespace fff

@@ -12,7 +12,8 @@
 namespace fff {
 namespace FFF_NAMESPACE {
 
-inline double multiply_add(double a, double b, double c) {
+// a * b + c, fused where the target can.
+inline double fma(double a, double b, double c) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   return __builtin_fma(a, b, c);
 #else
@@ -40,21 +41,21 @@ struct Functions<float> {
   static double fraction(double x, double& scale) {
     const double shifter =
         6755399441055744.0;  // 1.5 * 2^52: the sum's low bits are x / ln 2 rounded to an integer
-    const double shifted = multiply_add(x, 1.4426950408889634, shifter);
-    const double r = multiply_add(shifted - shifter, -0.6931471805599453, x);
+    const double shifted = fma(x, 1.4426950408889634, shifter);
+    const double r = fma(shifted - shifter, -0.6931471805599453, x);
     uint64_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     bits = (bits + 1023) << 52;
     memcpy(&scale, &bits, sizeof scale);
     double p = 1.0 / 362880;  // Taylor series on |r| <= ln 2 / 2
-    p = multiply_add(p, r, 1.0 / 40320);
-    p = multiply_add(p, r, 1.0 / 5040);
-    p = multiply_add(p, r, 1.0 / 720);
-    p = multiply_add(p, r, 1.0 / 120);
-    p = multiply_add(p, r, 1.0 / 24);
-    p = multiply_add(p, r, 1.0 / 6);
-    p = multiply_add(p, r, 0.5);
-    p = multiply_add(p, r, 1.0);
+    p = fma(p, r, 1.0 / 40320);
+    p = fma(p, r, 1.0 / 5040);
+    p = fma(p, r, 1.0 / 720);
+    p = fma(p, r, 1.0 / 120);
+    p = fma(p, r, 1.0 / 24);
+    p = fma(p, r, 1.0 / 6);
+    p = fma(p, r, 0.5);
+    p = fma(p, r, 1.0);
     return p * r;
   }
 
@@ -62,7 +63,7 @@ struct Functions<float> {
     const double clamped = x < -700 ? -700 : x > 700 ? 700 : x;
     double scale;
     const double f = fraction(clamped, scale);
-    const double y = multiply_add(scale, f, scale);
+    const double y = fma(scale, f, scale);
     return x < -700 ? 0 : x > 700 ? HUGE_VAL : y;
   }
 
@@ -71,7 +72,7 @@ struct Functions<float> {
     const double clamped = twice < -700 ? -700 : twice;
     double scale;
     const double f = fraction(clamped, scale);
-    const double minus = multiply_add(scale, f, scale - 1);  // exp(-2|x|) - 1
+    const double minus = fma(scale, f, scale - 1);  // exp(-2|x|) - 1
     return copysign(-minus / (2 + minus), x);
   }
 
@@ -84,18 +85,18 @@ struct Functions<float> {
         x > 1e6 ? 1e6 : x;  // exp is 0 long before: keeps infinity out of the quotient
     const double t = (bounded - 3) / (bounded + 3);
     double g = -1.2082425945878997e-5;
-    g = multiply_add(g, t, 7.881460044188655e-7);
-    g = multiply_add(g, t, 9.5968480168573216e-5);
-    g = multiply_add(g, t, 3.3608888561113059e-5);
-    g = multiply_add(g, t, -0.00051479020589792321);
-    g = multiply_add(g, t, -0.00036322746084881589);
-    g = multiply_add(g, t, 0.0030078460889024989);
-    g = multiply_add(g, t, 0.0011631075233781444);
-    g = multiply_add(g, t, -0.022729408614901266);
-    g = multiply_add(g, t, 0.045163611717925818);
-    g = multiply_add(g, t, -0.01643218700412344);
-    g = multiply_add(g, t, -0.096526748124675805);
-    g = multiply_add(g, t, 0.48605579342224867);
+    g = fma(g, t, 7.881460044188655e-7);
+    g = fma(g, t, 9.5968480168573216e-5);
+    g = fma(g, t, 3.3608888561113059e-5);
+    g = fma(g, t, -0.00051479020589792321);
+    g = fma(g, t, -0.00036322746084881589);
+    g = fma(g, t, 0.0030078460889024989);
+    g = fma(g, t, 0.0011631075233781444);
+    g = fma(g, t, -0.022729408614901266);
+    g = fma(g, t, 0.045163611717925818);
+    g = fma(g, t, -0.01643218700412344);
+    g = fma(g, t, -0.096526748124675805);
+    g = fma(g, t, 0.48605579342224867);
     const double tail = e * g / (1 + bounded);
     density = 0.3989422804014327 * e;
     return z > 0 ? 1 - tail : tail;
@@ -113,7 +114,7 @@ inline ValueAndSlope evaluate(double z) {
   if constexpr (activation == Activation::gelu) {
     double density;
     const double phi = F::normal(z, density);
-    return {z * phi, multiply_add(z, density, phi)};
+    return {z * phi, fma(z, density, phi)};
   } else if constexpr (activation == Activation::gelu_pytorch_tanh) {
     const double root = 1.5957691216057308;  // 2 sqrt(2 / pi)
     const double s = 1 / (1 + F::exp(-root * z * (1 + 0.044715 * z * z)));

@@ -12,14 +12,14 @@ namespace avx512_bf16 {
 }  // namespace avx512_bf16
 }  // namespace fff
 
-#define FFF_PRODUCTS                                                                      \
-  template <>                                                                             \
-  struct Product<float, bfloat16, bfloat16> {                                             \
-    using Operand = __m512bh;                                                             \
-    static constexpr int64_t width = 32;                                                  \
-    static Operand load(const bfloat16* p) {                                              \
-      return reinterpret_cast<Operand>(_mm512_loadu_si512(p));                            \
-    }                                                                                     \
+#define FFF_PRODUCTS                                                                            \
+  template <>                                                                                   \
+  struct Product<float, bfloat16, bfloat16> {                                                   \
+    using Operand = __m512bh;                                                                   \
+    static constexpr int64_t width = 32;                                                        \
+    static Operand load(const bfloat16* p) {                                                    \
+      return reinterpret_cast<Operand>(_mm512_loadu_si512(p));                                  \
+    }                                                                                           \
     static __m512 fma(Operand x, Operand w, __m512 sum) { return _mm512_dpbf16_ps(sum, x, w); } \
   };
 

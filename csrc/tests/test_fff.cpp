@@ -229,7 +229,8 @@ struct Reduced {
     }
   }
 
-  fff::Rows rows(const float* values, int64_t first_row, int64_t n_columns, int64_t per_tree) const {
+  fff::Rows rows(const float* values, int64_t first_row, int64_t n_columns,
+                 int64_t per_tree) const {
     const int64_t at = first_row * n_columns;
     if (type == Type::bfloat16) return {bf16.data() + at, type, per_tree, nullptr};
     if (type == Type::int8) return {int8.data() + at, type, per_tree, scale.data() + first_row};

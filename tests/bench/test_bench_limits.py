@@ -107,7 +107,7 @@ def test_limits_are_measured():
 @needs_native
 def test_a_working_set_must_be_large_enough_to_read():
     with pytest.raises(ValueError, match="n_bytes=100"):
-        machine._native.read_rate(100, 0.001)
+        machine._native_bench.read_rate(100, 0.001)
 
 
 def test_cache_sizes_are_those_that_linux_tells(tmp_path):

@@ -29,9 +29,9 @@ from torch import Tensor
 from ultrafastbert.fff.layer import FastFeedForward, FeedForward
 
 try:
-    from ultrafastbert import _native
+    from ultrafastbert import _native_bench
 except ImportError:
-    _native = None
+    _native_bench = None  # type: ignore[assignment]
 
 LEVELS = (1, 2, 3)
 NO_LEVEL_3 = "leaves of one neuron are no matrix: the paper has no level 3 for them either"
@@ -41,8 +41,8 @@ Route = Callable[[Tensor], tuple[Tensor, Tensor]]  # x (T, H) -> y (T, O), leaf 
 
 
 def is_available() -> bool:
-    """Return whether the native core, which holds the loops, was built with the package."""
-    return _native is not None
+    """Return whether the benchmarks' C++, which holds the loops, was built with the package."""
+    return _native_bench is not None
 
 
 def name(level: int) -> str:
@@ -81,7 +81,7 @@ def _forward(
         y = x.new_empty(len(x), all_sizes[-1])
         leaf = x.new_empty(len(x), sizes[0], dtype=torch.int64)
         addresses = [tensor.data_ptr() for tensor in (x, *weights, y, leaf)]
-        _native.blas_forward(_addresses(), level, all_sizes, len(x), *addresses)
+        _native_bench.blas_forward(_addresses(), level, all_sizes, len(x), *addresses)
         return y, leaf
 
     return run

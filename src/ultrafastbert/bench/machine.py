@@ -11,9 +11,9 @@ import torch
 from ultrafastbert.rows import Row
 
 try:
-    from ultrafastbert import _native
+    from ultrafastbert import _native_bench
 except ImportError:
-    _native = None
+    _native_bench = None  # type: ignore[assignment]
 
 SECONDS = 0.04  # of a measurement
 ATTEMPTS = 5  # of which the best counts: a limit is what the machine can do undisturbed
@@ -51,7 +51,7 @@ class Limits:
 
 def is_available() -> bool:
     """Return whether the native core, which holds the loops, was built with the package."""
-    return _native is not None
+    return _native_bench is not None
 
 
 @cache
@@ -61,18 +61,18 @@ def measure(threads: int) -> Limits:
 
     def read(total: float) -> float:
         share = int(total) // threads
-        return _together(threads, lambda: _native.read_rate(share, SECONDS))
+        return _together(threads, lambda: _native_bench.read_rate(share, SECONDS))
 
     overflow = OVERFLOW * llc // threads
     return Limits(
         threads=threads,
-        multiply_adds_per_s=_together(threads, lambda: _native.multiply_add_rate(SECONDS)),
+        multiply_adds_per_s=_together(threads, lambda: _native_bench.fma_rate(SECONDS)),
         l2_bytes=l2 * threads,
         l2_bytes_per_s=read(FILL * l2 * threads),
         llc_bytes=llc,
         llc_bytes_per_s=read(FILL * llc),
         dram_bytes_per_s=read(OVERFLOW * llc),
-        write_bytes_per_s=_together(threads, lambda: _native.write_rate(overflow, SECONDS)),
+        write_bytes_per_s=_together(threads, lambda: _native_bench.write_rate(overflow, SECONDS)),
     )
 
 

@@ -20,15 +20,16 @@ from ultrafastbert.fff.quantization import Weights
 try:
     from ultrafastbert import _native
 except ImportError:
-    _native = None
+    _native = None  # type: ignore[assignment]
 
 # Where types of tensors have DLPack's table of C functions, see csrc/binding/tensor.h.
 EXCHANGE_TABLE = "__dlpack_c_exchange_api__"
 # Whether something traces, or sees every operator: the public ways to ask are slow or none.
 is_tracing, n_modes = torch._C._is_tracing, torch._C._len_torch_dispatch_stack
-# In the order of `enum class Activation` and `enum class Type` in csrc/core/fff.h.
-_ACTIVATION_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
-_TYPE_NUMBERS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.int8: 3}
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.int8)
+# The core's enumerations by our names for their values; without the core nothing asks.
+_ACTIVATIONS = {name: _native.Activation[name] for name in ACTIVATIONS if _native}
+_TYPES = {dtype: _native.Type[str(dtype).removeprefix("torch.")] for dtype in _DTYPES if _native}
 
 
 def is_available() -> bool:
@@ -215,7 +216,7 @@ def _rows(weight: Tensor, scale: Tensor | None = None, first_row: int = 0) -> tu
     n_rows, n_columns = weight.shape[1:]
     address = weight.data_ptr() + first_row * n_columns * weight.element_size()
     scales = 0 if scale is None else scale.data_ptr() + first_row * scale.element_size()
-    return address, _TYPE_NUMBERS[weight.dtype], n_rows, scales
+    return address, _TYPES[weight.dtype], n_rows, scales
 
 
 def _layer(
@@ -234,8 +235,7 @@ def _layer(
     else:
         nodes, leaves = _rows(w_routing), _rows(w_in, scale_in)
     parts = (nodes, leaves, _rows(w_out, scale_out), b_in.data_ptr())
-    number = _ACTIVATION_NUMBERS[activation]
-    return _native.Layer(_TYPE_NUMBERS[dtype], *sizes, number, node_output, *parts)
+    return _native.Layer(_TYPES[dtype], *sizes, _ACTIVATIONS[activation], node_output, *parts)
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:
