@@ -86,7 +86,7 @@ def test_too_few_libraries(few):
 
 
 def test_bad_sizes(three):
-    with pytest.raises(ValueError, match="n_validation 0 must be at least 2"):
+    with pytest.raises(ValueError, match="n_validation=0 must be at least 2"):
         library_task(three, 10, 0, seed=0)
 
 

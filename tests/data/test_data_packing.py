@@ -110,7 +110,7 @@ def test_too_little_text(tokenizer, tmp_path, documents):
 
 
 def test_bad_arguments(tokenizer, tmp_path):
-    with pytest.raises(ValueError, match="seq_length must be at least 1"):
+    with pytest.raises(ValueError, match="seq_length=0 must be at least 1"):
         pack(["w0"], tokenizer, 0, tmp_path, "key")
     tokenizer.sep_token = None
     with pytest.raises(ValueError, match=r"no \[SEP\] token"):

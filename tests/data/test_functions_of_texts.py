@@ -90,7 +90,7 @@ def test_an_empty_text_has_a_vector_and_no_texts_have_none(encoder):
         encode(encoder, TEXTS).vectors[2], encode(encoder, "").vectors, rtol=1e-4, atol=1e-5
     )
     for nothing in ([], (), iter(()), np.array([], dtype=str), pd.Series([], dtype=object)):
-        with pytest.raises(ValueError, match="no texts to encode"):
+        with pytest.raises(ValueError, match="texts is empty"):
             encode(encoder, nothing)
 
 

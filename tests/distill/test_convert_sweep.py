@@ -365,7 +365,7 @@ def test_the_command_sweeps(dense_folder, text_file, tmp_path, run):
     assert "(chosen)" in printed
     assert (out / "figures" / "sweep.png").exists()
     card = (out / "README.md").read_text()
-    assert "may have been trained with them" in card
+    assert "may have been fine-tuned too" in card
     assert "### Which layer where" in card
     assert "(chosen)" in card
     code, _, error = run("report", "write", out)

@@ -224,7 +224,7 @@ def test_encode_counts_what_is_cut_and_refuses_nonsense(folder):
     assert embeddings.vectors.shape == (4, 32)
     assert embeddings.vectors.dtype == np.float32
     assert embeddings.n_truncated == 1
-    with pytest.raises(ValueError, match="no texts"):
+    with pytest.raises(ValueError, match="texts is empty"):
         encode(model, [])
     with pytest.raises(ValueError, match="batch_size=0"):
         encode(model, TEXTS, batch_size=0)

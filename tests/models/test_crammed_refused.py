@@ -157,8 +157,8 @@ def test_wrong_configurations_are_named(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("weight_map", "message"),
     [
-        ({"a": "../model.safetensors"}, "no .safetensors file of its folder"),
-        ({"a": "/etc/passwd"}, "no .safetensors file of its folder"),
+        ({"a": "../model.safetensors"}, "not a .safetensors file of its folder"),
+        ({"a": "/etc/passwd"}, "not a .safetensors file of its folder"),
         ({"a": 3}, "names 3"),
         ({"a": "absent.safetensors"}, "not there"),
         ({}, "empty"),

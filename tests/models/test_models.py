@@ -225,7 +225,7 @@ def test_pooling_with_padding_included(how):
         ({"classifier_pooling": "middle"}, "classifier_pooling='middle'"),
         ({"vocab_size": 0}, "vocab_size=0"),
         ({"position_embedding_type": "learned"}, "position_embedding_type='learned'"),
-        ({"hidden_size": 9, "num_attention_heads": 3, **ROTARY}, "even head size, not 3"),
+        ({"hidden_size": 9, "num_attention_heads": 3, **ROTARY}, "= 3 must be even"),
         ({"num_hidden_layers": -1}, "num_hidden_layers=-1"),
     ],
 )

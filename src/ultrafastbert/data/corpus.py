@@ -20,9 +20,9 @@ from ultrafastbert.data.tokenizer import load_tokenizer, train_tokenizer
 from ultrafastbert.runs.locks import locked
 from ultrafastbert.runs.outputs import make_folder
 
-# One document (or piece of one) in this many validates, where no validation text is given.
+# One document (or piece of one) in this many is validation text, unless that is given.
 VALIDATION_EVERY = 20
-# A tokenizer is trained on so many characters at most: more changes its vocabulary little.
+# Most characters to train a tokenizer on: more changes its vocabulary little.
 TOKENIZER_CHARS = 40_000_000
 # Texts of few documents are cut into pieces of about this many characters before they are split.
 PIECE_CHARS = 4000
@@ -53,7 +53,8 @@ def prepare_corpus(
 ) -> Corpus:
     """Tokenise and pack text, see `text.read_documents` for its form; cached in `cache_dir`.
 
-    Without `validation`, every twentieth document validates, of few documents as many paragraphs.
+    Without `validation`, every twentieth document is held out for it; of few documents, the same
+    share of paragraphs.
     Without `tokenizer` (a model folder, a vocab.txt or a hub name), one of `vocab_size` tokens is
     trained on the training text.
     Raises FileNotFoundError, ValueError and OSError as the functions it calls.

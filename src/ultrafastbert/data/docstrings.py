@@ -112,7 +112,7 @@ def harvest(
 
 
 def is_held_out(text: LibraryText) -> bool:
-    """Tell whether a file belongs to the eighth that no training text may contain."""
+    """Return whether a file belongs to the eighth that is kept out of training text."""
     digest = hashlib.sha256(f"{text.library}/{text.module}".encode()).digest()
     return digest[0] % HELD_OUT_EVERY == 0
 
@@ -267,7 +267,7 @@ def _depth(line: str) -> int:
 
 
 def _is_head(line: str, below: str) -> bool:
-    """Tell whether a line is a rule, a header above one, a table's row or the head of an entry."""
+    """Return whether a line is a rule, a header above one, a table's row or an entry's head."""
     text = line.strip()
     if _RULE.match(text) or _RULE.match(below.strip()) or text.startswith(("|", "+-")):
         return True

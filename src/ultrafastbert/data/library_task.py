@@ -1,4 +1,4 @@
-"""A labelled task without network: which library does this sentence document?
+"""A labelled task that needs no network: which library does this sentence document?
 
 Sentences come from `docstrings.harvest`. Files that `docstrings.is_held_out` names give the
 validation sentences, all others the training sentences; leave them out of pretraining text too.
@@ -54,7 +54,7 @@ def library_task(
     from datasets import ClassLabel, Features, Value  # of the extra `train`
 
     if min(n_train, n_validation) < 2:
-        raise ValueError(f"n_train {n_train} and n_validation {n_validation} must be at least 2")
+        raise ValueError(f"n_train={n_train} and n_validation={n_validation} must be at least 2")
     train, validation = _pools(texts)
     names = _classes(train, validation, n_train, n_validation)
     features = Features({"sentence": Value("string"), "label": ClassLabel(names=names)})

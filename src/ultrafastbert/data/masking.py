@@ -1,4 +1,4 @@
-"""Masked-language-modelling samples that depend on nothing but (seed, position)."""
+"""Masked-language-modelling samples, each a function of (seed, position) alone."""
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ Sample = dict[str, torch.Tensor]
 
 
 class MaskedStream(Dataset[Sample]):
-    """Map-style data set of `n_positions` masked rows: epoch after epoch in a new order.
+    """Map-style data set of `n_positions` masked rows, reshuffled each epoch.
 
     Position p is row `permutation(seed, p // len(rows))[p % len(rows)]` with a mask drawn from a
-    counter-based generator at p, so that reading may start anywhere (exact resuming). In each row
+    counter-based generator at p, so reading may start anywhere (exact resuming). In each row,
     `round(mlm_probability * seq_length)` tokens are to be predicted (fewer only if the row has
     fewer tokens that are not special): BERT's rule makes 80 % of them [MASK], 10 % a random token,
     and leaves 10 % (arXiv 1810.04805, section 3.1; the fixed number is that of arXiv 2212.14034).
+    `DataCollatorForLanguageModeling` draws masks in sequence and their number at random.
 
     A sample is `input_ids` (S,) and `labels` (S,) int64, labels -100 where nothing is predicted.
     Raises ValueError for a probability outside (0, 1] or a tokenizer without [MASK].
@@ -37,11 +38,13 @@ class MaskedStream(Dataset[Sample]):
         mlm_probability: float = 0.25,
     ) -> None:
         if not 0 < mlm_probability <= 1:
-            raise ValueError(f"mlm_probability must be in (0, 1], got {mlm_probability}")
+            raise ValueError(f"mlm_probability={mlm_probability} must be in (0, 1]")
         if tokenizer.mask_token_id is None:
-            raise ValueError("the tokenizer has no mask token, masked modelling needs one")
+            raise ValueError(
+                "the tokenizer has no mask token, which masked language modelling needs"
+            )
         if seed < 0 or n_positions < 0:
-            raise ValueError(f"seed {seed} and n_positions {n_positions} must not be negative")
+            raise ValueError(f"seed={seed} and n_positions={n_positions} must not be negative")
         self.rows, self.seed, self.n_positions = rows, seed, n_positions
         self.n_predicted = max(1, round(mlm_probability * rows.seq_length))
         self.mask_token_id = tokenizer.mask_token_id

@@ -70,11 +70,11 @@ def pack(
     not read. Processes that ask for the same rows wait for the first one.
     `on_progress(n_documents, n_tokens)` is called after each batch of documents.
 
-    Raises ValueError for what is no collection of texts and when the corpus has less than one row,
-    OSError when it cannot be written.
+    Raises ValueError for `documents` that are not a collection of texts or fill no row, OSError
+    where the rows cannot be written.
     """
     if seq_length < 1:
-        raise ValueError(f"seq_length must be at least 1, got {seq_length}")
+        raise ValueError(f"seq_length={seq_length} must be at least 1")
     if tokenizer.sep_token_id is None:
         raise ValueError("the tokenizer has no [SEP] token, which ends each document")
     documents, encoder = checked_texts(documents, "documents"), _encoder(tokenizer)

@@ -1,4 +1,4 @@
-"""Texts to convert with: a random sample of all text, in random order, in bounded memory."""
+"""Texts for distillation: a uniform sample of all text, shuffled, in bounded memory."""
 
 import random
 import re
@@ -14,26 +14,25 @@ SECTION_PARAGRAPHS = 100
 Text = str | tuple[str, str]
 # Texts in memory at most: a few hundred megabytes.
 MAX_TEXTS = 1_000_000
-# Paragraphs are cut into pieces of so many sentences, drawn at random.
+# Sentences of a piece, drawn at random.
 SENTENCES = (1, 1, 1, 2, 4)
-# Of the pieces of several sentences, the share that become pairs.
+# Share of the pieces of several sentences that become pairs.
 PAIR_SHARE = 0.5
 END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def texts_of(source: Source, validation: bool) -> list[Text]:
-    """Return short texts and pairs of such, shuffled: held-out ones, or the others; see `pieces`.
+    """Return short texts and pairs, shuffled: the held-out ones, or all others; see `pieces`.
 
-    Of more than a million, every one is as likely to be among the result, which does not depend on
-    anything but the text, so that all models read the same. Something is held out of every text
-    that has two paragraphs, see `split_documents`.
+    More than a million are sampled uniformly. The result depends on the text alone, so all models
+    read the same. Any text of two paragraphs or more has a held-out part, see `split_documents`.
     """
     parts = split_documents(sections(read_documents(source)), VALIDATION_EVERY, validation)
     return sample(pieces(line for part in parts for line in part.splitlines()))
 
 
 def sections(documents: Iterable[str]) -> Iterator[str]:
-    """Cut documents at ends of paragraphs, so that a single long one has parts to hold out."""
+    """Cut documents between paragraphs, so that a long one has parts to hold out."""
     for document in checked_texts(documents, "documents"):
         lines = document.splitlines()
         for start in range(0, len(lines), SECTION_PARAGRAPHS):
@@ -43,10 +42,9 @@ def sections(documents: Iterable[str]) -> Iterator[str]:
 def pieces(paragraphs: Iterable[str]) -> Iterator[Text]:
     """Cut paragraphs at ends of sentences: encoders read short texts as often as long ones.
 
-    About half of the pieces of several sentences are pairs, cut in the middle: a model that is to
-    be fine-tuned on pairs needs to have seen second segments, with token types of their own, and
-    attention between two texts. Paragraphs of one sentence stay single texts: those beside them
-    need not have anything to do with them.
+    About half of the pieces of several sentences become pairs, cut in the middle. Models that are
+    fine-tuned on pairs must have seen second segments, with their token types, and attention
+    between two texts. A paragraph of one sentence stays one text: its neighbours may be unrelated.
     """
     generator = random.Random(0)
     for paragraph in checked_texts(paragraphs, "paragraphs"):
@@ -63,7 +61,7 @@ def pieces(paragraphs: Iterable[str]) -> Iterator[Text]:
 
 
 def sample(items: Iterable[Text], size: int = MAX_TEXTS) -> list[Text]:
-    """Return so many items at most, drawn uniformly and shuffled (reservoir sampling)."""
+    """Return at most `size` items, drawn uniformly (reservoir sampling) and shuffled."""
     generator, kept = random.Random(0), []
     for n_before, item in enumerate(items):
         if n_before < size:

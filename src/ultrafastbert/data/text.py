@@ -26,7 +26,7 @@ MAX_DOCUMENT_CHARS = 1_000_000
 _GZIP_MAGIC = b"\x1f\x8b"
 
 Source = str | Path | Sequence[str | Path]
-# Of a file's name that is not found: what is longer is a text.
+# A longer name of a missing file is shown cut: it is rather a text than a name.
 MAX_SHOWN_CHARS = 255
 HOW_TO_NAME = "give a file, a folder or hf:NAME"
 
@@ -47,7 +47,7 @@ def read_documents(source: Source) -> Iterator[str]:
 def source_key(source: Source) -> str:
     """Return a digest of a source: what its files hold, in order, and hub names.
 
-    Neither names nor times count, so a text that was moved or copied is the same one. All files are
+    Names and times do not count, so a text that was moved or copied keeps its digest. All files are
     read. Raises FileNotFoundError for a missing path.
     """
     identity = [
@@ -57,10 +57,10 @@ def source_key(source: Source) -> str:
 
 
 def text_apart_from(source: Source, folder: str | Path) -> list[Path | str]:
-    """Return a source, its folders as lists of files, without files in a folder that results go to.
+    """Return a source with its folders replaced by their files, except files below `folder`.
 
-    They would be read as text where that folder lies in one of the source. What the source names
-    itself is kept. Raises FileNotFoundError for a missing path.
+    Results written to a folder inside the source would be read as text otherwise. Files and folders
+    that the source names itself are kept. Raises FileNotFoundError for a missing path.
     """
     return _entries(source, "text", real(folder))
 
@@ -68,11 +68,11 @@ def text_apart_from(source: Source, folder: str | Path) -> list[Path | str]:
 def split_documents(documents: Iterable[str], every: int, validation: bool) -> Iterator[str]:
     """Yield the last of every `every` documents (validation) or all the others (training).
 
-    Of fewer documents the same share of paragraphs is held out, at least one.
-    Raises ValueError where that is impossible: the text is a single paragraph.
+    Fewer than `every` documents are cut into runs of paragraphs; the same share is held out, at
+    least one. Raises ValueError for a text of one paragraph, which cannot be split.
     """
     if every < 2:
-        raise ValueError(f"every must be at least 2, got {every}")
+        raise ValueError(f"every={every} must be at least 2")
     iterator = iter(checked_texts(documents, "documents"))
     first = list(itertools.islice(iterator, every))
     if 0 < len(first) < every:
@@ -107,23 +107,23 @@ def _checked_name(item: Any, name: str) -> str:
 
 
 def _short_runs(documents: Sequence[str], least: int) -> list[str]:
-    """Cut documents into runs of paragraphs, so many at least where there are as many paragraphs.
+    """Cut documents into at least `least` runs of paragraphs, if there are as many paragraphs.
 
-    Raises ValueError for a single paragraph.
+    Raises ValueError for one paragraph.
     """
     paragraphs = [[line for line in document.splitlines() if line] for document in documents]
     n_paragraphs = sum(map(len, paragraphs))
     if n_paragraphs < 2:
         raise ValueError(
-            "the text has one paragraph, so none can be held out to measure on; write a paragraph "
-            "a line, or give more text"
+            "the text has one paragraph, so none can be held out for validation; write one "
+            "paragraph a line, or give more text"
         )
     size = max(1, n_paragraphs // least)
     return ["\n".join(run) for lines in paragraphs for run in _even_parts(lines, size)]
 
 
 def _even_parts(lines: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Cut lines into parts of so many at most, which differ by one line."""
+    """Cut lines into parts of at most `size`, whose sizes differ by one at most."""
     n_parts = -(-len(lines) // size)
     for part in range(n_parts):
         yield lines[len(lines) * part // n_parts : len(lines) * (part + 1) // n_parts]

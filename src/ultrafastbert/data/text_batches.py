@@ -1,4 +1,4 @@
-"""Batches of texts for a model: similar lengths together, so that little is padding."""
+"""Batches of texts of similar length, so that little is padding."""
 
 import itertools
 import random
@@ -18,17 +18,18 @@ SORTED_BATCHES = 16
 def batches_of(
     tokenizer: PreTrainedTokenizerBase, texts: Iterable[Text], max_length: int
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield batches of texts of similar length: little padding, little waste.
+    """Yield tokenized batches of texts of similar length.
 
-    A batch holds what the tokenizer gives, (B, S) int64 each. A pair is encoded as the tokenizer
-    does it, such as [CLS] A [SEP] B [SEP]; of one that is too long, the longer part is cut first.
-    Raises ValueError for what is no collection of texts and pairs.
+    A batch holds what the tokenizer returns, (B, S) int64 each. Pairs are encoded together, such as
+    [CLS] A [SEP] B [SEP]; where one is too long, its longer text is cut first. 512 texts are read
+    ahead and sorted, so the texts need not fit in memory.
+    Raises ValueError for `texts` that are not a collection of texts and pairs.
     """
     texts = checked_texts_and_pairs(texts, "texts")
     generator = random.Random(0)
     for chunk in _grouped(texts, BATCH_TEXTS * SORTED_BATCHES):
         batches = list(_grouped(sorted(chunk, key=_n_characters), BATCH_TEXTS))
-        generator.shuffle(batches)  # or whoever stops in between would read the short texts only
+        generator.shuffle(batches)  # else a reader that stops early sees only the short texts
         for batch in batches:
             yield tokenizer(
                 batch,

@@ -1,8 +1,8 @@
-"""Texts as callers give them, checked in one place before anything is computed.
+"""Checks of texts that callers pass, in one place and before anything is computed.
 
-A collection is anything that gives texts in an order of its own: list, tuple, generator, numpy
-array, column of a table or a data set. What would give letters, keys, numbers or no order is an
-error.
+A collection is an ordered iterable of texts: a list, tuple, generator, numpy array, or a column of
+a table or data set. A str (letters), a mapping (keys), a table (column names) and a set (no order)
+are errors.
 """
 
 import os

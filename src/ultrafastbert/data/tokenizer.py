@@ -1,4 +1,4 @@
-"""WordPiece tokenizers in BERT's manner: training and loading."""
+"""BERT's WordPiece tokenizers: training and loading."""
 
 import shutil
 import tempfile
@@ -19,7 +19,7 @@ from ultrafastbert.data.text_collections import checked_texts
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # The models have no token types, so the tokenizer must not return any.
 MODEL_INPUT_NAMES = ["input_ids", "attention_mask"]
-# What a saved tokenizer may consist of.
+# Files of a saved tokenizer; none of them has to be there.
 FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -39,19 +39,19 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train a WordPiece vocabulary of at most `vocab_size` tokens; equal text gives equal ids.
 
-    Special tokens come first ([PAD] is 0). An eighth of the vocabulary at most is given to
-    characters, the rarer ones become [UNK]. Documents are read once, through a temporary file.
+    Special tokens come first ([PAD] is 0). Characters take at most an eighth of the vocabulary; the
+    rarer ones become [UNK]. Documents are read once, through a temporary file.
 
-    Raises ValueError for a vocabulary below 64 tokens, for what is no collection of texts (a single
-    one is none), and for an empty corpus.
+    Raises ValueError for a vocabulary below 64 tokens, an empty corpus, and `documents` that are
+    not a collection of texts (a str is not).
     """
     documents = checked_texts(documents, "documents")
     if vocab_size < _MIN_VOCAB:
-        raise ValueError(f"vocab_size must be at least {_MIN_VOCAB}, got {vocab_size}")
+        raise ValueError(f"vocab_size={vocab_size} must be at least {_MIN_VOCAB}")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         counts = _write_normalized(documents, lines, lowercase)
         if not counts:
-            raise ValueError("cannot train a tokenizer: the corpus has no text")
+            raise ValueError("documents hold no text to train a tokenizer on")
         n_characters = min(_MAX_ALPHABET, vocab_size // 8)
         alphabet = sorted(sorted(counts, key=lambda c: (-counts[c], c))[:n_characters])
         lines.seek(0)
@@ -87,7 +87,7 @@ def load_tokenizer(source: str | Path, lowercase: bool = True) -> PreTrainedToke
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
-    """Copy the files of the tokenizer in a folder, if it has one, as they are."""
+    """Copy the tokenizer files that a folder has, unchanged."""
     for name in FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
@@ -114,8 +114,8 @@ def _write_normalized(documents: Iterable[str], lines: IO[str], lowercase: bool)
 
 
 def _train_vocab(lines: IO[str], vocab_size: int, alphabet: list[str]) -> dict[str, int]:
-    # The trainer numbers "##x" in the order of a randomly seeded hash map, and breaks ties between
-    # merges by these numbers. Naming them beforehand makes training repeatable.
+    # The trainer gives "##x" ids in the order of a randomly seeded hash map and breaks ties between
+    # merges by id: each process would train another vocabulary. Listed here, ids are fixed.
     splitter = BertPreTokenizer()
     inner = [f"##{c}" for c in alphabet if len(splitter.pre_tokenize_str(f"a{c}")) == 1]
     trainer = WordPieceTrainer(

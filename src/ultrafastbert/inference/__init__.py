@@ -1,1 +1,1 @@
-"""Running finished models."""
+"""Running trained models: sentence embeddings, filling masks, quantizing, other engines."""

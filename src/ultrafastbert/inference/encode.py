@@ -1,4 +1,4 @@
-"""Sentence embeddings with a saved model, by the library sentence-transformers."""
+"""Sentence embeddings with a saved model, by sentence-transformers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,12 +40,10 @@ def sentence_transformer(
     """Load a saved encoder, with or without a head, as a SentenceTransformer.
 
     Args:
-        folder: what `save_pretrained` of a model and its tokenizer wrote, or what a
-            SentenceTransformer wrote, which says itself how to pool; by default the model that
-            comes with the package, see `ultrafastbert.bundled_model`.
-        pooling: how vectors of tokens become one, such as `mean` or `cls`; by default what the
-            configuration says, or else `mean`.
-        normalize: whether vectors get length 1; by default what the configuration says.
+        folder: a saved model and tokenizer, or a saved SentenceTransformer, which includes the
+            pooling configuration; by default `ultrafastbert.bundled_model()`.
+        pooling: such as `mean` or `cls`; by default as configured, or else `mean`.
+        normalize: whether to scale vectors to length 1; by default as configured.
         **options: of SentenceTransformer, such as `device`, `truncate_dim`, or
             `model_kwargs={"weight_dtype": "int8"}`.
 
@@ -53,7 +51,7 @@ def sentence_transformer(
         ImportError: if sentence-transformers is not installed.
         OSError: if the folder has no model in safetensors.
         ValueError: for weights that are missing or do not fit, and for `pooling` or `normalize`
-            with a folder that has its own.
+            with a folder that includes its pooling.
     """
     library = _library()
     folder = bundled_model() if folder is None else folder
@@ -73,7 +71,7 @@ def sentence_transformer(
 def _pool(
     model: "SentenceTransformer", config: Any, pooling: str | None, normalize: bool | None
 ) -> None:
-    """Let the configuration say how to pool where the caller does not."""
+    """Pool as the caller says, or else as configured."""
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
     mode: Any = pooling or getattr(config, "sentence_pooling", "mean")
@@ -111,23 +109,22 @@ def encode(
 
     Args:
         model: what `sentence_transformer` gives.
-        texts: a collection of them in an order of its own, such as a list, a generator, a numpy
-            array or a column; or a single text, which gets one vector. An empty text has a vector,
-            too: that of the tokenizer's special tokens.
-        batch_size: texts that are computed at once.
-        show_progress_bar: whether to show that of sentence-transformers.
-        on_status: told what is being done, how much of it is, and of how much.
+        texts: an ordered collection, such as a list, a generator, a numpy array or a column; or
+            one text, which gets one vector. An empty text gets the vector of the special tokens.
+        batch_size: texts per batch.
+        show_progress_bar: whether to show the progress bar of sentence-transformers.
+        on_status: called with what is being done, how much is done, and of how much.
 
     Raises:
-        ValueError: without texts, for what is no text (the message names its place), and where the
-            model computes something that is not a number.
+        ValueError: without texts, for items that are not texts (the message names their index),
+            and for vectors that are not finite.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
     is_one = is_one_text(texts)
     read = [checked_text(texts, "texts")] if is_one else list(checked_texts(texts, "texts"))
     if not read:
-        raise ValueError("there are no texts to encode")
+        raise ValueError("texts is empty: give at least one text to encode")
     with _counted(model, len(read), on_status):
         vectors = model.encode(read, batch_size=batch_size, show_progress_bar=show_progress_bar)
     vectors = vectors.astype(np.float32)
@@ -138,7 +135,7 @@ def encode(
 
 @contextmanager
 def _counted(model: "SentenceTransformer", n_texts: int, on_status: OnStatus) -> Iterator[None]:
-    """Report how many of so many texts the model has encoded."""
+    """Report how many of `n_texts` texts the model has encoded."""
     done = 0
 
     def count(module: Any, arguments: Any, output: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Models with smaller weights in their fast feedforward layers: made, and loaded as such."""
+"""Models with quantized fast feedforward layers: quantizing, and loading what was quantized."""
 
 import copy
 from typing import Any
@@ -13,10 +13,10 @@ class Quantizable(PreTrainedModel):
     """A model whose configuration has `weight_dtype` and `exact_routing`."""
 
     def quantize_(self, weight_dtype: str, exact_routing: bool = False) -> Self:
-        """Replace the weights of all fast feedforward layers by smaller ones, for inference.
+        """Quantize the weights of all fast feedforward layers, for inference.
 
         See `ultrafastbert.FastFeedForward.quantize_`. Raises ValueError for a model without such
-        layers, and where one of them cannot be quantized; all stay as they are then.
+        layers, and where one cannot be quantized; then none is.
         """
         layers = [m for m in self.modules() if isinstance(m, FastFeedForward)]
         if not layers:
@@ -37,7 +37,7 @@ def settle_weight_dtype(
     weight_dtype: str | None,
     exact_routing: bool,
 ) -> tuple[str | None, bool]:
-    """Settle how saved weights are to be quantized after loading, if at all.
+    """Return the `weight_dtype` to quantize loaded weights to, or None, and `exact_routing`.
 
     Raises ValueError where the weights are saved in another dtype than the one asked for.
     """

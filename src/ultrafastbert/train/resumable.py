@@ -1,4 +1,8 @@
-"""Hugging Face's Trainer with checkpoints by time: a run that was killed goes on where it was."""
+"""Hugging Face's Trainer with checkpoints by time, resumed from the last complete one.
+
+Trainer saves by step or epoch, or on SIGTERM, and `get_last_checkpoint` takes a folder that was cut
+off for whole.
+"""
 
 import errno
 import pickle
@@ -24,7 +28,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 class ResumableTrainer(Trainer):
-    """Trainer that saves by time, and trains from its last whole checkpoint.
+    """Trainer that saves by time and resumes from its last complete checkpoint.
 
     Its arguments have `save_strategy="no"`; checkpoints are taken at multiples of `logging_steps`.
     """
@@ -62,7 +66,7 @@ class ResumableTrainer(Trainer):
 
 
 class _Checkpoints(TrainerCallback):
-    """Asks for a checkpoint by time, where a point of the loss curve ends; marks whole ones.
+    """Asks for a checkpoint by time, at a logging step; marks complete ones.
 
     The main process decides for all, as saving is a joint effort.
     """

@@ -1,4 +1,4 @@
-"""Whether an exported model computes what the model does, on random input."""
+"""Comparing an exported model with the original on random inputs."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from transformers import PreTrainedModel
 from ultrafastbert.inference.engines.runtimes import Run
 from ultrafastbert.inference.engines.tracing import example_inputs
 
-TOLERANCE = 1e-4  # of an output, relative to its largest number, or to 1 if that is smaller
-# Engines add in another order, so a logit within rounding of zero may send a token another way:
-# about one input in a hundred of the published model. A wrong export differs for every input.
+TOLERANCE = 1e-4  # relative to the largest absolute value of an output, or to 1 if that is smaller
+# Engines sum in another order, so a logit near zero may route a token to another child: about one
+# input in a hundred of the published model. A wrong export differs for every input.
 DRAWS = 3
 MAX_BATCH, MAX_LENGTH = 3, 32
 
 
 def prove_equal(model: PreTrainedModel, run: Run, what: str) -> float:
-    """Return the largest error of an exported model, over sizes from one token on.
+    """Return the largest error of an exported model, over inputs of several sizes.
 
     Raises RuntimeError where it exceeds the tolerance.
     """

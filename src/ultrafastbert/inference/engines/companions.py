@@ -1,4 +1,4 @@
-"""What an export needs to be installed, and what its folder holds beside the model."""
+"""Files beside an exported model, and packages that an export needs."""
 
 import json
 from importlib.util import find_spec
@@ -19,9 +19,9 @@ def require(extra: str, *packages: str) -> None:
 
 
 def add_companions(config: PreTrainedConfig, model_dir: str | Path, folder: Path) -> None:
-    """Put the configuration and the tokenizer beside an exported model.
+    """Write the configuration and the tokenizer beside an exported model.
 
-    The tokenizer's `truncation=True` means the longest input of the model.
+    The tokenizer truncates to the longest input of the model.
     """
     config.save_pretrained(folder)
     copy_tokenizer(Path(model_dir), folder)

@@ -1,4 +1,4 @@
-"""Whole models in ONNX, out of standard operators, for ONNX Runtime, OpenVINO and others."""
+"""Export of whole models to ONNX, with standard operators only."""
 
 import logging
 import warnings
@@ -61,7 +61,7 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
 def write_onnx(
     model: PreTrainedModel, path: Path, properties: dict[str, str] | None = None
 ) -> None:
-    """Write an unrolled model, in evaluation mode, as an ONNX file that tells its properties."""
+    """Write an unrolled model, in evaluation mode, as an ONNX file with metadata properties."""
     arguments = export_arguments(model)
     inputs = arguments["kwargs"]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Whole models as programs of PyTorch (`.pt2`), which need no code of the model to run."""
+"""Export of whole models as PyTorch programs (`.pt2`), which run without the model's code."""
 
 import warnings
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is exported: a saved model as a function of `input_ids` and `attention_mask`.
+"""A saved model as the function of `input_ids` and `attention_mask` that exporters trace.
 
 Sizes in comments: B batch, S sequence.
 """
@@ -32,9 +32,9 @@ class NamedOutputs(nn.Module):
 
 
 def load_ultrafastbert(folder: str | Path) -> PreTrainedModel:
-    """Load a model as the class that its configuration names, in float32.
+    """Load an UltraFastBERT model in float32, as the class that its configuration names.
 
-    Raises OSError for a folder without one, ValueError for an architecture of others.
+    Raises OSError for a folder without a model, ValueError for other architectures.
     """
     if not (Path(folder) / "config.json").exists():
         raise FileNotFoundError(f"{folder} is not the folder of a model: it has no config.json")
@@ -59,7 +59,7 @@ def example_inputs(model: PreTrainedModel, batch: int, length: int) -> dict[str,
 
 
 def export_arguments(model: PreTrainedModel) -> dict[str, Any]:
-    """Return what the exporters of PyTorch take: any batch, any length up to the longest."""
+    """Return the arguments of PyTorch's exporters: any batch, any length up to the longest."""
     length = min(EXAMPLE_LENGTH, model.config.max_position_embeddings)
     return {
         "args": (),

@@ -1,4 +1,4 @@
-"""The fast feedforward layer out of ordinary tensor operations, for engines that have no other.
+"""The fast feedforward layer in standard tensor operations, for engines without its operator.
 
 The walk is unrolled level by level. Every token computes the few nodes of the top levels as one
 dense product, which costs less than gathering a row per level for each token; below, rows are
@@ -26,8 +26,8 @@ WIDE_LEAVES = 32
 class UnrolledFeedForward(nn.Module):
     """A fast feedforward layer for export: the same function of (..., H), without gradient.
 
-    Quantized weights are expanded to float32. Raises ValueError for weights that are not finite: a
-    row that is not visited takes part here, times zero.
+    Quantized weights are expanded to float32. Raises ValueError for weights that are not finite:
+    rows that are not visited are multiplied by zero here.
     """
 
     dense_in: Tensor

@@ -30,7 +30,7 @@ class UltraFastBertConfig(PreTrainedConfig):
         tree_depth, n_trees, leaf_size, node_output, shared_size, leaf_output_bias, soft_training,
             region_leak: the `fff` type, see `ultrafastbert.FastFeedForward`. Soft training may add
             `ultrafastbert.hardening_loss(model)` to the loss.
-        weight_dtype, exact_routing: smaller weights of the `fff` type, for inference, see
+        weight_dtype, exact_routing: quantized weights of the `fff` type, for inference, see
             `ultrafastbert.FastFeedForward.quantize_`.
         hidden_act: activation of the FF layer, see `ultrafastbert.fff.activations`.
         position_embedding_type: `scaled_sinusoidal` added to the words (crammedBERT), or `rotary`
@@ -120,7 +120,10 @@ class UltraFastBertConfig(PreTrainedConfig):
         _check_choice("ffn_type", self.ffn_type, FFN_TYPES)
         _check_choice("position_embedding_type", self.position_embedding_type, POSITIONS)
         if self.position_embedding_type == "rotary" and self.head_size % 2:
-            raise ValueError(f"rotary positions need an even head size, not {self.head_size}")
+            raise ValueError(
+                f"hidden_size / num_attention_heads = {self.head_size} must be even for rotary "
+                "positions"
+            )
         _check_choice("classifier_pooling", self.classifier_pooling, POOLERS)
         _check_choice("sentence_pooling", self.sentence_pooling, POOLERS)
         check_activation(self.hidden_act)

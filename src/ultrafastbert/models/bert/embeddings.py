@@ -42,8 +42,8 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 class UltraFastBertEmbeddings(nn.Module):
     """Word vectors, plus scaled sinusoidal positions, normalised: (B, S) -> (B, S, H).
 
-    The table of positions is float32 in any model and rounded where it is used, so that it does not
-    depend on the dtypes that the model had before.
+    The table of positions is float32 in any model and rounded where it is used, so its values do
+    not depend on earlier dtypes of the model.
     """
 
     sinusoids: Tensor
@@ -70,7 +70,7 @@ class UltraFastBertEmbeddings(nn.Module):
         inputs_embeds: Tensor | None = None,
         position_ids: Tensor | None = None,
     ) -> Tensor:
-        """Embed token numbers (B, S), or add positions to given vectors (B, S, H)."""
+        """Embed token ids (B, S), or add positions to given vectors (B, S, H)."""
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if words.dim() != 3:
             given = words if input_ids is None else input_ids
@@ -94,7 +94,7 @@ class UltraFastBertEmbeddings(nn.Module):
         return self.dropout(self.norm(words))
 
     def _apply(self, fn: Any, recurse: bool = True) -> "UltraFastBertEmbeddings":
-        """Move or convert all but the table, which is computed anew on the new device.
+        """Move or convert everything; the table is computed again on the new device.
 
         It is right even where memory was only reserved, as by `to_empty` after the device "meta".
         """

@@ -140,7 +140,7 @@ class UltraFastBertModel(UltraFastBertPreTrainedModel):
         """Encode tokens.
 
         Args:
-            input_ids: token numbers, (B, S) int64.
+            input_ids: token ids, (B, S) int64.
             attention_mask: 1 for tokens and 0 for padding, (B, S), or for each query (B, S, S);
                 None for no padding.
             position_ids: positions, (B, S); by default 0 to S - 1.

@@ -9,10 +9,9 @@ POOLERS = ("mean", "cls", "first", "avg", "max", "lse")
 def pool(hidden_states: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
     """Return one vector for each sequence: (B, S, H) -> (B, H).
 
-    `mean` is over the tokens that the mask (B, S) keeps and `cls` takes the first of them, on
-    whichever side the padding is; the others know of no mask, see `UltraFastBertConfig`.
-    Sums are at least in float32. Raises ValueError for `mean` over a mask of another number of
-    dimensions.
+    `mean` is over the tokens that the mask (B, S) keeps; `cls` takes the first of them, with
+    padding on either side. The others ignore the mask, see `UltraFastBertConfig`. Sums are at least
+    in float32. Raises ValueError for `mean` with a mask that is not (B, S).
     """
     if pooling == "max":
         return hidden_states.max(1).values

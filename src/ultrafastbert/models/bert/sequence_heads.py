@@ -41,7 +41,7 @@ class UltraFastBertPooledModel(UltraFastBertPreTrainedModel):
 
 
 class UltraFastBertForSequenceClassification(UltraFastBertPooledModel):
-    """The encoder with a pooled head: classes, or a number where `num_labels` is 1."""
+    """A sequence classifier, or a regression head where `num_labels` is 1."""
 
     def __init__(self, config: UltraFastBertConfig):
         super().__init__(config, config.num_labels or 2)
@@ -59,8 +59,8 @@ class UltraFastBertForSequenceClassification(UltraFastBertPooledModel):
     ) -> SequenceClassifierOutput:
         """Classify sequences; arguments as in `UltraFastBertModel.forward`.
 
-        `labels` are class numbers (B), real numbers (B) for regression (mean squared error), or
-        0.0 and 1.0 (B, num_labels) for any number of classes at once. Logits are (B, num_labels).
+        `labels` are class ids (B); floats (B) for regression (mean squared error); or 0.0 and 1.0
+        (B, num_labels) for multi-label classification. Logits are (B, num_labels).
         """
         outputs = self.model(
             input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs
@@ -97,7 +97,7 @@ class UltraFastBertForMultipleChoice(UltraFastBertPooledModel):
     ) -> MultipleChoiceModelOutput:
         """Score choices; arguments as in `UltraFastBertModel.forward`, but (B, C, S[, H]).
 
-        `labels` (B) are the numbers of the right choices. Logits are (B, C).
+        `labels` (B) are the indices of the right choices. Logits are (B, C).
         Raises ValueError for input without a dimension of choices.
         """
         if input_ids is not None and input_ids.dim() != 3:
@@ -121,7 +121,7 @@ class UltraFastBertForMultipleChoice(UltraFastBertPooledModel):
 
 
 class UltraFastBertForSentenceEmbedding(UltraFastBertPreTrainedModel):
-    """The encoder with `pooler_output`, one vector for a sentence; it has no weights of its own.
+    """The encoder with `pooler_output`, one vector per sentence; it adds no weights.
 
     `config.sentence_pooling` says how tokens are pooled, `config.normalize_embeddings` whether the
     vectors have length 1, so that dot products are cosines.

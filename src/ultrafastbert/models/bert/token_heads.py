@@ -17,7 +17,7 @@ from ultrafastbert.models.bert.modeling import UltraFastBertModel, UltraFastBert
 
 
 class HeadTransform(nn.Module):
-    """What may stand before the decoder: dense, activation, norm; (..., H) -> (..., H)."""
+    """An optional layer before the decoder: dense, activation, norm; (..., H) -> (..., H)."""
 
     def __init__(self, config: UltraFastBertConfig):
         super().__init__()
@@ -115,7 +115,7 @@ class UltraFastBertForTokenClassification(UltraFastBertPreTrainedModel):
     ) -> TokenClassifierOutput:
         """Classify tokens; arguments as in `UltraFastBertModel.forward`.
 
-        `labels` (B, S) are class numbers, -100 for tokens that do not count. Logits are
+        `labels` (B, S) are class ids, -100 for tokens that do not count. Logits are
         (B, S, num_labels).
         """
         outputs = self.model(

@@ -62,9 +62,9 @@ def _architecture(config: UltraFastBertConfig, folder: Path) -> str:
 
 def _limits(config: UltraFastBertConfig, task: str, has_results: bool) -> str:
     uses = {
-        "fill-mask": "Fine-tuning on a task, and guessing masked words.",
-        "sentence-similarity": "Vectors of sentences, to compare, search and cluster texts. They "
-        "are good at it as far as the model was trained for it: pretraining alone is not enough.",
+        "fill-mask": "Fine-tuning on a task, and filling masks.",
+        "sentence-similarity": "Sentence embeddings, to compare, search and cluster texts, if it "
+        "was trained for that: pretraining alone is not enough.",
         "feature-extraction": "Fine-tuning on a task, or to embed sentences.",
     }
     texts = [
@@ -74,7 +74,7 @@ def _limits(config: UltraFastBertConfig, task: str, has_results: bool) -> str:
         "The training text, its language, licence and biases are not recorded here.",
     ]
     if has_results:
-        texts.append("It is as good as its training: nothing but what is below was measured.")
+        texts.append("Only what is below was measured.")
     else:
         texts.append("How it was trained, and how good it is, is not recorded in this folder.")
     if config.ffn_type == "fff":

@@ -13,7 +13,7 @@ from ultrafastbert.models.converted.architectures import PREFIX
 from ultrafastbert.models.io.bert_card import compose_bert
 from ultrafastbert.models.io.converted_card import compose_converted
 
-# Ends a card of ours. A card whose text does not give this digest any more belongs to its editor.
+# Ends a card of ours. Where the digest does not fit the text, somebody edited it: it is kept.
 SIGNATURE = re.compile(r"\n<!-- written by ultrafastbert, renewed until edited: (\w+) -->\n$")
 
 
@@ -48,12 +48,12 @@ def write_card(folder: str | Path, results: str = "") -> bool:
 
 
 def _encodable(text: str) -> str:
-    """Return a text as UTF-8 can hold it: names of files may have bytes that are none."""
+    """Escape what UTF-8 cannot hold: names of files may have undecodable bytes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _composer(model_type: str) -> Callable[[Path, str], str] | None:
-    """Return what writes the text of cards for a type of models; None for those of others."""
+    """Return the function that composes cards of a model type; None for models of others."""
     if model_type == UltraFastBertConfig.model_type:
         return compose_bert
     return compose_converted if model_type.startswith(PREFIX) else None

@@ -1,4 +1,4 @@
-"""What the cards of all models share: counted weights, how to load and use a model, versions."""
+"""Parts of all model cards: parameter counts, how to load and use a model, versions."""
 
 import json
 import math
@@ -18,7 +18,7 @@ IMPORT = (
     "replaces the import: the folder holds weights and no code."
 )
 INFERENCE_ONLY = "Its feedforward weights are for inference only: they cannot be trained."
-ATTENTION = "Only feedforward layers are cheaper; attention costs what it always does."
+ATTENTION = "Only feedforward layers are cheaper; attention costs the same as before."
 
 
 TASKS = {  # by the end of the class's name
@@ -31,7 +31,7 @@ TASKS = {  # by the end of the class's name
 
 
 def task_of(folder: Path, config: PreTrainedConfig) -> str:
-    """Return what a saved model is for, as the hub names it."""
+    """Return the task of a saved model, as the hub names it."""
     if (folder / "modules.json").exists():  # a folder of sentence-transformers
         return "sentence-similarity"
     name = (config.architectures or [""])[0]
@@ -39,7 +39,7 @@ def task_of(folder: Path, config: PreTrainedConfig) -> str:
 
 
 def metadata(task: str) -> ModelCardData:
-    """Return what the hub reads of a card, for a task of its pipelines."""
+    """Return the metadata that the hub reads from a card."""
     tags = ["ultrafastbert", "fast-feedforward", "conditional-computation", "transformers"]
     if task == "sentence-similarity":
         return ModelCardData(
@@ -51,7 +51,7 @@ def metadata(task: str) -> ModelCardData:
 
 
 def n_parameters(folder: Path) -> int:
-    """Return how many numbers the weights of a folder hold; shared weights are saved once."""
+    """Return the number of parameters in a folder's weights; tied weights are saved once."""
     total = 0
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as weights:
@@ -108,7 +108,7 @@ def _python(task: str) -> str:
 
 
 def assemble(data: ModelCardData, title: str, sections: Mapping[str, str], results: str) -> str:
-    """Return a whole card: what the hub reads, a title with a text, sections, results, versions."""
+    """Return a whole card: metadata, title, sections, results and versions."""
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n")
     parts = [title, *(f"## {name}\n\n{text}" for name, text in sections.items())]
     card.text = "\n" + "\n\n".join(

@@ -21,7 +21,7 @@ HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "s
 
 
 class CheckedLoading(PreTrainedModel):
-    """A model whose `from_pretrained` reads published layouts, too, and checks what it got."""
+    """A model whose `from_pretrained` reads published checkpoints too, and checks weights."""
 
     @classmethod
     def from_pretrained(
@@ -35,10 +35,9 @@ class CheckedLoading(PreTrainedModel):
         """Load a model from a folder or the hub: one of ours, or a published UltraFastBERT or
         crammedBERT.
 
-        Weights may be missing only in a head that the saved model did not have; those are drawn at
-        random, as ever. `weight_dtype` makes smaller weights of them, see `quantize_`. Pickled
-        weights are read on request only, by `use_safetensors=False`. The other options are those
-        of Hugging Face.
+        Weights may be missing only in a head that the saved model did not have; these are drawn at
+        random. `weight_dtype` quantizes fast feedforward layers, see `quantize_`. Pickled weights
+        are read only with `use_safetensors=False`. Other options are Hugging Face's.
 
         Raises:
             OSError: for missing files.

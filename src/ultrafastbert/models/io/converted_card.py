@@ -1,4 +1,4 @@
-"""Model cards of converted models: the original and its licence, what replaced its FF blocks."""
+"""Model cards of converted models: the original, its licence, and the new FF layers."""
 
 import re
 from pathlib import Path
@@ -24,14 +24,14 @@ from ultrafastbert.models.io.card_parts import (
     usage,
 )
 
-# The original's README.md, as it was.
+# The original's README.md, unchanged.
 ORIGINAL_CARD = "README.original.md"
-# What its licence is called, and in which languages it reads.
+# Metadata of the original's card that holds for the converted model.
 KEPT_FIELDS = ("language", "license", "license_name", "license_link")
 
 
 class Original(NamedTuple):
-    """What the original's model card says of it."""
+    """Name and metadata of the original, from its model card."""
 
     name: str
     data: ModelCardData
@@ -78,8 +78,8 @@ def _title(config: PreTrainedConfig, original: Original) -> str:
         )
     return (
         f"# {original.name} with fast feedforward layers\n\n{original.name} with other feedforward "
-        "layers, of which a token visits one path each (arXiv 2311.10770). They learned what the "
-        "original's do; everything else is the original's, and may have been trained with them."
+        "layers, of which a token visits one path each (arXiv 2311.10770). These layers were "
+        "distilled from the originals; other weights may have been fine-tuned too."
     )
 
 
@@ -99,7 +99,7 @@ def _architecture(config: PreTrainedConfig, folder: Path) -> str:
 
 
 def _layers(config: PreTrainedConfig) -> str:
-    """Return what replaced the FF blocks, layer by layer where they differ."""
+    """Return the FF layers, layer by layer where they differ."""
     if len(set(config.ffn)) == 1:
         return f"all {_layer(config.ffn[0])}"
     return "; ".join(f"{number}: {_layer(name)}" for number, name in enumerate(config.ffn))
@@ -131,23 +131,23 @@ def _licence(original: Original, folder: Path) -> str:
         return f"{text} Its licence is not recorded here: look it up before passing the model on."
     return (
         f"{text} Its licence is {licence}, and this model, a changed copy, is under the same: "
-        "feedforward blocks were replaced and trained, and other weights but the word embeddings "
-        "may have been trained with them."
+        "feedforward layers were replaced and distilled; other weights, except word embeddings, "
+        "may have been fine-tuned too."
     )
 
 
 def _limits(config: PreTrainedConfig, has_results: bool) -> str:
     texts = [
-        "What the original is for; its limits and biases are those of this model, too.",
+        "For what the original is for, with the same limits and biases.",
         IMPORT,
         ATTENTION,
-        "What it learned from is not recorded here: on other kinds of inputs it may be further "
-        "from the original.",
+        "The text it was distilled on is not recorded here: on other kinds of inputs it may be "
+        "further from the original.",
     ]
     if has_results:
-        texts.append("How near it is to the original is below; nothing else was measured.")
+        texts.append("Its distance from the original is below; nothing else was measured.")
     else:
-        texts.append("How near it is to the original is not recorded in this folder.")
+        texts.append("Its distance from the original is not recorded in this folder.")
     if config.weight_dtype:
         texts.append(INFERENCE_ONLY)
     return bullets(texts)

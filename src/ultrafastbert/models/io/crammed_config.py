@@ -29,9 +29,9 @@ ACTIVATIONS = {
     "Identity": "linear",
 }
 POOLERS = {"avg": "avg", "zero_index": "first", "max": "max", "lse": "lse"}
-# Share of positions that are predicted; the recipe's, since our models take those with a label.
+# Share of positions to predict, as in the recipe: our models predict those with a label.
 SPARSE_PREDICTION = 0.25
-# What the Hugging Face library itself writes beside `arch`.
+# Fields that Hugging Face's library writes beside `arch`.
 GENERAL = ("id2label", "label2id", "problem_type")
 # Mappings in `arch`; the name of `arch` itself is empty.
 SECTIONS = ("init", "embedding", "attention", "classification_head")

@@ -1,4 +1,4 @@
-"""Published checkpoints into folders of ours; `export/crammed.py` is the way back."""
+"""Published checkpoints as folders of ours; `crammed_export` is the way back."""
 
 from pathlib import Path
 

@@ -257,7 +257,9 @@ def _check_names(found: set[str], wanted: set[str], kind: str) -> None:
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if tensor.dtype not in FLOATS:
-        raise ValueError(f"{name} has dtype {tensor.dtype}; weights are floating point numbers")
+        raise ValueError(
+            f"{name} has dtype {tensor.dtype}; it must be float32, float64, bfloat16 or float16"
+        )
     if tensor.dtype != dtype:
         raise ValueError(f"{name} has dtype {tensor.dtype}, but the checkpoint is one of {dtype}")
     if tuple(tensor.shape) != shape:

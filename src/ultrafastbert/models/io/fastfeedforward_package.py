@@ -1,4 +1,4 @@
-"""State dicts of `fastfeedforward.FFF` (PyPI, version 0.2.1), the ancestor of the layer.
+"""State dicts of PyPI's `fastfeedforward.FFF` (version 0.2.1), the ancestor of the layer.
 
 It is one tree whose nodes only route, with biases everywhere, trained by soft routing (arXiv
 2308.14711). Its tensors, for N = 2^D - 1 nodes and 2^D leaves of L neurons:

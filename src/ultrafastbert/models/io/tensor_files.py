@@ -1,4 +1,4 @@
-"""Files of named tensors in a model's folder: one file or shards, safetensors unless asked."""
+"""Files of named tensors in a model's folder: one file or shards, safetensors or pickles."""
 
 import json
 import pickle
@@ -42,7 +42,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, Tensor]]:
             for name in file.keys():  # noqa: SIM118, it is no mapping
                 yield name, file.get_tensor(name)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -79,14 +79,16 @@ def _read_index(path: Path) -> dict[str, str]:
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is no index of tensors: it has no weight_map") from error
+        raise ValueError(f"{path} is not an index of tensors: it has no weight_map") from error
     if not isinstance(files, dict) or not files:
-        raise ValueError(f"{path} is no index of tensors: its weight_map is empty or no mapping")
+        raise ValueError(
+            f"{path} is not an index of tensors: its weight_map is empty or no mapping"
+        )
     for file in files.values():
         suffix = path.name.removesuffix(".index.json").rpartition(".")[2]
         plain = isinstance(file, str) and Path(file).name == file
         if not plain or not file.endswith(f".{suffix}"):
-            raise ValueError(f"{path} names {file!r}, which is no .{suffix} file of its folder")
+            raise ValueError(f"{path} names {file!r}, which is not a .{suffix} file of its folder")
     return files
 
 

@@ -20,9 +20,9 @@ class GlueConfig:
         max_grad_norm: gradients are clipped to this norm.
         max_seq_length: longer inputs are cut, in tokens.
         seeds: one result each; of the head's weights, the order of rows and dropout.
-        dropout: put in place of all the model's rates of dropout.
+        dropout: replaces all dropout rates of the model.
         bf16: autocast to bfloat16; None for wherever the processor computes in it.
-        max_train_rows: train on so many rows at most (always the same random ones).
+        max_train_rows: most rows to train on (the same random rows for every seed).
 
     Raises:
         ValueError: for values out of range; the message names them.
@@ -53,4 +53,4 @@ class GlueConfig:
         if self.max_seq_length < _SHORTEST:
             raise ValueError(f"max_seq_length={self.max_seq_length} must be at least {_SHORTEST}")
         if not self.seeds or min(self.seeds) < 0:
-            raise ValueError(f"seeds={self.seeds} must be one or more numbers, none negative")
+            raise ValueError(f"seeds={self.seeds} must be one or more integers, none negative")

@@ -22,7 +22,7 @@ _BATCHES_SORTED = 50
 class EncodedRows(Dataset[Batch]):
     """Token rows of different lengths in flat arrays; read by the batch, padded to its longest.
 
-    Padding whole batches here takes a sixth of the time of `DataCollatorWithPadding`. Inputs longer
+    Padding a batch of 16 takes a tenth of the time of `DataCollatorWithPadding`. Inputs longer
     than `max_length` tokens are cut.
     """
 
@@ -110,9 +110,9 @@ class BatchesInOrder(Sampler[list[int]]):
 
 
 class LengthGroupedBatches(Sampler[list[int]]):
-    """Batches in a random order, each of rows of similar length; new ones at each iteration.
+    """Batches of rows of similar length in random order; others at each iteration.
 
-    Unlike Hugging Face's `LengthGroupedSampler`, batches do not come sorted from long to short.
+    Hugging Face's `LengthGroupedSampler` pads as little, but its batches run from long to short.
     """
 
     # Read by accelerate.

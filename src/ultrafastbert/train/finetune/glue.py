@@ -26,9 +26,9 @@ def run_glue(
 ) -> list[rows.Row]:
     """Fine-tune a model on GLUE tasks (all nine by default) and return a row per task and seed.
 
-    Each row is appended to `rows_path` as soon as it is there. Rows that the file has already for
-    the same model weights, data, seed and configuration, and `model_name` if given, are taken from
-    it, wherever the model lies now. `on_row` gets them all.
+    Each row is appended to `rows_path` as soon as it is done. A row that the file holds already, of
+    the same model weights, data, seed and configuration (and `model_name` if given), is returned
+    from it, wherever the model lies now. `on_row` is called with every row.
 
     Raises ValueError, before any training, for unknown tasks and for data that is missing or wrong,
     OSError for a file that cannot be written, BlockingIOError where another process makes the same
@@ -87,7 +87,7 @@ def fine_tune_on(
 ) -> rows.Row:
     """Fine-tune the model of a folder on labelled rows of one's own, and return its result row.
 
-    The data sets need the task's text columns and `label`: class numbers, or real numbers.
+    The data sets need the task's text columns and `label`: class ids, or floats for regression.
     `model_dir` may hold any Hugging Face encoder with its tokenizer.
 
     Raises ValueError for data that does not fit the task, FileNotFoundError if `model_dir` has no

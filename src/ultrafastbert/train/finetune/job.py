@@ -38,7 +38,7 @@ from ultrafastbert.train.finetune.trainer import (
     training_arguments,
 )
 
-# What Hugging Face's encoders call the rates of dropout.
+# Names of dropout rates in Hugging Face's configurations.
 _DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -52,7 +52,7 @@ Splits = dict[str, datasets.Dataset]
 
 
 class FineTuneJob:
-    """One model, task and seed: its identity among rows, and how it is done."""
+    """One model, task and seed: its identity among rows, and its run."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class FineTuneJob:
             "n_validation": sizes[1],
             **options,
         }
-        # Content decides, not where a model lies.
+        # Weights identify a model, not its folder.
         names = {"model_dir"} if model_name else {"model", "model_dir"}
         self.wanted = {key: self.identity[key] for key in self.identity if key not in names}
 

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer made light and quiet for many small fine-tuning steps."""
+"""Hugging Face's Trainer with little overhead and no output, for many small steps."""
 
 import math
 import time
@@ -29,13 +29,13 @@ from ultrafastbert.train.finetune.encoding import (
 
 # Of our models' parameters; Trainer itself leaves out norms and biases.
 _NO_DECAY = ("b_in", "position_scale")
-# Between two reports of progress; the loss is only read then.
+# Between two reports of progress; reading the loss waits for an accelerator, so only then.
 _REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the fine-tuning of one task with one seed has come.
+    """Progress of fine-tuning on one task with one seed.
 
     Attributes:
         stage: loading, tokenizing, training or evaluating.
@@ -152,7 +152,7 @@ class _Reports(TrainerCallback):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from printing: new heads and step counts are no news here."""
+    """Keep transformers from printing, such as about new heads."""
     verbosity = transformers_logging.get_verbosity()
     has_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
@@ -166,7 +166,7 @@ def quiet() -> Iterator[None]:
 
 
 def training_arguments(output_dir: str, **options: Any) -> TrainingArguments:
-    """Return arguments for a run that writes nothing and prints nothing."""
+    """Return arguments of a run that writes and prints nothing."""
     return TrainingArguments(
         output_dir=output_dir,
         optim="adamw_torch_fused",

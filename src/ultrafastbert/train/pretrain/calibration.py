@@ -1,4 +1,4 @@
-"""A budget of time as a budget of tokens: the speed is measured before the run starts."""
+"""Turns a time budget into a token budget, by the speed measured before the run."""
 
 import dataclasses
 import json
@@ -20,15 +20,17 @@ MEASURED_STEPS = 4
 def tokens_for_minutes(
     config: PretrainConfig, minutes: float, seq_length: int, run_dir: Path
 ) -> PretrainConfig:
-    """Return the configuration with the tokens that so many minutes allow on this machine.
+    """Return the configuration with the tokens that `minutes` allow on this machine.
 
-    A run that has learned something keeps the budget that it started with.
+    A run that left a checkpoint or results keeps the budget it started with.
     Raises ValueError unless `minutes` is positive, and where several processes train together.
     """
     if minutes <= 0:
         raise ValueError(f"minutes={minutes} must be positive")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("a budget of minutes is for one process; give one of tokens to several")
+        raise ValueError(
+            "minutes is for one process; where several train together, give a budget of tokens"
+        )
     record = run_dir / "run.json"
     if record.exists() and run_folder.result_of(run_dir) is not None:
         tokens = json.loads(record.read_text(encoding="utf-8"))["budget_tokens"]

@@ -1,4 +1,4 @@
-"""What each optimizer step reads: the batch ramp and the learning rate over a budget of tokens.
+"""Batch size and learning rate of each step over a budget of tokens.
 
 crammedBERT (arXiv 2212.14034, section 4.3) ramps the batch linearly over the first part of the
 budget and lets the learning rate rise and fall linearly over all of it.

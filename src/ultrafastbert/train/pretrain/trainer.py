@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer by crammedBERT's plan: batch ramp, schedule and parameter groups."""
+"""Hugging Face's Trainer with crammedBERT's batch ramp, schedule and parameter groups."""
 
 import math
 import time

@@ -42,8 +42,8 @@ def pretrain(
     """Train a model from scratch, save it in `out_dir`, and return its result row.
 
     The folder gets the model and tokenizer, `rows.jsonl` (a row of kind `pretrain` and the loss
-    curve) and, while training, `checkpoints/`. With `resume`, a run that was cut off goes on from
-    its last whole checkpoint with the same numbers as if nothing had happened, and a finished one
+    curve) and, while training, `checkpoints/`. With `resume`, a run that was cut off continues from
+    its last complete checkpoint, with the same results as an uninterrupted one; a finished run
     returns its row.
 
     Raises FileExistsError if the folder holds results and `resume` is not set; ValueError if they
