@@ -16,7 +16,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.output_capturing import capture_outputs
 
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward, GatedFeedForward
+from ultrafastbert.fff.dense import FeedForward, GatedFeedForward
+from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
 from ultrafastbert.models.io.card import WithCard
 from ultrafastbert.models.io.loading import CheckedLoading

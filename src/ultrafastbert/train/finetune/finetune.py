@@ -24,7 +24,7 @@ from transformers import (
 from ultrafastbert import rows
 from ultrafastbert.evaluate.task_data import check_dataset, data_digest, load_task
 from ultrafastbert.evaluate.tasks import TASKS, TaskSpec, get_task, score
-from ultrafastbert.fff.layer import bf16_supported
+from ultrafastbert.fff.machine import bf16_supported
 from ultrafastbert.models.io.loading import load_saved
 from ultrafastbert.models.io.saved import load_padding_tokenizer, model_digest
 from ultrafastbert.runs.locks import locked
