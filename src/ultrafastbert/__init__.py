@@ -2,10 +2,12 @@
 
 from importlib.metadata import version
 
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward, GatedFeedForward, hardening_loss
-from ultrafastbert.fff.ops import fast_feedforward, use_kernel, visited_leaves
+from ultrafastbert.fff.dense import FeedForward, GatedFeedForward
+from ultrafastbert.fff.layer import FastFeedForward, hardening_loss
+from ultrafastbert.fff.ops import fast_feedforward, visited_leaves
 from ultrafastbert.inference.bundled import bundled_model
 from ultrafastbert.inference.encode import sentence_transformer
+from ultrafastbert.kernels import use_kernel
 from ultrafastbert.models import (
     UltraFastBertConfig,
     UltraFastBertForMaskedLM,

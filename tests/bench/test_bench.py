@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from kernel_cases import usable
 from transformers.pytorch_utils import Conv1D
 
 from ultrafastbert import UltraFastBertConfig, kernels, rows
@@ -23,7 +24,9 @@ from ultrafastbert.bench import (
     width,
 )
 from ultrafastbert.bench.encoders import with_linears
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward
+from ultrafastbert.fff.dense import FeedForward
+from ultrafastbert.fff.layer import FastFeedForward
+from ultrafastbert.kernels.plain import PlainKernel
 
 QUICK = {"hidden_size": 32, "threads": (1,), "seconds": 0.01}
 
@@ -45,8 +48,7 @@ def broken(name):
         grads[1] = grads[1] * 1.001 if name == "gradient" else grads[1]
         return tuple(grads)
 
-    gather = kernels.KERNELS["gather"]
-    return kernels.Kernel("broken", forward, backward, gather.is_available, gather.supports)
+    return PlainKernel("broken", forward, backward)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -196,7 +198,7 @@ def test_width_rows_grow_with_the_depth(tmp_path):
         (31, 8),
     }
     assert {row["role"] for row in found} == {"fff", "dense"}
-    kernel = "native" if kernels.native.is_available() else "gather"
+    kernel = usable(3)[0]
     assert {row["implementation"] for row in found if row["role"] == "fff"} == {kernel}
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from kernel_cases import usable
 
-from ultrafastbert import kernels
 from ultrafastbert.bench import blas, fast, gate, machine
 from ultrafastbert.bench.floor import Call, count_rows, floor_us
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward
+from ultrafastbert.fff.dense import FeedForward
+from ultrafastbert.fff.layer import FastFeedForward
 
 needs_native = pytest.mark.skipif(not machine.is_available(), reason="no native core")
 # One multiply-add a second per unit; bytes are ten times dearer at each level.
@@ -171,5 +172,4 @@ def test_rows_are_counted_once_a_call():
 
 def test_kernels_are_contestants_by_the_table():
     names = {chosen.name for chosen in fast.available_fast(FastFeedForward(4, 2), threads=2)}
-    fitting = [k for k in kernels.KERNELS.values() if k.supports("cpu", torch.float32, 2)]
-    assert names == {kernel.name for kernel in fitting if kernel.is_available()}
+    assert names == set(usable(2))

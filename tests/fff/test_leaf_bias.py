@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from kernel_cases import usable
 from torch.nn.utils import prune
 
 from ultrafastbert import FastFeedForward, fast_feedforward, use_kernel
@@ -30,18 +31,15 @@ def definition(layer, x):
     w_in, b_in, w_out = (
         dequantize(layer.weights()) if layer.weight_dtype else (layer.w_in, layer.b_in, layer.w_out)
     )
-    options = (layer.depth, layer.leaf_size, "gelu", layer.node_output)
-    return fast_feedforward_reference(x, w_in, b_in, w_out, *options, b_out=layer.b_out)
+    return fast_feedforward_reference(x, w_in, b_in, w_out, layer.spec, layer.b_out)
 
 
 @pytest.mark.parametrize("node_output", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_output_and_gradients_equal_the_definition(kernel, shape, node_output):
-    if not KERNELS[kernel].is_available():
-        pytest.skip(f"{kernel} is not available")
-    if not KERNELS[kernel].supports("cpu", torch.float64, shape[3]):
-        return
+    if kernel not in usable(shape[3], torch.float64):
+        pytest.skip(f"{kernel} does not compute this here")
     layer = make_layer(shape, dtype=torch.float64, node_output=node_output, kernel=kernel)
     x = torch.randn(20, shape[0], dtype=torch.float64, requires_grad=True)
     tensors = [x, *layer.parameters()]

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from kernel_cases import problem, usable
 
-from ultrafastbert import FastFeedForward, fast_feedforward, use_kernel
+from ultrafastbert import FastFeedForward, fast_feedforward, kernels, use_kernel
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.quantization import quantize
-from ultrafastbert.kernels import KERNELS
+from ultrafastbert.kernels import choose_kernel
 
 
 def inputs(depth=3, leaf_size=2, n_trees=2, dtype=torch.float64, n_tokens=6):
@@ -20,15 +21,7 @@ def inputs(depth=3, leaf_size=2, n_trees=2, dtype=torch.float64, n_tokens=6):
     )
 
 
-def available(depth):
-    return [
-        name
-        for name, k in KERNELS.items()
-        if k.is_available() and k.supports("cpu", torch.float64, depth)
-    ]
-
-
-@pytest.mark.parametrize("kernel", available(3))
+@pytest.mark.parametrize("kernel", usable(3, torch.float64))
 @pytest.mark.parametrize("needs_grad", [True, False])
 @pytest.mark.filterwarnings("ignore")  # opcheck itself uses deprecated parts of PyTorch
 def test_opcheck(kernel, needs_grad):
@@ -59,7 +52,7 @@ def test_opcheck_quantized(weight_dtype):
     )
 
 
-@pytest.mark.parametrize("kernel", available(3))
+@pytest.mark.parametrize("kernel", usable(3, torch.float64))
 @pytest.mark.parametrize("node_output", [True, False])
 def test_gradcheck(kernel, node_output):
     # Steps of 1e-6 do not cross a decision boundary with these inputs.
@@ -121,19 +114,15 @@ def test_leading_sizes_are_kept():
 
 
 def test_use_kernel_applies_inside_only():
-    from ultrafastbert.fff import ops
-
     with use_kernel("gather"):
-        assert ops._default_kernel == "gather"
-    assert ops._default_kernel == ""
+        assert choose_kernel(None, problem(3)).name == "gather"
+    assert choose_kernel(None, problem(3)).name == usable(3)[0]
 
 
 def test_without_the_native_core_it_works_with_one_warning(monkeypatch):
-    from ultrafastbert import kernels
-
     expected = fast_feedforward(*inputs(), 3, 2, kernel="gather")
     monkeypatch.setattr(kernels.native, "_native", None)
-    kernels._warn_that_native_is_missing.cache_clear()
+    kernels._warn_that_it_is_missing.cache_clear()
     with pytest.warns(RuntimeWarning, match="without its native core"):
         assert torch.equal(fast_feedforward(*inputs(), 3, 2), expected)
     fast_feedforward(*inputs(), 3, 2)  # warnings are errors here: there is no second one

@@ -12,10 +12,17 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import prune
 from transformers import AutoModelForMaskedLM
 
-from ultrafastbert import FastFeedForward, UltraFastBertConfig, UltraFastBertForMaskedLM, use_kernel
-from ultrafastbert.fff.ops import fast_feedforward_quantized
+from ultrafastbert import (
+    FastFeedForward,
+    UltraFastBertConfig,
+    UltraFastBertForMaskedLM,
+    kernels,
+    use_kernel,
+)
 from ultrafastbert.fff.quantization import dequantize, quantize
+from ultrafastbert.fff.quantized_ops import fast_feedforward_quantized
 from ultrafastbert.fff.reference import all_logits, fast_feedforward_reference, route
+from ultrafastbert.fff.spec import TreeSpec
 from ultrafastbert.kernels import native
 
 # H, O, K, D, L
@@ -49,8 +56,7 @@ def test_output_equals_the_definition_with_the_same_values(
     logits = all_logits(x.double(), *values[:2])[..., : 2**layer.depth - 1]
     x = x[(logits.abs() > 1e-2).all(-1).all(-1)]  # the others may go either way
     assert len(x) or shape[3] > 5
-    options = (layer.depth, layer.leaf_size, "gelu", layer.node_output)
-    exact = fast_feedforward_reference(x.double(), *values, *options)
+    exact = fast_feedforward_reference(x.double(), *values, layer.spec)
     with torch.no_grad():
         for _ in range(2):  # by the operator, then by the way prepared for the next calls
             y = layer(x)
@@ -90,7 +96,9 @@ def test_without_the_native_core_values_are_the_same(monkeypatch):
     with torch.no_grad():
         expected = layer(x)
         monkeypatch.setattr(native, "_native", None)
-        got = fast_feedforward_quantized(x, layer.weights(), layer.depth, layer.leaf_size)
+        kernels._warn_that_it_is_missing.cache_clear()
+        with pytest.warns(RuntimeWarning, match="without its native core"):
+            got = fast_feedforward_quantized(x, layer.weights(), layer.spec)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -121,7 +129,7 @@ def test_quantized_layers_are_for_inference():
 def test_quantized_weights_that_do_not_fit_are_named(change, message):
     weights = make_layer((8, 8, 1, 2, 1)).quantize_("int8").weights()
     with pytest.raises((ValueError, TypeError), match=message):
-        fast_feedforward_quantized(torch.zeros(2, 8), weights._replace(**change), 2)
+        fast_feedforward_quantized(torch.zeros(2, 8), weights._replace(**change), TreeSpec(2))
 
 
 @torch.no_grad()
@@ -203,7 +211,7 @@ def test_models_without_trees_have_nothing_to_quantize():
 @pytest.fixture
 def prepared_layer():
     """Return a layer that has prepared its short way, its input and output."""
-    if not native.is_available():
+    if not native.KERNEL.is_available():
         pytest.skip("built without a native core")
     layer = make_layer((16, 16, 1, 3, 2))
     x = torch.randn(5, 16)
@@ -295,7 +303,7 @@ def test_outputs_of_another_size_are_prepared_too():
     layer = FastFeedForward(8, 2, output_size=3)
     x = torch.randn(4, 2, 8)
     y = layer(x)
-    if native.is_available():
+    if native.KERNEL.is_available():
         assert torch.equal(layer._prepared.call(x), y)
 
 
@@ -309,7 +317,7 @@ def test_without_an_exchange_table_the_operator_is_called(monkeypatch):
 
 
 def test_exchange_tables_of_unknown_kinds_are_none():
-    if not native.is_available():
+    if not native.KERNEL.is_available():
         pytest.skip("built without a native core")
     assert native.can_prepare()
     is_known = native._native.is_exchange_table

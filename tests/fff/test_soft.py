@@ -16,6 +16,7 @@ from ultrafastbert import (
 from ultrafastbert.fff import soft, tree
 from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.fff.reference import fast_feedforward_reference
+from ultrafastbert.fff.spec import TreeSpec
 
 # H, O, K, D, L
 SHAPES = [(5, 4, 1, 3, 2), (3, 3, 2, 1, 1), (7, 2, 1, 0, 3), (4, 6, 3, 2, 1), (6, 5, 1, 4, 3)]
@@ -97,7 +98,7 @@ def test_gradcheck():
     x = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
 
     def mix(x, *weights):
-        y, right = soft.soft_feedforward(x, *weights, 3, 2, "gelu", False)
+        y, right = soft.soft_feedforward(x, *weights, TreeSpec(3, 2, node_output=False))
         return y, soft.decision_entropies(right)
 
     torch.autograd.gradcheck(mix, (x, *weights(layer)))
@@ -202,11 +203,9 @@ def test_hard_training_of_the_same_layer_is_exactly_sparse():
     layer.soft_training = False
     x = torch.randn(1, 5, dtype=torch.float64)
     y = layer(x)
-    options = (3, 2, "gelu", False)
-    tensors = weights(layer)
-    torch.testing.assert_close(
-        y, fast_feedforward_reference(x, *tensors[:3], *options, b_out=tensors[3])
-    )
+    w_in, b_in, w_out, b_out = weights(layer)
+    expected = fast_feedforward_reference(x, w_in, b_in, w_out, layer.spec, b_out)
+    torch.testing.assert_close(y, expected)
     y.sum().backward()
     assert not layer.w_in.grad[:, :7].any()
     assert torch.equal((layer.b_out.grad != 0).any(-1).sum(-1), torch.ones(2))

@@ -6,20 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_cases import definition, usable
 
 from ultrafastbert import fast_feedforward
 from ultrafastbert.fff import tree
-from ultrafastbert.fff.reference import fast_feedforward_reference
-from ultrafastbert.kernels import KERNELS, logits_dtype
+from ultrafastbert.fff.spec import logits_dtype
+from ultrafastbert.kernels import KERNELS
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 NAMES = ["y", "x", "w_in", "b_in", "w_out", "b_out"]
-
-
-def usable(dtype, depth):
-    return [
-        name for name, k in KERNELS.items() if k.is_available() and k.supports("cpu", dtype, depth)
-    ]
 
 
 def many_tokens(n_tokens, n_trees, depth, leaf_size, dtype, seed):
@@ -60,7 +55,7 @@ def plain_errors(inputs, exact, dtype, depth, leaf_size):
         order = torch.randperm(len(inputs[0]), generator=torch.Generator().manual_seed(seed))
         x, *weights, grad_y = inputs
         shuffled = [x[order], *weights, grad_y[order]]
-        found = with_gradients(fast_feedforward_reference, shuffled, dtype, depth, leaf_size)
+        found = with_gradients(definition, shuffled, dtype, depth, leaf_size)
         y, grad_x, *others = exact
         wanted = [y[order], grad_x[order], *others]
         errors.append([error(*pair) for pair in zip(found, wanted, strict=True)])
@@ -75,7 +70,7 @@ def assert_sums_hold(n_tokens, n_trees, depth, leaf_size, dtype, kernel, seed=0)
     """
     inputs = many_tokens(n_tokens, n_trees, depth, leaf_size, dtype, seed)
     sizes, sums = {"depth": depth, "leaf_size": leaf_size}, logits_dtype(dtype)
-    exact = with_gradients(fast_feedforward_reference, inputs, torch.float64, **sizes)
+    exact = with_gradients(definition, inputs, torch.float64, **sizes)
     plain = plain_errors(inputs, exact, sums, **sizes)
     got = with_gradients(fast_feedforward, inputs, dtype, kernel=kernel, **sizes)
     roundings = torch.finfo(dtype).eps * (64 if dtype == torch.float64 else 1)
@@ -102,7 +97,7 @@ def error(got, exact):
     data=st.data(),
 )
 def test_sums_over_any_number_of_tokens(n_tokens, n_trees, depth, leaf_size, dtype, seed, data):
-    kernel = data.draw(st.sampled_from(usable(dtype, depth)))
+    kernel = data.draw(st.sampled_from(usable(depth, dtype)))
     assert_sums_hold(n_tokens, n_trees, depth, leaf_size, dtype, kernel, seed)
 
 
@@ -111,6 +106,6 @@ def test_sums_over_any_number_of_tokens(n_tokens, n_trees, depth, leaf_size, dty
     ("dtype", "kernel"), [(dtype, kernel) for dtype in DTYPES for kernel in KERNELS]
 )
 def test_100_000_tokens_that_share_a_row(dtype, kernel, depth):
-    if kernel not in usable(dtype, depth):
+    if kernel not in usable(depth, dtype):
         pytest.skip(f"kernel {kernel} does not take {dtype} at depth {depth}")
     assert_sums_hold(100_000, 1, depth, 1, dtype, kernel)

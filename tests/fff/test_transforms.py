@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from kernel_cases import usable
 from torch.autograd import forward_ad
 from torch.autograd.functional import jacobian
 from torch.func import functional_call, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
@@ -11,13 +12,13 @@ from ultrafastbert import FastFeedForward, fast_feedforward, visited_leaves
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.quantization import dequantize
 from ultrafastbert.fff.reference import fast_feedforward_reference
-from ultrafastbert.kernels import KERNELS
+from ultrafastbert.fff.spec import TreeSpec
 
 # PyTorch's forward mode is made of scripts.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 SIZES = {"depth": 3, "leaf_size": 2}
-NAMES = [name for name, kernel in KERNELS.items() if kernel.is_available() and name != "dense"]
+NAMES = usable(3, torch.float64)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def definition(layer, x):
     """Return the layer by the masked definition, which PyTorch differentiates by itself."""
     weights = (layer.w_in, layer.b_in, layer.w_out)
     flat = x.reshape(-1, 5)
-    return fast_feedforward_reference(flat, *weights, **SIZES, b_out=layer.b_out).view(
+    return fast_feedforward_reference(flat, *weights, TreeSpec(**SIZES), layer.b_out).view(
         *x.shape[:-1], 4
     )
 
@@ -90,7 +91,7 @@ def test_forward_mode_through_weights(layer, x):
     w_in, b_in, w_out, b_out = (weights[name] for name in ("w_in", "b_in", "w_out", "b_out"))
 
     def by_definition(w_in, b_in, w_out, b_out):
-        return fast_feedforward_reference(x, w_in, b_in, w_out, **SIZES, b_out=b_out)
+        return fast_feedforward_reference(x, w_in, b_in, w_out, TreeSpec(**SIZES), b_out)
 
     ordered = tuple(tangents[name] for name in ("w_in", "b_in", "w_out", "b_out"))
     torch.testing.assert_close(got, jvp(by_definition, (w_in, b_in, w_out, b_out), ordered)[1])

@@ -76,7 +76,7 @@ def test_unrolled_layer_equals_the_definition(activation):
     layer = FastFeedForward(16, 7, 2, 3, output_size=9, activation=activation)
     x = torch.randn(4, 5, 16)
     expected = reference.fast_feedforward_reference(
-        x.flatten(0, 1), layer.w_in, layer.b_in, layer.w_out, 7, 3, activation
+        x.flatten(0, 1), layer.w_in, layer.b_in, layer.w_out, layer.spec
     )
     torch.testing.assert_close(UnrolledFeedForward(layer)(x), expected.view(4, 5, 9))
 

@@ -80,7 +80,7 @@ def test_saved_by_the_library_encodes_identically(folder, tmp_path):
     assert np.array_equal(load(tmp_path).encode(TEXTS), model.encode(TEXTS))
 
 
-@pytest.mark.skipif(not native.is_available(), reason="the native core is not built")
+@pytest.mark.skipif(not native.KERNEL.is_available(), reason="the native core is not built")
 def test_encoding_runs_on_the_native_kernel(folder, monkeypatch):
     prepared = []
     original = native.Prepared

@@ -4,11 +4,12 @@ import itertools
 
 import pytest
 import torch
+from kernel_cases import definition, usable
 
 from ultrafastbert import fast_feedforward, use_kernel, visited_leaves
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.activations import ACTIVATIONS
-from ultrafastbert.fff.reference import all_logits, fast_feedforward_reference, route
+from ultrafastbert.fff.reference import all_logits, route
 from ultrafastbert.kernels import KERNELS
 
 # (T, H, O, K, D, L): odd sizes, no token, one token, depth 0, several trees, leaf blocks.
@@ -25,14 +26,6 @@ SHAPES = [
     (300, 31, 33, 1, 4, 33),
 ]
 NAMES = ["x", "w_in", "b_in", "w_out"]
-
-
-def usable(depth, dtype):
-    return [
-        name
-        for name, kernel in KERNELS.items()
-        if kernel.is_available() and kernel.supports("cpu", dtype, depth)
-    ]
 
 
 CASES = [
@@ -94,7 +87,7 @@ def plain_errors(inputs, exact, dtype, **options):
     errors = []
     for order in (columns, columns.flip(0), shuffled, shuffled.flip(0)):
         ordered = [x[..., order], w_in[..., order], *rest]
-        found = gradients(fast_feedforward_reference, ordered, dtype, **options)
+        found = gradients(definition, ordered, dtype, **options)
         wanted = [y, grad_x[..., order], grad_w_in[..., order], *others]
         errors.append([error(*pair) for pair in zip(found, wanted, strict=True)])
     return [max(same) for same in zip(*errors, strict=True)]
@@ -109,7 +102,7 @@ def error(got, exact):
 def test_output_and_gradients_equal_the_reference(shape, dtype, kernel, node_output):
     options = {"depth": shape[4], "leaf_size": shape[5], "node_output": node_output}
     inputs = random_inputs(shape, dtype)
-    exact = gradients(fast_feedforward_reference, inputs, torch.float64, **options)
+    exact = gradients(definition, inputs, torch.float64, **options)
     plain = plain_errors(inputs, exact, dtype, **options)
     got = gradients(fast_feedforward, inputs, dtype, kernel=kernel, **options)
     for name, *found in zip(["y", *NAMES], got, plain, exact, strict=True):
@@ -118,7 +111,7 @@ def test_output_and_gradients_equal_the_reference(shape, dtype, kernel, node_out
 
 @pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("kernel", ["native", "gather", "masked"])
+@pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "dense"])
 def test_bfloat16_activations(kernel, shape, weight_dtype):
     if kernel not in usable(shape[4], torch.bfloat16):
         pytest.skip(f"kernel {kernel} is not available")
@@ -127,7 +120,7 @@ def test_bfloat16_activations(kernel, shape, weight_dtype):
     clear = (logits.abs() > 5e-2).all(-1).all(-1)  # in bfloat16 the others may go either way
     inputs[0], inputs[4] = inputs[0][clear], inputs[4][clear]
     options = {"depth": shape[4], "leaf_size": shape[5]}
-    exact = gradients(fast_feedforward_reference, inputs, torch.float64, **options)
+    exact = gradients(definition, inputs, torch.float64, **options)
     x, *weights, grad_y = inputs
     leaves = [x.requires_grad_(), *(w.to(weight_dtype).requires_grad_() for w in weights)]
     y = fast_feedforward(*leaves, kernel=kernel, **options)
@@ -147,7 +140,7 @@ def test_every_activation(kernel, dtype, activation):
     options = {"depth": 3, "leaf_size": 2, "activation": activation}
     inputs = random_inputs((200, 24, 8, 2, 3, 2), dtype)
     inputs[0] = inputs[0] * 3  # tails of the activations too
-    exact = gradients(fast_feedforward_reference, inputs, torch.float64, **options)
+    exact = gradients(definition, inputs, torch.float64, **options)
     plain = plain_errors(inputs, exact, dtype, **options)
     got = gradients(fast_feedforward, inputs, dtype, kernel=kernel, **options)
     for name, *found in zip(["y", *NAMES], got, plain, exact, strict=True):
@@ -224,7 +217,7 @@ def test_gradients_only_where_required(kernel, needed):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_runs_on_the_gather_kernel(dtype):
     *tensors, _ = random_inputs((20, 16, 16, 1, 3, 2), dtype)
-    exact = fast_feedforward_reference(*tensors, depth=3, leaf_size=2)
+    exact = definition(*tensors, depth=3, leaf_size=2)
     got = fast_feedforward(*(t.to(dtype) for t in tensors), depth=3, leaf_size=2)
     assert got.dtype == dtype
     margin = keep_clear_decisions(*tensors[:3], 3, margin=0.1)

@@ -13,9 +13,11 @@ from torch import Tensor
 import ultrafastbert
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.quantization import Weights
-from ultrafastbert.kernels import gather, native
+from ultrafastbert.fff.spec import TreeSpec
+from ultrafastbert.kernels import KERNELS, native
 
-if not native.is_available():
+NATIVE, GATHER = KERNELS["native"], KERNELS["gather"]
+if not NATIVE.is_available():
     pytest.skip("built without a native core", allow_module_level=True)
 
 # T, H, O, K, D, L
@@ -52,12 +54,12 @@ def make_inputs(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> l
     return [torch.randn(size, generator=generator, dtype=dtype) for size in sizes]
 
 
-def run(shape: tuple[int, ...], inputs: list[Tensor], kernel=native) -> list[Tensor]:
+def run(shape: tuple[int, ...], inputs: list[Tensor], kernel=NATIVE) -> list[Tensor]:
     """Return y, leaf, logits and the four gradients."""
     x, w_in, b_in, w_out, grad_y = inputs
-    depth, leaf_size = shape[4:]
-    out = kernel.forward(x, w_in, b_in, w_out, depth, leaf_size, "gelu", True)
-    rest = (x, w_in, w_out, *out[1:], depth, leaf_size, "gelu", True, NEEDS)
+    spec = TreeSpec(*shape[4:])
+    out = kernel.forward(x, w_in, b_in, w_out, spec)
+    rest = (x, w_in, w_out, *out[1:], spec, NEEDS)
     return [*out, *kernel.backward(grad_y, *rest)]
 
 
@@ -148,14 +150,14 @@ def check_against_gather() -> None:
     for shape in SHAPES:
         # In float64 no decision is near enough to 0 to be flipped by rounding.
         inputs = make_inputs(shape, torch.float64)
-        for a, b in zip(run(shape, inputs), run(shape, inputs, gather), strict=True):
+        for a, b in zip(run(shape, inputs), run(shape, inputs, GATHER), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
         inputs = [t.float() for t in inputs]
-        depth, leaf_size = shape[4:]
-        y, leaf, logits = native.forward(*inputs[:4], depth, leaf_size, "gelu", True)
+        spec = TreeSpec(*shape[4:])
+        y, leaf, logits = NATIVE.forward(*inputs[:4], spec)
         x, w_in, _, w_out, grad_y = inputs
-        rest = (x, w_in, w_out, leaf, logits, depth, leaf_size, "gelu", True, NEEDS)
-        pair = native.backward(grad_y, *rest), gather.backward(grad_y, *rest)
+        rest = (x, w_in, w_out, leaf, logits, spec, NEEDS)
+        pair = NATIVE.backward(grad_y, *rest), GATHER.backward(grad_y, *rest)
         for a, b in zip(*pair, strict=True):
             scale = b.abs().max().item() if b.numel() else 0.0
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * scale)
@@ -199,7 +201,7 @@ def test_rows_not_visited_are_not_read_and_get_no_gradient():
 def test_nan_and_zero_go_left():
     x = torch.tensor([[0.0], [float("nan")], [1.0]])
     weight = torch.ones(1, 7, 1)
-    _, leaf, _ = native.forward(x, weight, torch.zeros(1, 7), weight, 2, 1, "relu", True)
+    _, leaf, _ = NATIVE.forward(x, weight, torch.zeros(1, 7), weight, TreeSpec(2, 1, "relu"))
     assert leaf.flatten().tolist() == [0, 0, 3]
 
 
@@ -208,22 +210,24 @@ def test_gradients_that_are_not_needed():
     x, w_in, b_in, w_out, grad_y = make_inputs(shape)
     _, leaf, logits, *expected = run(shape, [x, w_in, b_in, w_out, grad_y])
     for needs in [(True, False, False, False), (False, True, False, True)]:
-        rest = (x, w_in, w_out, leaf, logits, *shape[4:], "gelu", True, needs)
-        for got, full, needed in zip(native.backward(grad_y, *rest), expected, needs, strict=True):
+        rest = (x, w_in, w_out, leaf, logits, TreeSpec(*shape[4:]), needs)
+        for got, full, needed in zip(NATIVE.backward(grad_y, *rest), expected, needs, strict=True):
             assert torch.equal(got, full) if needed else got is None
 
 
 def test_bad_arguments_raise():
     x, w_in, b_in, w_out, grad_y = make_inputs(SHAPES[3])
-    weights = Weights(w_in, b_in, w_out)
+    weights, spec = Weights(w_in, b_in, w_out), TreeSpec(3, 2)
+    deep = TreeSpec(3, 2)
+    object.__setattr__(deep, "depth", 31)  # the spec's own check comes first otherwise
     with pytest.raises(ValueError, match=r"depth=31 must be within 0\.\.30"):
-        native._layer(torch.float32, weights, 31, 2, "gelu", True)
+        native._layer(torch.float32, weights, deep)
     with pytest.raises(ValueError, match="hidden_size=0 must be within"):
-        native._layer(torch.float32, weights._replace(w_in=w_in[..., :0]), 3, 2, "gelu", True)
+        native._layer(torch.float32, weights._replace(w_in=w_in[..., :0]), spec)
     with pytest.raises(ValueError, match="both be float64, or neither"):
-        native._layer(torch.float64, weights, 3, 2, "gelu", True)
+        native._layer(torch.float64, weights, spec)
     with pytest.raises(ValueError, match="int8 weights need scales"):
-        native._layer(torch.float32, weights._replace(w_in=w_in.to(torch.int8)), 3, 2, "gelu", True)
-    _, leaf, logits = native.forward(x, w_in, b_in, w_out, 3, 2, "gelu", True)
+        native._layer(torch.float32, weights._replace(w_in=w_in.to(torch.int8)), spec)
+    _, leaf, logits = NATIVE.forward(x, w_in, b_in, w_out, spec)
     with pytest.raises(ValueError, match=r"leaf holds 8, which is not within 0\.\.7"):
-        native.backward(grad_y, x, w_in, w_out, leaf * 0 + 8, logits, 3, 2, "gelu", True, NEEDS)
+        NATIVE.backward(grad_y, x, w_in, w_out, leaf * 0 + 8, logits, spec, NEEDS)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kernel_cases import usable
 from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
 import ultrafastbert
@@ -255,11 +256,7 @@ def test_every_kernel_follows_the_same_loss_curve(packed, tokenizer):
 
 
 def kernels():
-    from ultrafastbert.kernels import KERNELS
-
-    return [
-        n for n, k in KERNELS.items() if k.is_available() and k.supports("cpu", torch.float32, 3)
-    ]
+    return usable(3)
 
 
 def short_curve(kernel, train_rows, tokenizer, n_steps=30):

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrafastbert.bench import blas
-from ultrafastbert.fff.layer import FeedForward, bf16_supported
+from ultrafastbert.fff.dense import FeedForward
+from ultrafastbert.fff.machine import bf16_supported
 
 Run = Callable[[Tensor], Tensor]
 

@@ -26,7 +26,8 @@ from scipy.linalg import cython_blas
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward
+from ultrafastbert.fff.dense import FeedForward
+from ultrafastbert.fff.layer import FastFeedForward
 
 try:
     from ultrafastbert import _native_bench

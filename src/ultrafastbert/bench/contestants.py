@@ -10,7 +10,8 @@ from torch import Tensor
 from ultrafastbert.bench import baselines
 from ultrafastbert.bench.fast import FastImplementation, FastRun, available_fast
 from ultrafastbert.bench.gate import Agreement, Truth, agree, check_agreement, expect, prove
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward
+from ultrafastbert.fff.dense import FeedForward
+from ultrafastbert.fff.layer import FastFeedForward
 
 # A contestant whose activations need more than this is left out, with a row that says so.
 MAX_ACTIVATION_BYTES = 2**31

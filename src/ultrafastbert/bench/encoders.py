@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ultrafastbert.bench import baselines
-from ultrafastbert.fff.layer import FeedForward
+from ultrafastbert.fff.dense import FeedForward
 
 Model = TypeVar("Model", bound=nn.Module)
 

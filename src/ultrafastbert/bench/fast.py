@@ -11,7 +11,7 @@ from torch import Tensor
 from ultrafastbert.bench import blas
 from ultrafastbert.bench.baselines import TOLERANCE
 from ultrafastbert.fff.layer import FastFeedForward
-from ultrafastbert.kernels import KERNELS
+from ultrafastbert.kernels import KERNELS, usable_kernels
 
 # Share of tokens that must take the definition's path: of float32 all but ties, of narrower weights
 # all but those whose decisions are as close to zero as a weight's rounding.
@@ -60,7 +60,6 @@ def available_fast(layer: FastFeedForward, threads: int) -> list[FastImplementat
 
 
 def _kernels(layer: FastFeedForward) -> list[FastImplementation]:
-    fitting = (k for k in KERNELS.values() if k.is_available())
     return [
         FastImplementation(
             kernel.name,
@@ -70,8 +69,7 @@ def _kernels(layer: FastFeedForward) -> list[FastImplementation]:
             partial(_build_kernel, kernel.name),
             trains=True,
         )
-        for kernel in fitting
-        if kernel.supports("cpu", torch.float32, layer.depth)
+        for kernel in usable_kernels(layer.problem(torch.float32))
     ]
 
 

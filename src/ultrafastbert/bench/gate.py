@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -62,7 +61,9 @@ def prove(kernel: str, layer: FastFeedForward, expected: Expectation, backward: 
     definition in float64. The kernel runs on all tokens of the expectation.
     """
 
-    run = partial(ops.fast_feedforward, kernel=kernel)
+    def run(x, w_in, b_in, w_out, spec) -> Tensor:
+        return ops.fast_feedforward_with_leaf(x, w_in, b_in, w_out, spec, kernel)[0]
+
     if backward:
         got = _differentiate(
             layer, expected.x, expected.grad_y, torch.float32, run, expected.chosen
@@ -154,11 +155,9 @@ def check_agreement(
         )
 
 
-def reference_layer(x, w_in, b_in, w_out, depth, leaf_size, activation, node_output) -> Tensor:
+def reference_layer(x, w_in, b_in, w_out, spec) -> Tensor:
     """Compute the definition."""
-    return reference.fast_feedforward_reference(
-        x, w_in, b_in, w_out, depth, leaf_size, activation, node_output
-    )
+    return reference.fast_feedforward_reference(x, w_in, b_in, w_out, spec)
 
 
 def _is_clear(layer: FastFeedForward, x: Tensor) -> Tensor:
@@ -171,7 +170,7 @@ def _is_clear(layer: FastFeedForward, x: Tensor) -> Tensor:
 
 def _arguments(layer: FastFeedForward, dtype: torch.dtype) -> tuple:
     weights = (w.detach().to(dtype) for w in (layer.w_in, layer.b_in, layer.w_out))
-    return (*weights, layer.depth, layer.leaf_size, layer.activation, layer.node_output)
+    return (*weights, layer.spec)
 
 
 def _differentiate(layer, x, grad_y, dtype, run, chosen) -> tuple[Tensor, ...]:

@@ -22,8 +22,9 @@ from ultrafastbert.bench.timing import (
     interleave,
     use_threads,
 )
-from ultrafastbert.fff import ops, tree
-from ultrafastbert.fff.layer import FastFeedForward, check_memory
+from ultrafastbert.fff import tree
+from ultrafastbert.fff.layer import FastFeedForward
+from ultrafastbert.fff.machine import check_memory
 from ultrafastbert.kernels import native
 from ultrafastbert.rows import Row, append_row
 from ultrafastbert.runs.outputs import check_file
@@ -65,7 +66,7 @@ class LayerBenchConfig:
 
     def __post_init__(self):
         n_trees, depth, leaf_size = tree.parse_family(self.family)
-        ops.check_geometry(depth, leaf_size, n_trees)
+        tree.check_geometry(depth, leaf_size, n_trees)
         check_threads(self.threads)
         check_sizes(hidden_size=(self.hidden_size,), n_tokens=self.n_tokens)
         check_names("passes", self.passes, PASSES)

@@ -18,9 +18,8 @@ from ultrafastbert.bench import baselines, engines
 from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.bench.gate import expect, prove
 from ultrafastbert.bench.timing import OtherLoad, Timing, check_threads, interleave, use_threads
-from ultrafastbert.fff import ops
 from ultrafastbert.fff.layer import FastFeedForward
-from ultrafastbert.kernels import choose_kernel
+from ultrafastbert.kernels import choose_kernel, use_kernel
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.rows import Row, append_row
 from ultrafastbert.runs.outputs import check_file
@@ -186,7 +185,7 @@ def _run_batch(run: engines.Run, batches: list[dict[str, Tensor]], number: int) 
 
 
 def _infer(encoder: nn.Module, batches: list[Tensor], kernel: str | None, number: int) -> None:
-    with ops.use_kernel(kernel) if kernel else nullcontext():
+    with use_kernel(kernel) if kernel else nullcontext():
         encoder(batches[number % len(batches)])
 
 
@@ -215,7 +214,7 @@ def _train(
     ids = batches[number % len(batches)]
     labels = ids.clone()
     labels[:, int(MLM_PROBABILITY * ids.shape[1]) + 1 :] = -100  # which ones makes no difference
-    with ops.use_kernel(kernel) if kernel else nullcontext():
+    with use_kernel(kernel) if kernel else nullcontext():
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
@@ -228,7 +227,7 @@ def _tokens(vocab_size: int, shape: tuple[int, int]) -> Tensor:
 
 
 def _kernel_name(layer: FastFeedForward) -> str:
-    return choose_kernel(layer.kernel or "", "cpu", torch.float32, layer.depth).name
+    return choose_kernel(layer.kernel, layer.problem(torch.float32)).name
 
 
 def _shared_fields(pass_name: str, shape: tuple[int, int], config: ModelBenchConfig) -> Row:

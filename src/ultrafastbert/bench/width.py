@@ -20,8 +20,8 @@ from ultrafastbert.bench.layer import (
     measure_machine,
 )
 from ultrafastbert.bench.timing import check_threads, use_threads
-from ultrafastbert.fff import ops, tree
-from ultrafastbert.fff.layer import check_memory
+from ultrafastbert.fff import tree
+from ultrafastbert.fff.machine import check_memory
 from ultrafastbert.rows import Row, append_row
 from ultrafastbert.runs.outputs import check_file
 
@@ -61,7 +61,7 @@ class WidthBenchConfig:
         if not self.depths:
             raise ValueError("depths=() must hold at least one")
         for depth in self.depths:
-            ops.check_geometry(depth, leaf_size=1)
+            tree.check_geometry(depth, leaf_size=1)
         check_threads((self.threads,))
         check_sizes(hidden_size=(self.hidden_size,), n_tokens=self.n_tokens)
         if self.seconds <= 0:

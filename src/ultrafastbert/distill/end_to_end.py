@@ -16,7 +16,7 @@ from ultrafastbert.distill.schedule import learning_rate_share
 from ultrafastbert.distill.teacher.distance import distance, logits_variance
 from ultrafastbert.distill.teacher.outputs import outputs_of
 from ultrafastbert.distill.teacher.targets import Targets, chosen_states
-from ultrafastbert.fff.layer import FeedForward
+from ultrafastbert.fff.dense import FeedForward
 from ultrafastbert.models.bert.pooling import pool
 from ultrafastbert.models.converted.feedforward import ConvertedBlock
 from ultrafastbert.models.precision import autocast_of

@@ -1,14 +1,17 @@
-"""Feedforward layers of a Transformer: the fast feedforward layer and its dense controls."""
+"""The fast feedforward layer as a module of PyTorch, in training and in inference."""
 
+import math
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
+from ultrafastbert import kernels
 from ultrafastbert.fff import ops, soft, transforms, tree
-from ultrafastbert.fff.activations import ACTIVATIONS, check_activation
+from ultrafastbert.fff.activations import check_activation
+from ultrafastbert.fff.dense import FeedForward, check_sizes
+from ultrafastbert.fff.machine import check_memory
 from ultrafastbert.fff.quantization import (
     Weights,
     check_finite,
@@ -16,8 +19,10 @@ from ultrafastbert.fff.quantization import (
     dequantize,
     quantize,
 )
+from ultrafastbert.fff.quantized_ops import fast_feedforward_quantized
+from ultrafastbert.fff.spec import TreeSpec, tree_spec
 from ultrafastbert.fff.usage import add_counts
-from ultrafastbert.kernels import native
+from ultrafastbert.kernels.base import Prepared, Problem
 
 
 class FastFeedForward(nn.Module):
@@ -64,6 +69,9 @@ class FastFeedForward(nn.Module):
         ValueError: for sizes that are not positive, unknown names, or more than the memory.
     """
 
+    w_in: Tensor
+    b_in: Tensor
+    w_out: Tensor
     b_out: Tensor | None
     leaf_usage: Tensor | None
 
@@ -90,11 +98,11 @@ class FastFeedForward(nn.Module):
     ):
         super().__init__()
         output_size = hidden_size if output_size is None else output_size
-        ops.check_geometry(depth, leaf_size, n_trees)
+        tree.check_geometry(depth, leaf_size, n_trees)
         check_weight_dtype(weight_dtype)
         check_activation(activation)
-        ops.check_kernel(kernel)
-        _check_sizes(hidden_size=hidden_size, output_size=output_size)
+        kernels.check_kernel(kernel)
+        check_sizes(hidden_size=hidden_size, output_size=output_size)
         if shared_size < 0:
             raise ValueError(f"shared_size={shared_size} must be at least 0")
         soft.check_options(soft_training, usage_mode, region_leak=region_leak, dropout=dropout)
@@ -103,33 +111,53 @@ class FastFeedForward(nn.Module):
         self.activation, self.node_output, self.kernel = activation, node_output, kernel
         self.soft_training, self.usage_mode = soft_training, usage_mode
         self.region_leak, self.dropout = region_leak, dropout
-        shape, leaves = (n_trees, tree.n_rows(depth, leaf_size)), (n_trees, tree.n_leaves(depth))
-        n_biases = leaves[0] * leaves[1] * output_size * leaf_output_bias
-        n_weights = shape[0] * shape[1] * (hidden_size + output_size + 1)
-        check_memory(n_weights + n_biases, dtype, device)
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.w_in = nn.Parameter(torch.empty(*shape, hidden_size, **factory))
-        self.b_in = nn.Parameter(torch.empty(shape, **factory))
-        self.w_out = nn.Parameter(torch.empty(*shape, output_size, **factory))
-        b_out = torch.empty(*leaves, output_size, **factory) if leaf_output_bias else None
-        self.b_out = None if b_out is None else nn.Parameter(b_out)
-        usage = None
-        if usage_mode != "none":  # counters in a lower precision would stop growing
-            counter = torch.int64 if usage_mode == "hard" else torch.float64
-            usage = torch.zeros(leaves, device=device, dtype=counter)
-        self.register_buffer("leaf_usage", usage)
         self.entropies: Tensor | None = None
+        self._prepared: Prepared | None = None
+        self.weight_dtype: str | None = None
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self._create_weights(leaf_output_bias, factory)
+        self.register_buffer("leaf_usage", self._make_counters(device))
         self.shared = (
             FeedForward(hidden_size, shared_size, output_size, activation, bias=True, **factory)
             if shared_size
             else None
         )
-        self._prepared: native.Prepared | None = None
-        self.weight_dtype: str | None = None
         self.reset_parameters()
-        native.use_huge_pages(self.w_in, self.w_out)
+        kernels.place_weights(self.w_in, self.w_out)
         if weight_dtype:
             self.quantize_(weight_dtype, exact_routing)
+
+    def _create_weights(self, leaf_output_bias: bool, factory: dict[str, Any]) -> None:
+        """Create parameters without values. Raises ValueError where they exceed the memory."""
+        trees, leaves = (self.n_trees, self.spec.n_rows), (self.n_trees, tree.n_leaves(self.depth))
+        shapes = {
+            "w_in": (*trees, self.hidden_size),
+            "b_in": trees,
+            "w_out": (*trees, self.output_size),
+            "b_out": (*leaves, self.output_size) if leaf_output_bias else None,
+        }
+        n_elements = sum(math.prod(shape) for shape in shapes.values() if shape)
+        check_memory(n_elements, factory["dtype"], factory["device"])
+        for name, shape in shapes.items():
+            weight = None if shape is None else nn.Parameter(torch.empty(shape, **factory))
+            setattr(self, name, weight)
+
+    def _make_counters(self, device: torch.device | str | None) -> Tensor | None:
+        if self.usage_mode == "none":
+            return None
+        # Counters in a lower precision would stop growing.
+        dtype = torch.int64 if self.usage_mode == "hard" else torch.float64
+        return torch.zeros(self.n_trees, tree.n_leaves(self.depth), device=device, dtype=dtype)
+
+    @property
+    def spec(self) -> TreeSpec:
+        """Sizes and options of the trees, as functions and kernels take them."""
+        return tree_spec(self.depth, self.leaf_size, self.activation, self.node_output)
+
+    def problem(self, dtype: torch.dtype) -> Problem:
+        """Return what kernels are asked for by x of this dtype, where the weights are."""
+        sizes = (self.n_trees, self.hidden_size, self.output_size)
+        return Problem(self.b_in.device.type, dtype, self.spec, *sizes)
 
     @property
     def n_active(self) -> int:
@@ -208,9 +236,10 @@ class FastFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., hidden_size) to (..., output_size)."""
         y = None
-        if not is_compiling() and ops.may_be_native(self.kernel):  # compilers ask no further
+        if not is_compiling():  # compilers ask no further
             prepared = self._prepared
-            y = None if prepared is None else prepared.call(x)
+            if prepared is not None and kernels.may_use(prepared.kernel, self.kernel):
+                y = prepared.call(x)
         if y is None:
             y = self._call_operator(x)
         return y if self.shared is None else y + self.shared(x)
@@ -224,21 +253,18 @@ class FastFeedForward(nn.Module):
                 self._prepared = self._prepare(x.dtype)  # for the next call
         if self.weight_dtype:
             weights = self.weights()
-            return ops.fast_feedforward_quantized(
-                x, weights, *self._options(), self.kernel, self.b_out
-            )
-        w_in, b_in, w_out = self.w_in, self.b_in, self.w_out
-        options = (*self._options(), self.kernel, self.b_out)
-        y, leaf = ops.fast_feedforward_with_leaf(x, w_in, b_in, w_out, *options)
+            return fast_feedforward_quantized(x, weights, self.spec, self.kernel, self.b_out)
+        y, leaf = ops.fast_feedforward_with_leaf(
+            x, self.w_in, self.b_in, self.w_out, self.spec, self.kernel, self.b_out
+        )
         if self.training and self.leaf_usage is not None:
             add_counts(self.leaf_usage, soft.count_leaves(leaf, self.depth))
         return y
 
     def _mix(self, x: Tensor) -> Tensor:
         """Return the soft mixture of all leaves; keep the decisions' entropies and usage."""
-        w_in, b_in, w_out, b_out = self.w_in, self.b_in, self.w_out, self.b_out
-        options = (*self._options(), self.region_leak, self.dropout)
-        y, right = soft.soft_feedforward(x, w_in, b_in, w_out, b_out, *options)
+        weights = (self.w_in, self.b_in, self.w_out, self.b_out)
+        y, right = soft.soft_feedforward(x, *weights, self.spec, self.region_leak, self.dropout)
         entropies = soft.decision_entropies(right)
         if not _is_recomputing() and not transforms.is_active():
             self.entropies = entropies
@@ -246,11 +272,6 @@ class FastFeedForward(nn.Module):
             right = right.detach() if self.usage_mode == "soft" else right.detach().round()
             counts = soft.visit_probabilities(right, self.depth)[1].sum(0)
             add_counts(self.leaf_usage, counts.to(self.leaf_usage.dtype))
-        return y
-        self.entropies = entropies
-        if self.leaf_usage is not None:
-            right = right.detach() if self.usage_mode == "soft" else right.detach().round()
-            self.leaf_usage.add_(soft.visit_probabilities(right, self.depth)[1].sum(0))
         return y
 
     @property
@@ -287,25 +308,14 @@ class FastFeedForward(nn.Module):
 
         return super()._apply(move, recurse=False)
 
-    def _options(self) -> tuple[int, int, str, bool]:
-        return self.depth, self.leaf_size, self.activation, self.node_output
-
-    def _prepare(self, dtype: torch.dtype) -> native.Prepared | None:
+    def _prepare(self, dtype: torch.dtype) -> Prepared | None:
         """Return a shorter way than the operator for x of this dtype, where there is one."""
-        if not native.can_prepare():
-            return None
         if self.training and self.leaf_usage is not None:
             return None  # leaves are to be counted
-        if self._other_than(self._holder):
+        holder = self._holder
+        if self._other_than(holder):
             return None  # computed at each call, as by pruning
-        weights = self.weights()
-        if not all(t is None or native.has_address(t) for t in (*weights, self.b_out)):
-            return None
-        usable = ops.uses_native(self.kernel, weights.b_in.device.type, dtype, self.depth)
-        contiguous = all(t is None or t.is_contiguous() for t in (*weights, self.b_out))
-        if not usable or not contiguous or weights.b_in.dtype != ops.logits_dtype(dtype):
-            return None
-        return native.Prepared(dtype, self._holder, *self._options())
+        return kernels.prepare(self.kernel, self.problem(dtype), holder)
 
     def visited_leaves(self, x: Tensor) -> Tensor:
         """Return the leaf that each token reaches: (..., hidden_size) -> (..., n_trees) int64.
@@ -361,106 +371,3 @@ def hardening_loss(model: nn.Module) -> Tensor:
             "and checkpoint it with use_reentrant=False"
         )
     return torch.stack([entropy.sum() for entropy in entropies]).sum()
-
-
-class FeedForward(nn.Module):
-    """Dense feedforward layer, act(x W_in + b) W_out: (..., H) -> (..., O).
-
-    The control of the fast feedforward layer: at full width (its twin) and as wide as the active
-    neurons. Without biases unless asked, as crammedBERT's (arXiv 2212.14034): `bias` is that of
-    the neurons, `output_bias` that of the sum.
-    """
-
-    def __init__(
-        self,
-        hidden_size: int,
-        intermediate_size: int,
-        output_size: int | None = None,
-        activation: str = "gelu",
-        bias: bool = False,
-        output_bias: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ):
-        super().__init__()
-        output_size = hidden_size if output_size is None else output_size
-        check_activation(activation)
-        _check_sizes(hidden_size=hidden_size, intermediate_size=intermediate_size)
-        check_memory(intermediate_size * (hidden_size + output_size), dtype, device)
-        self.intermediate_size, self.activation = intermediate_size, activation
-        factory = {"device": device, "dtype": dtype}
-        self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=bias, **factory)
-        self.dense_out = nn.Linear(intermediate_size, output_size, bias=output_bias, **factory)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., hidden_size) to (..., output_size)."""
-        return self.dense_out(ACTIVATIONS[self.activation].forward(self.dense_in(x)))
-
-
-class GatedFeedForward(nn.Module):
-    """Gated dense layer, (a * act(g)) W_out with [a, g] = x W_in: (..., H) -> (..., H).
-
-    `intermediate_size` is the width of W_in, so half of it reaches W_out: crammedBERT's layout.
-    `bias` is for both.
-    """
-
-    def __init__(
-        self,
-        hidden_size: int,
-        intermediate_size: int,
-        activation: str = "gelu",
-        bias: bool = False,
-    ):
-        super().__init__()
-        check_activation(activation)
-        _check_sizes(hidden_size=hidden_size, intermediate_size=intermediate_size)
-        if intermediate_size % 2:
-            raise ValueError(
-                f"intermediate_size={intermediate_size} must be even for a gated layer"
-            )
-        check_memory(intermediate_size * hidden_size * 3 // 2, None, None)
-        self.activation = activation
-        self.dense_in = nn.Linear(hidden_size, intermediate_size, bias=bias)
-        self.dense_out = nn.Linear(intermediate_size // 2, hidden_size, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., hidden_size) to (..., hidden_size)."""
-        value, gate = self.dense_in(x).chunk(2, dim=-1)
-        return self.dense_out(value * ACTIVATIONS[self.activation].forward(gate))
-
-
-def check_memory(
-    n_elements: int,
-    dtype: torch.dtype | None,
-    device: torch.device | str | None,
-    what: str = "the layer's weights",
-) -> None:
-    """Raise ValueError where so many elements are more than this machine's memory.
-
-    An operating system that overcommits would grant the memory and end the process on first use.
-    """
-    where = torch.get_default_device() if device is None else torch.device(device)
-    n_bytes = n_elements * (dtype or torch.get_default_dtype()).itemsize
-    total = psutil.virtual_memory().total
-    if where.type == "cpu" and n_bytes > total:
-        raise ValueError(
-            f"{what}: {n_bytes / 2**30:,.1f} GiB are needed, but this machine has "
-            f"{total / 2**30:.1f} GiB of memory; choose a smaller depth, n_trees or leaf_size"
-        )
-
-
-def bf16_supported(device_type: str | None = None) -> bool:
-    """Return whether a device computes in bfloat16, rather than emulating it.
-
-    By default the accelerator if there is one, else the processor.
-    """
-    if (device_type or ("cuda" if torch.cuda.is_available() else "cpu")) == "cuda":
-        return torch.cuda.is_bf16_supported()
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, so looked for
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size} must be at least 1")

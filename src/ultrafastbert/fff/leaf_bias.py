@@ -22,8 +22,14 @@ def add_leaf_bias(y: Tensor, leaf: Tensor, b_out: Tensor) -> Tensor:
     return total.to(y.dtype)
 
 
-def check_leaf_bias(b_out: Tensor, n_trees: int, depth: int, output_size: int) -> None:
-    """Raise ValueError unless there is a bias for each leaf."""
-    shape = (n_trees, tree.n_leaves(depth), output_size)
+def add_checked_leaf_bias(y: Tensor, leaf: Tensor, b_out: Tensor | None, depth: int) -> Tensor:
+    """Return y (T, O) plus the biases of the leaves reached (T, K); y without biases.
+
+    Raises ValueError unless b_out is (K, 2^D, O), a bias for each leaf.
+    """
+    if b_out is None:
+        return y
+    shape = (leaf.shape[1], tree.n_leaves(depth), y.shape[1])
     if b_out.shape != shape:
         raise ValueError(f"b_out has shape {tuple(b_out.shape)}; these sizes need {shape}")
+    return add_leaf_bias(y, leaf, b_out)

@@ -1,30 +1,27 @@
-"""The fast feedforward layer as one PyTorch operator: schema, fake, autograd, choice of kernel.
+"""The fast feedforward layer as a function, and as one operator of PyTorch.
 
 `torch.ops.ultrafastbert.fast_feedforward` returns the output with what the backward pass needs
 (leaf reached, logits of the path), so that no logit is computed twice. Decisions carry no gradient,
 hence only visited rows get any: the backward pass costs O(D + L) per token, as the forward pass.
+Schemas of operators are made of plain numbers, and exported programs hold them; the spec is built
+from them here, and everything below takes tensors and the spec.
 """
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.library import Library, register_autocast, register_autograd, register_fake
 
-from ultrafastbert.fff import transforms, tree
-from ultrafastbert.fff.activations import check_activation
-from ultrafastbert.fff.leaf_bias import add_leaf_bias, check_leaf_bias
-from ultrafastbert.fff.quantization import Weights, dequantize
+from ultrafastbert.fff import transforms
+from ultrafastbert.fff.checks import check_inputs, check_saved, flatten_tokens
+from ultrafastbert.fff.leaf_bias import add_checked_leaf_bias
 from ultrafastbert.fff.reference import output_of_path
+from ultrafastbert.fff.spec import TreeSpec, logits_dtype, tree_spec
 from ultrafastbert.fff.transforms import vmap_by_loop
-from ultrafastbert.kernels import check_kernel, choose_kernel, gather, logits_dtype, native
+from ultrafastbert.kernels import check_kernel, choose_kernel
+from ultrafastbert.kernels.base import Problem
 
 FORWARD = "ultrafastbert::fast_feedforward"
 BACKWARD = "ultrafastbert::fast_feedforward_backward"
-QUANTIZED = "ultrafastbert::fast_feedforward_quantized"
-# Dtypes of x that the operator itself takes with quantized weights.
-BESIDE_QUANTIZED = (torch.float32, torch.bfloat16)
 
 _library = Library("ultrafastbert", "DEF")
 _library.define(
@@ -36,29 +33,6 @@ _library.define(
     " Tensor logits, int depth, int leaf_size, str activation, bool node_output, bool[4] needs,"
     " str kernel) -> (Tensor, Tensor, Tensor, Tensor)"
 )
-
-_library.define(
-    "fast_feedforward_quantized(Tensor x, Tensor w_in, Tensor b_in, Tensor w_out, Tensor? scale_in,"
-    " Tensor? scale_out, Tensor? w_routing, int depth, int leaf_size, str activation,"
-    " bool node_output) -> (Tensor, Tensor)"
-)
-
-_default_kernel = ""
-
-
-@contextmanager
-def use_kernel(name: str | None) -> Iterator[None]:
-    """Make `name` the kernel of every call in the process that does not name one itself.
-
-    Raises ValueError for a name that is unknown or not available here.
-    """
-    global _default_kernel
-    check_kernel(name)
-    before, _default_kernel = _default_kernel, name or ""
-    try:
-        yield
-    finally:
-        _default_kernel = before
 
 
 def fast_feedforward(
@@ -97,8 +71,8 @@ def fast_feedforward(
 
     Source: arXiv 2311.10770, algorithm 1; with leaf blocks arXiv 2308.14711.
     """
-    options = (depth, leaf_size, activation, node_output, kernel)
-    return fast_feedforward_with_leaf(x, w_in, b_in, w_out, *options, b_out)[0]
+    spec = tree_spec(depth, leaf_size, activation, node_output)
+    return fast_feedforward_with_leaf(x, w_in, b_in, w_out, spec, kernel, b_out)[0]
 
 
 def fast_feedforward_with_leaf(
@@ -106,10 +80,7 @@ def fast_feedforward_with_leaf(
     w_in: Tensor,
     b_in: Tensor,
     w_out: Tensor,
-    depth: int,
-    leaf_size: int = 1,
-    activation: str = "gelu",
-    node_output: bool = True,
+    spec: TreeSpec,
     kernel: str | None = None,
     b_out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -119,101 +90,13 @@ def fast_feedforward_with_leaf(
     the path, which has derivatives of every order.
     """
     check_kernel(kernel)
+    tokens = flatten_tokens(x)
     if transforms.is_differentiating():
-        options = (depth, leaf_size, activation, node_output)
-        y, leaf = _along_path(_flat(x), w_in, b_in, w_out, *options, b_out)
-        return y.view(*x.shape[:-1], w_out.shape[2]), leaf
-    y, leaf, _ = torch.ops.ultrafastbert.fast_feedforward(
-        _flat(x), w_in, b_in, w_out, depth, leaf_size, activation, node_output, kernel or ""
-    )
-    y = _add_leaf_bias(y, leaf, b_out, depth)
+        y, leaf = _along_path(tokens, w_in, b_in, w_out, spec, b_out)
+    else:
+        y, leaf, _ = _call(tokens, w_in, b_in, w_out, spec, kernel or "")
+        y = add_checked_leaf_bias(y, leaf, b_out, spec.depth)
     return y.view(*x.shape[:-1], w_out.shape[2]), leaf
-
-
-def _along_path(
-    x: Tensor,
-    w_in: Tensor,
-    b_in: Tensor,
-    w_out: Tensor,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
-    b_out: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Return output and leaf by operators of PyTorch, in the dtype of sums and without autocast."""
-    leaf = visited_leaves(x.detach(), w_in.detach(), b_in.detach(), depth, leaf_size)
-    device_type = x.device.type
-    is_cast = torch.is_autocast_enabled(device_type)
-    with torch.autocast(device_type, enabled=False):
-        if is_cast:
-            cast = (t if t.dtype == torch.float64 else t.float() for t in (x, w_in, b_in, w_out))
-            x, w_in, b_in, w_out = cast
-        _check(x, w_in, b_in, w_out, depth, leaf_size, activation)
-        y_dtype, dtype = x.dtype, logits_dtype(w_in.dtype)
-        x, w_in, b_in, w_out = (t.to(dtype) for t in (x, w_in, b_in, w_out))
-        y = output_of_path(x, w_in, b_in, w_out, leaf, depth, leaf_size, activation, node_output)
-        if b_out is not None:
-            check_leaf_bias(b_out, w_in.shape[0], depth, w_out.shape[2])
-            y = add_leaf_bias(y, leaf, b_out.to(dtype))
-        return y.to(y_dtype), leaf
-
-
-def fast_feedforward_quantized(
-    x: Tensor,
-    weights: Weights,
-    depth: int,
-    leaf_size: int = 1,
-    activation: str = "gelu",
-    node_output: bool = True,
-    kernel: str | None = None,
-    b_out: Tensor | None = None,
-) -> Tensor:
-    """Return the output of a layer with quantized weights, for inference: x (..., H) -> (..., O).
-
-    Sums are in float32, and so is x of another dtype than bfloat16; the output has the dtype of x.
-    Without the native core, or where another kernel is named, weights are expanded to float32 on
-    every call. The other arguments are those of `fast_feedforward`.
-
-    Raises:
-        TypeError, ValueError: for arguments that do not fit together.
-        RuntimeError: where a gradient is wanted, but for derivatives by `torch.func`.
-    """
-    check_kernel(kernel)
-    options = (depth, leaf_size, activation, node_output, kernel, b_out)
-    is_differentiated = transforms.is_differentiating()
-    if torch.is_grad_enabled() and x.requires_grad and not is_differentiated:
-        raise RuntimeError("quantized weights are for inference; use torch.no_grad()")
-    _check_floating("x", x)
-    if is_differentiated or not may_be_native(kernel):
-        w_in, b_in, w_out = dequantize(weights)
-        return fast_feedforward(x.float(), w_in, b_in, w_out, *options).to(x.dtype)
-    if x.dtype not in BESIDE_QUANTIZED:
-        return fast_feedforward_quantized(x.float(), weights, *options).to(x.dtype)
-    y, leaf = torch.ops.ultrafastbert.fast_feedforward_quantized(
-        _flat(x), *weights, depth, leaf_size, activation, node_output
-    )
-    y = _add_leaf_bias(y, leaf, b_out, depth)
-    return y.view(*x.shape[:-1], weights.w_out.shape[2])
-
-
-def _add_leaf_bias(y: Tensor, leaf: Tensor, b_out: Tensor | None, depth: int) -> Tensor:
-    if b_out is None:
-        return y
-    check_leaf_bias(b_out, leaf.shape[1], depth, y.shape[1])
-    return add_leaf_bias(y, leaf, b_out)
-
-
-def may_be_native(kernel: str | None) -> bool:
-    """Return whether neither `kernel` nor `use_kernel` names another kernel than the native one."""
-    return (kernel or _default_kernel) in ("", "native")
-
-
-def uses_native(kernel: str | None, device_type: str, dtype: torch.dtype, depth: int) -> bool:
-    """Return whether a call with these inputs goes to the native kernel."""
-    usable = native.is_available() and native.supports(device_type, dtype, depth)
-    named = (kernel or _default_kernel) == "native"
-    return usable and may_be_native(kernel) and (named or depth > 0)
 
 
 def visited_leaves(x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size: int = 1) -> Tensor:
@@ -223,78 +106,37 @@ def visited_leaves(x: Tensor, w_in: Tensor, b_in: Tensor, depth: int, leaf_size:
     `ultrafastbert.fff.tree.path_rows` turns leaves into the rows visited.
     """
     no_output = w_in.new_empty(*w_in.shape[:2], 1)
+    spec = tree_spec(depth, leaf_size, "linear", True)
     with torch.no_grad():
-        _, leaf, _ = torch.ops.ultrafastbert.fast_feedforward(
-            _flat(x), w_in, b_in, no_output, depth, leaf_size, "linear", True, ""
-        )
+        _, leaf, _ = _call(flatten_tokens(x), w_in, b_in, no_output, spec, "")
     return leaf.view(*x.shape[:-1], w_in.shape[0])
 
 
-def _flat(x: Tensor) -> Tensor:
-    if x.dim() == 0:
-        raise ValueError("x has no size; it must be (..., hidden)")
-    return x.reshape(-1, x.shape[-1])
+def _call(
+    x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, spec: TreeSpec, kernel: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Call the operator: x (T, H) -> y (T, O), leaf (T, K), logits (T, K, S)."""
+    options = (spec.depth, spec.leaf_size, spec.activation, spec.node_output)
+    return torch.ops.ultrafastbert.fast_feedforward(x, w_in, b_in, w_out, *options, kernel)
 
 
-def check_geometry(depth: int, leaf_size: int, n_trees: int = 1) -> None:
-    """Raise ValueError unless the three sizes describe a tree."""
-    if not 0 <= depth <= tree.MAX_DEPTH:
-        raise ValueError(f"depth={depth} must be between 0 and {tree.MAX_DEPTH}")
-    if leaf_size < 1:
-        raise ValueError(f"leaf_size={leaf_size} must be at least 1")
-    if n_trees < 1:
-        raise ValueError(f"n_trees={n_trees} must be at least 1")
-
-
-def _check(
-    x: Tensor,
-    w_in: Tensor,
-    b_in: Tensor,
-    w_out: Tensor,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-) -> None:
-    check_geometry(depth, leaf_size)
-    check_activation(activation)
-    if w_in.dim() != 3:
-        raise ValueError(f"w_in has shape {tuple(w_in.shape)}; it must be (n_trees, rows, hidden)")
-    rows = tree.n_rows(depth, leaf_size)
-    if w_in.shape[1] != rows:
-        raise ValueError(
-            f"w_in has {w_in.shape[1]} rows per tree, but depth={depth} and leaf_size={leaf_size} "
-            f"need 2^depth - 1 + 2^depth * leaf_size = {rows}"
-        )
-    if b_in.shape != w_in.shape[:2]:
-        raise ValueError(f"b_in has shape {tuple(b_in.shape)}; w_in needs {tuple(w_in.shape[:2])}")
-    if w_out.dim() != 3 or w_out.shape[:2] != w_in.shape[:2]:
-        raise ValueError(
-            f"w_out has shape {tuple(w_out.shape)}; w_in needs {(*w_in.shape[:2], 'output size')}"
-        )
-    if x.dim() != 2 or x.shape[1] != w_in.shape[2]:
-        raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {w_in.shape[2]}")
-    _check_dtypes(x, w_in, b_in, w_out)
-
-
-def _check_floating(name: str, tensor: Tensor) -> None:
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} has dtype {tensor.dtype}; it must be floating point")
-
-
-def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
-    named = {"x": x, "w_in": w_in, "b_in": b_in, "w_out": w_out}
-    for name, tensor in named.items():
-        _check_floating(name, tensor)
-        if tensor.device != x.device:
-            raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
-    for name in ("b_in", "w_out"):
-        if named[name].dtype != w_in.dtype:
-            raise TypeError(f"{name} has dtype {named[name].dtype}, but w_in has {w_in.dtype}")
-    if w_in.dtype != x.dtype and (x.dtype, w_in.dtype) != (torch.bfloat16, torch.float32):
-        raise TypeError(
-            f"w_in has dtype {w_in.dtype}, but x has {x.dtype}; cast one (weights may be float32 "
-            "beside bfloat16 x)"
-        )
+def _along_path(
+    x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, spec: TreeSpec, b_out: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return output and leaf by operators of PyTorch, in the dtype of sums and without autocast."""
+    leaf = visited_leaves(x.detach(), w_in.detach(), b_in.detach(), spec.depth, spec.leaf_size)
+    device_type = x.device.type
+    is_cast = torch.is_autocast_enabled(device_type)
+    with torch.autocast(device_type, enabled=False):
+        if is_cast:
+            cast = (t if t.dtype == torch.float64 else t.float() for t in (x, w_in, b_in, w_out))
+            x, w_in, b_in, w_out = cast
+        check_inputs(x, w_in, b_in, w_out, spec)
+        y_dtype, dtype = x.dtype, logits_dtype(w_in.dtype)
+        x, w_in, b_in, w_out = (t.to(dtype) for t in (x, w_in, b_in, w_out))
+        y = output_of_path(x, w_in, b_in, w_out, leaf, spec)
+        b_out = None if b_out is None else b_out.to(dtype)
+        return add_checked_leaf_bias(y, leaf, b_out, spec.depth).to(y_dtype), leaf
 
 
 def _forward(
@@ -308,79 +150,11 @@ def _forward(
     node_output: bool,
     kernel: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _check(x, w_in, b_in, w_out, depth, leaf_size, activation)
-    chosen = choose_kernel(kernel or _default_kernel, x.device.type, x.dtype, depth)
-    tensors = (t.contiguous() for t in (x, w_in, b_in, w_out))
-    return chosen.forward(*tensors, depth, leaf_size, activation, node_output)
-
-
-def _check_quantized(x: Tensor, weights: Weights, depth: int, leaf_size: int) -> None:
-    check_geometry(depth, leaf_size)
-    if weights.w_in.dim() != 3 or weights.w_out.dim() != 3:
-        raise ValueError("w_in and w_out must be (n_trees, rows, columns)")
-    n_trees, _, hidden_size = weights.w_in.shape
-    n_rows, n_nodes = tree.n_rows(depth, leaf_size), tree.n_nodes(depth)
-    rows_in = n_rows if weights.w_routing is None else n_rows - n_nodes
-    shapes = {
-        "w_in": (n_trees, rows_in, hidden_size),
-        "b_in": (n_trees, n_rows),
-        "w_out": (n_trees, n_rows, weights.w_out.shape[2]),
-        "scale_in": (n_trees, rows_in),
-        "scale_out": (n_trees, n_rows),
-        "w_routing": (n_trees, n_nodes, hidden_size),
-    }
-    narrow = (torch.bfloat16, torch.int8)
-    for name, tensor in weights._asdict().items():
-        if tensor is None:
-            continue
-        shape = shapes[name]
-        allowed = narrow if name in ("w_in", "w_out") else (torch.float32,)
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; these sizes need {shape}")
-        if tensor.dtype not in allowed:
-            raise TypeError(f"{name} has dtype {tensor.dtype}; it must be {allowed[0]}")
-        if tensor.device != x.device:
-            raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
-    for rows, scale in (("w_in", "scale_in"), ("w_out", "scale_out")):
-        if getattr(weights, rows).dtype == torch.int8 and getattr(weights, scale) is None:
-            raise ValueError(f"{rows} is int8 and needs {scale}")
-    if x.dim() != 2 or x.shape[1] != hidden_size:
-        raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {hidden_size}")
-    if x.dtype not in BESIDE_QUANTIZED:
-        raise TypeError(
-            f"x has dtype {x.dtype}; beside quantized weights it is float32 or bfloat16"
-        )
-
-
-def _forward_quantized(
-    x: Tensor,
-    w_in: Tensor,
-    b_in: Tensor,
-    w_out: Tensor,
-    scale_in: Tensor | None,
-    scale_out: Tensor | None,
-    w_routing: Tensor | None,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
-) -> tuple[Tensor, Tensor]:
-    check_activation(activation)
-    weights = Weights(w_in, b_in, w_out, scale_in, scale_out, w_routing)
-    _check_quantized(x, weights, depth, leaf_size)
-    options = (depth, leaf_size, activation, node_output)
-    if native.is_available() and native.supports(x.device.type, x.dtype, depth):
-        return native.forward_quantized(x.contiguous(), weights, *options)
-    w_in, b_in, w_out = dequantize(weights)
-    y, leaf, _ = gather.forward(x.float(), w_in, b_in, w_out, *options)
-    return y.to(x.dtype), leaf
-
-
-def _forward_quantized_fake(
-    x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, *_
-) -> tuple[Tensor, Tensor]:
-    leaf = x.new_empty(x.shape[0], w_in.shape[0], dtype=torch.int64)
-    return x.new_empty(x.shape[0], w_out.shape[2]), leaf
+    spec = tree_spec(depth, leaf_size, activation, node_output)
+    check_inputs(x, w_in, b_in, w_out, spec)
+    chosen = choose_kernel(kernel, Problem.of(x, w_in, w_out, spec))
+    x, w_in, b_in, w_out = (t.contiguous() for t in (x, w_in, b_in, w_out))
+    return chosen.forward(x, w_in, b_in, w_out, spec)
 
 
 def _forward_fake(
@@ -390,9 +164,7 @@ def _forward_fake(
     w_out: Tensor,
     depth: int,
     leaf_size: int,
-    activation: str,
-    node_output: bool,
-    kernel: str,
+    *_,
 ) -> tuple[Tensor, Tensor, Tensor]:
     n_tokens, n_trees = x.shape[0], w_in.shape[0]
     return (
@@ -416,31 +188,22 @@ def _backward(
     needs: list[bool],
     kernel: str,
 ) -> tuple[Tensor, ...]:
-    chosen = choose_kernel(kernel or _default_kernel, x.device.type, x.dtype, depth)
-    wanted = {"grad_y": x.dtype, "leaf": torch.int64, "logits": logits_dtype(w_in.dtype)}
-    given = {"grad_y": grad_y, "leaf": leaf, "logits": logits}
-    for name, dtype in wanted.items():
-        if given[name].dtype != dtype:
-            raise TypeError(f"{name} has dtype {given[name].dtype}; it must be {dtype}")
-    tensors = (t.contiguous() for t in (grad_y, x, w_in, w_out, leaf, logits))
-    grads = chosen.backward(*tensors, depth, leaf_size, activation, node_output, tuple(needs))
+    spec = tree_spec(depth, leaf_size, activation, node_output)
+    chosen = choose_kernel(kernel, Problem.of(x, w_in, w_out, spec))
+    check_saved(grad_y, x, w_in, leaf, logits)
+    grad_y, x, w_in, w_out, leaf, logits = (
+        t.contiguous() for t in (grad_y, x, w_in, w_out, leaf, logits)
+    )
+    of_x, of_w_in, of_b_in, of_w_out = needs
+    wanted = (of_x, of_w_in, of_b_in, of_w_out)
+    grads = chosen.backward(grad_y, x, w_in, w_out, leaf, logits, spec, wanted)
     return tuple(x.new_empty(0) if grad is None else grad for grad in grads)
 
 
 def _backward_fake(
-    grad_y: Tensor,
-    x: Tensor,
-    w_in: Tensor,
-    w_out: Tensor,
-    leaf: Tensor,
-    logits: Tensor,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
-    needs: list[bool],
-    kernel: str,
+    grad_y: Tensor, x: Tensor, w_in: Tensor, w_out: Tensor, *rest
 ) -> tuple[Tensor, ...]:
+    needs = rest[-2]
     shapes = (x.shape, w_in.shape, w_in.shape[:2], w_out.shape)
     likes = (x, w_in, w_in, w_out)
     grads = zip(likes, shapes, needs, strict=True)
@@ -475,13 +238,11 @@ def _no_second_derivative(ctx, *_):
 
 _library.impl("fast_feedforward", _forward, "CompositeExplicitAutograd")
 _library.impl("fast_feedforward_backward", _backward, "CompositeExplicitAutograd")
-_library.impl("fast_feedforward_quantized", _forward_quantized, "CompositeExplicitAutograd")
 register_fake(FORWARD, _forward_fake, lib=_library)
 register_fake(BACKWARD, _backward_fake, lib=_library)
-register_fake(QUANTIZED, _forward_quantized_fake, lib=_library)
 register_autograd(FORWARD, _differentiate, setup_context=_save, lib=_library)
 register_autograd(BACKWARD, _no_second_derivative, lib=_library)
-for _name in (FORWARD, BACKWARD, QUANTIZED):
+for _name in (FORWARD, BACKWARD):
     vmap_by_loop(_name, _library)
 # Decisions hang on the sign of a logit: under autocast the layer stays in float32.
 register_autocast(FORWARD, "cpu", torch.float32, lib=_library)

@@ -29,6 +29,10 @@ class Weights(NamedTuple):
         """Return the weights that a module's parameters or buffers hold under these names."""
         return cls(*(holder.get(name) for name in cls._fields))  # type: ignore[arg-type]
 
+    def contiguous(self) -> "Weights":
+        """Return the weights in contiguous memory, without a copy where they are."""
+        return Weights(*(w if w is None else w.contiguous() for w in self))  # type: ignore[arg-type]
+
 
 def check_weight_dtype(name: str | None) -> None:
     """Raise ValueError unless `name` is None, bfloat16 or int8."""

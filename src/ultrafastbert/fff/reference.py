@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.activations import ACTIVATIONS
+from ultrafastbert.fff.spec import TreeSpec
 
 
 def all_logits(x: Tensor, w_in: Tensor, b_in: Tensor) -> Tensor:
@@ -26,13 +27,18 @@ def route(logits: Tensor, depth: int) -> Tensor:
     return node - tree.n_nodes(depth)
 
 
-def visited_mask(leaf: Tensor, depth: int, leaf_size: int, node_output: bool = True) -> Tensor:
+def visited_mask(leaf: Tensor, spec: TreeSpec) -> Tensor:
     """Return which rows add to the output: (T, K) int64 -> (T, K, R) bool."""
-    rows = tree.path_rows(leaf, depth, leaf_size)[..., 0 if node_output else depth :]
-    mask = torch.zeros(
-        *leaf.shape, tree.n_rows(depth, leaf_size), dtype=torch.bool, device=leaf.device
-    )
-    return mask.scatter(-1, rows, True)
+    mask = torch.zeros(*leaf.shape, spec.n_rows, dtype=torch.bool, device=leaf.device)
+    return mask.scatter(-1, output_rows(leaf, spec), True)
+
+
+def output_rows(leaf: Tensor, spec: TreeSpec) -> Tensor:
+    """Return the rows of a path that add to the output: (T, K) int64 -> (T, K, s) int64.
+
+    All S = D + L slots of the path, or the L of the leaf where nodes only route.
+    """
+    return tree.path_rows(leaf, spec.depth, spec.leaf_size)[..., spec.first_output_slot :]
 
 
 def fast_feedforward_reference(
@@ -40,10 +46,7 @@ def fast_feedforward_reference(
     w_in: Tensor,
     b_in: Tensor,
     w_out: Tensor,
-    depth: int,
-    leaf_size: int = 1,
-    activation: str = "gelu",
-    node_output: bool = True,
+    spec: TreeSpec,
     b_out: Tensor | None = None,
 ) -> Tensor:
     """Return the sum over visited neurons of act(w_in . x + b_in) w_out, by masking.
@@ -53,33 +56,26 @@ def fast_feedforward_reference(
     reached in each tree adds its row of b_out (K, 2^D, O), if given (arXiv 2308.14711).
     """
     logits = all_logits(x, w_in, b_in)
-    leaf = route(logits, depth)
-    mask = visited_mask(leaf, depth, leaf_size, node_output)
+    leaf = route(logits, spec.depth)
+    mask = visited_mask(leaf, spec)
     # Masked before and after: neither a value nor a gradient passes an unvisited row.
-    hidden = ACTIVATIONS[activation].forward(logits.masked_fill(~mask, 0.0))
+    hidden = ACTIVATIONS[spec.activation].forward(logits.masked_fill(~mask, 0.0))
     hidden = hidden.masked_fill(~mask, 0.0)
     y = torch.einsum("tkr,kro->to", hidden, w_out)
-    return (
-        y if b_out is None else y + b_out[torch.arange(len(b_out), device=leaf.device), leaf].sum(1)
-    )
+    if b_out is None:
+        return y
+    return y + b_out[torch.arange(len(b_out), device=leaf.device), leaf].sum(1)
 
 
 def output_of_path(
-    x: Tensor,
-    w_in: Tensor,
-    b_in: Tensor,
-    w_out: Tensor,
-    leaf: Tensor,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
+    x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, leaf: Tensor, spec: TreeSpec
 ) -> Tensor:
     """Return the same, given the leaf (T, K) that each token reaches, from its path's rows alone.
 
     Every transform of functions takes it. Rows are gathered: T K (D + L) (H + O) numbers.
     """
-    rows = tree.path_rows(leaf, depth, leaf_size)[..., 0 if node_output else depth :]  # (T, K, S)
+    rows = output_rows(leaf, spec)  # (T, K, s)
     trees = torch.arange(w_in.shape[0], device=leaf.device)[:, None]
     logits = torch.einsum("th,tksh->tks", x, w_in[trees, rows]) + b_in[trees, rows]
-    return torch.einsum("tks,tkso->to", ACTIVATIONS[activation].forward(logits), w_out[trees, rows])
+    hidden = ACTIVATIONS[spec.activation].forward(logits)
+    return torch.einsum("tks,tkso->to", hidden, w_out[trees, rows])

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.activations import ACTIVATIONS
+from ultrafastbert.fff.checks import check_floating, check_last_size
 from ultrafastbert.fff.reference import all_logits
-from ultrafastbert.kernels import logits_dtype
+from ultrafastbert.fff.spec import TreeSpec, logits_dtype
 
 # Probabilities are held off 0 and 1 where their logarithm is taken, as in fastfeedforward 0.2.1:
 # decisions as hard as that get no gradient from their entropy.
@@ -28,10 +29,7 @@ def soft_feedforward(
     b_in: Tensor,
     w_out: Tensor,
     b_out: Tensor | None,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
+    spec: TreeSpec,
     region_leak: float = 0.0,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
@@ -43,20 +41,18 @@ def soft_feedforward(
     2308.14711, algorithm 1.
     Raises TypeError or ValueError for x that does not fit.
     """
-    if not x.is_floating_point():
-        raise TypeError(f"x has dtype {x.dtype}; it must be floating point")
-    if x.shape[-1:] != w_in.shape[2:]:
-        raise ValueError(f"x has shape {tuple(x.shape)}; its last size must be {w_in.shape[2]}")
+    check_floating("x", x)
+    check_last_size(x, w_in.shape[2])
     dtype = logits_dtype(w_in.dtype)
     w_in, b_in, w_out = (w.to(dtype) for w in (w_in, b_in, w_out))
     tokens = x.reshape(-1, x.shape[-1]).to(dtype)
     logits = all_logits(tokens, w_in, b_in)  # (T, K, R)
-    right = decide(logits[..., : tree.n_nodes(depth)], region_leak)
-    nodes, leaves = visit_probabilities(right, depth)
-    rows = leaves.repeat_interleave(leaf_size, dim=-1)
-    visits = torch.cat([nodes, rows], dim=-1) if node_output else rows
-    first = w_in.shape[1] - visits.shape[-1]
-    hidden = F.dropout(ACTIVATIONS[activation].forward(logits[..., first:]), dropout)
+    right = decide(logits[..., : spec.n_nodes], region_leak)
+    nodes, leaves = visit_probabilities(right, spec.depth)
+    rows = leaves.repeat_interleave(spec.leaf_size, dim=-1)
+    visits = torch.cat([nodes, rows], dim=-1) if spec.node_output else rows
+    first = spec.n_rows - visits.shape[-1]
+    hidden = F.dropout(ACTIVATIONS[spec.activation].forward(logits[..., first:]), dropout)
     weighted = (hidden * visits).to(dtype)
     y = torch.einsum("tkr,kro->to", weighted, w_out[:, first:])
     if b_out is not None:

@@ -15,6 +15,16 @@ from torch import Tensor
 MAX_DEPTH = 30
 
 
+def check_geometry(depth: int, leaf_size: int, n_trees: int = 1) -> None:
+    """Raise ValueError unless the three sizes describe a tree."""
+    if not 0 <= depth <= MAX_DEPTH:
+        raise ValueError(f"depth={depth} must be between 0 and {MAX_DEPTH}")
+    if leaf_size < 1:
+        raise ValueError(f"leaf_size={leaf_size} must be at least 1")
+    if n_trees < 1:
+        raise ValueError(f"n_trees={n_trees} must be at least 1")
+
+
 def n_nodes(depth: int) -> int:
     """Return the number of decision nodes of one tree, 2^D - 1."""
     return 2**depth - 1

@@ -1,121 +1,54 @@
-"""The kernels of the fast feedforward layer: one table, name -> functions.
+"""The kernels of the fast feedforward layer: one table, and the choice among them.
 
-Every kernel computes the definition of `ultrafastbert.fff.reference`. To add one, write its file
-and add it to `KERNELS`; the tests iterate over the table.
-
-Sizes: T tokens, H hidden, O output, K trees, R rows per tree, S = D + L slots per path.
-
-    forward(x, w_in, b_in, w_out, depth, leaf_size, activation, node_output)
-        x (T, H), w_in (K, R, H), b_in (K, R), w_out (K, R, O)
-        -> y (T, O), leaf (T, K) int64, logits (T, K, S)
-        x and y may be bfloat16 beside float32 weights; sums and logits are float64 for float64
-        weights, else float32
-    backward(grad_y, x, w_in, w_out, leaf, logits, depth, leaf_size, activation, node_output, needs)
-        -> gradients of x, w_in, b_in, w_out; None where the entry of `needs` is False
+`ultrafastbert.kernels.base` says what a kernel is. To add one, write its file and a line of the
+table; the tests iterate over it. Nothing outside imports a kernel by its name to compute with.
 """
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
-from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ultrafastbert.kernels import dense, gather, masked, native
-
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One implementation of the layer, forward and backward."""
-
-    name: str
-    forward: Callable[..., tuple[Tensor, Tensor, Tensor]]
-    backward: Callable[..., Gradients]
-    is_available: Callable[[], bool]
-    supports: Callable[[str, torch.dtype, int], bool]  # device type, dtype, depth
-
-
-def _kernel(name: str, module: ModuleType) -> Kernel:
-    return Kernel(name, module.forward, module.backward, module.is_available, module.supports)
-
-
-def _one_dtype_kernel(
-    name: str, module: ModuleType, dtype_of: Callable[[torch.dtype], torch.dtype]
-) -> Kernel:
-    """Return a kernel whose module computes in one dtype, by the dtype of the weights."""
-
-    def forward(x: Tensor, w_in: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-        y, leaf, logits = module.forward(x.to(dtype_of(w_in.dtype)), w_in, *rest)
-        return y.to(x.dtype), leaf, logits.to(logits_dtype(w_in.dtype))
-
-    def backward(
-        grad_y: Tensor,
-        x: Tensor,
-        w_in: Tensor,
-        w_out: Tensor,
-        leaf: Tensor,
-        logits: Tensor,
-        *rest: Any,
-    ) -> Gradients:
-        grad_y, tokens, logits = (t.to(dtype_of(w_in.dtype)) for t in (grad_y, x, logits))
-        grad_x, *grads = module.backward(grad_y, tokens, w_in, w_out, leaf, logits, *rest)
-        grad_w_in, grad_b_in, grad_w_out = (None if g is None else g.to(w_in.dtype) for g in grads)
-        return None if grad_x is None else grad_x.to(x.dtype), grad_w_in, grad_b_in, grad_w_out
-
-    return Kernel(name, forward, backward, module.is_available, module.supports)
-
-
-def logits_dtype(weight_dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of sums, and in which logits are kept for the backward pass."""
-    return torch.float64 if weight_dtype == torch.float64 else torch.float32
-
-
-def _same(weight_dtype: torch.dtype) -> torch.dtype:
-    return weight_dtype
-
+from ultrafastbert.kernels.base import (
+    Kernel,
+    Prepared,
+    PreparingKernel,
+    Problem,
+    QuantizedKernel,
+)
 
 # In the order of preference of the automatic choice.
-KERNELS = {
-    # Matrix products of processors and GPUs add in float32 by themselves.
-    "dense": _one_dtype_kernel("dense", dense, _same),
-    "native": _kernel("native", native),
-    "gather": _one_dtype_kernel("gather", gather, logits_dtype),
-    "masked": _one_dtype_kernel("masked", masked, logits_dtype),
-}
+_IN_ORDER: tuple[Kernel, ...] = (
+    dense.KERNEL,
+    native.KERNEL,
+    gather.KERNEL,
+    masked.KERNEL,
+)
+KERNELS = {kernel.name: kernel for kernel in _IN_ORDER}
+# What some of them can besides; asked once, since it takes long.
+_QUANTIZED = {k.name: k for k in _IN_ORDER if isinstance(k, QuantizedKernel)}
+_PREPARING = {k.name: k for k in _IN_ORDER if isinstance(k, PreparingKernel)}
+
+_default_kernel = ""
 
 
-def choose_kernel(name: str, device_type: str, dtype: torch.dtype, depth: int) -> Kernel:
-    """Return the kernel called `name`, or the preferred one for the inputs if `name` is empty.
+@contextmanager
+def use_kernel(name: str | None) -> Iterator[None]:
+    """Make `name` the kernel of every call in the process that does not name one itself.
 
-    Raises ValueError for a name that is unknown, not available here or not made for the inputs.
+    Raises ValueError for a name that is unknown or not available here.
     """
-    if not name:
-        if device_type == "cpu" and not native.is_available():
-            _warn_that_native_is_missing()
-        usable = (k for k in KERNELS.values() if k.is_available())
-        return next(k for k in usable if k.supports(device_type, dtype, depth))
+    global _default_kernel
     check_kernel(name)
-    if not KERNELS[name].supports(device_type, dtype, depth):
-        raise ValueError(
-            f"kernel={name!r} does not take dtype {dtype} on {device_type} at depth {depth}; "
-            "leave kernel=None to have one chosen"
-        )
-    return KERNELS[name]
-
-
-@cache
-def _warn_that_native_is_missing() -> None:
-    warnings.warn(
-        "ultrafastbert was installed without its native core and runs on PyTorch alone, several "
-        "times slower; reinstall it where there is a C++17 compiler",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    before, _default_kernel = _default_kernel, name or ""
+    try:
+        yield
+    finally:
+        _default_kernel = before
 
 
 def check_kernel(name: str | None) -> None:
@@ -124,8 +57,79 @@ def check_kernel(name: str | None) -> None:
         return
     if name not in KERNELS:
         raise ValueError(f"kernel={name!r} is unknown; choose one of {', '.join(KERNELS)}")
-    if not KERNELS[name].is_available():
-        raise ValueError(
-            f"kernel={name!r} is not available: the package was installed without its native core; "
-            "reinstall it with a C++17 compiler, or leave kernel=None"
-        )
+    if reason := KERNELS[name].why_unavailable():
+        raise ValueError(f"kernel={name!r} is not available: {reason}, or leave kernel=None")
+
+
+def choose_kernel(name: str | None, problem: Problem) -> Kernel:
+    """Return the kernel called `name` or by `use_kernel`, else the first of the table that fits.
+
+    Warns once of each kernel that would be preferred but is not available here. Raises ValueError
+    for a name that is unknown, not available here or not made for the problem.
+    """
+    if name := name or _default_kernel:
+        check_kernel(name)
+        if not KERNELS[name].supports(problem):
+            raise ValueError(
+                f"kernel={name!r} does not take {problem}; leave kernel=None to have one chosen"
+            )
+        return KERNELS[name]
+    for kernel in KERNELS.values():
+        if not kernel.supports(problem):
+            continue
+        if kernel.is_available():
+            return kernel
+        _warn_that_it_is_missing(kernel.name)
+    raise ValueError(f"no kernel takes {problem}")
+
+
+def usable_kernels(problem: Problem) -> list[Kernel]:
+    """Return the kernels that compute the problem here, in order of preference."""
+    return [k for k in KERNELS.values() if k.is_available() and k.supports(problem)]
+
+
+@cache
+def _warn_that_it_is_missing(name: str) -> None:
+    warnings.warn(
+        f"kernel {name!r} is not available and a slower one computes: "
+        f"{KERNELS[name].why_unavailable()}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def may_use(kernel: str, name: str | None) -> bool:
+    """Return whether a call that names `name` may go to `kernel`: it, or none, is asked for."""
+    return (name or _default_kernel) in ("", kernel)
+
+
+def takes_quantized(name: str | None) -> bool:
+    """Return whether the kernel named, or any where none is, may compute with quantized weights."""
+    return not (name := name or _default_kernel) or name in _QUANTIZED
+
+
+def choose_quantized_kernel(problem: Problem) -> QuantizedKernel | None:
+    """Return the kernel of `use_kernel`, or the first that fits, for quantized weights.
+
+    None where no kernel takes them here: they must be expanded.
+    """
+    fitting = (k for k in _QUANTIZED.values() if may_use(k.name, None))
+    return next((k for k in fitting if k.is_available() and k.supports(problem)), None)
+
+
+def place_weights(*weights: Tensor) -> None:
+    """Move weights, in place, to memory that kernels read faster, where one can."""
+    for kernel in _PREPARING.values():
+        kernel.place_weights(*weights)
+
+
+def prepare(name: str | None, problem: Problem, holder: Mapping[str, Any]) -> Prepared | None:
+    """Return a shorter way than the operator, if the kernel that calls go to has one.
+
+    `holder` has the weights, see `PreparingKernel.prepare`.
+    """
+    fitting = (k for k in KERNELS.values() if may_use(k.name, name) and k.is_available())
+    chosen = next((k.name for k in fitting if k.supports(problem)), None)
+    if chosen not in _PREPARING:
+        return None
+    return _PREPARING[chosen].prepare(problem.dtype, holder, problem.spec)

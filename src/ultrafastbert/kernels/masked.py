@@ -8,37 +8,21 @@ from torch import Tensor
 
 from ultrafastbert.fff import reference, tree
 from ultrafastbert.fff.activations import ACTIVATIONS
+from ultrafastbert.fff.spec import TreeSpec
+from ultrafastbert.kernels.base import Gradients, Kernel, Needs, Output
+from ultrafastbert.kernels.plain import PlainKernel
 from ultrafastbert.kernels.token_sums import sum_products
 
 
-def is_available() -> bool:
-    """Return True: plain PyTorch."""
-    return True
-
-
-def supports(device_type: str, dtype: torch.dtype, depth: int) -> bool:
-    """Return True: any device, dtype and depth."""
-    return True
-
-
-def forward(
-    x: Tensor,
-    w_in: Tensor,
-    b_in: Tensor,
-    w_out: Tensor,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the layer; see `ultrafastbert.kernels` for shapes."""
+def forward(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, spec: TreeSpec) -> Output:
+    """Compute the layer; see `ultrafastbert.kernels.base` for shapes."""
     w_in, b_in, w_out = (w.to(x.dtype) for w in (w_in, b_in, w_out))
     logits = reference.all_logits(x, w_in, b_in)
-    leaf = reference.route(logits, depth)
-    mask = reference.visited_mask(leaf, depth, leaf_size, node_output)
-    hidden = ACTIVATIONS[activation].forward(logits).masked_fill(~mask, 0.0)
+    leaf = reference.route(logits, spec.depth)
+    mask = reference.visited_mask(leaf, spec)
+    hidden = ACTIVATIONS[spec.activation].forward(logits).masked_fill(~mask, 0.0)
     y = hidden.flatten(1) @ w_out.flatten(0, 1)
-    return y, leaf, logits.gather(-1, tree.path_rows(leaf, depth, leaf_size))
+    return y, leaf, logits.gather(-1, tree.path_rows(leaf, spec.depth, spec.leaf_size))
 
 
 def backward(
@@ -48,17 +32,14 @@ def backward(
     w_out: Tensor,
     leaf: Tensor,
     logits: Tensor,
-    depth: int,
-    leaf_size: int,
-    activation: str,
-    node_output: bool,
-    needs: tuple[bool, bool, bool, bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Compute the gradients with dense products; see `ultrafastbert.kernels` for shapes."""
-    act = ACTIVATIONS[activation]
+    spec: TreeSpec,
+    needs: Needs,
+) -> Gradients:
+    """Compute the gradients with dense products; see `ultrafastbert.kernels.base` for shapes."""
+    act = ACTIVATIONS[spec.activation]
     w_in, w_out = w_in.to(x.dtype), w_out.to(x.dtype)
-    rows = tree.path_rows(leaf, depth, leaf_size)
-    mask = reference.visited_mask(leaf, depth, leaf_size, node_output)
+    rows = tree.path_rows(leaf, spec.depth, spec.leaf_size)
+    mask = reference.visited_mask(leaf, spec)
     z = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).scatter(-1, rows, logits)
     grad_hidden = torch.einsum("to,kro->tkr", grad_y, w_out)
     dz = act.backward(grad_hidden, z).masked_fill(~mask, 0.0)
@@ -69,3 +50,6 @@ def backward(
         dz.sum(0) if needs[2] else None,
         sum_products(hidden.flatten(1), grad_y).view_as(w_out) if needs[3] else None,
     )
+
+
+KERNEL: Kernel = PlainKernel("masked", forward, backward)

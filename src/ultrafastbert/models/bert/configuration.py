@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from ultrafastbert.fff import ops, soft, tree
+from ultrafastbert.fff import soft, tree
 from ultrafastbert.fff.activations import check_activation
 from ultrafastbert.fff.quantization import check_weight_dtype
 from ultrafastbert.models.bert.pooling import POOLERS
@@ -136,7 +136,7 @@ class UltraFastBertConfig(PreTrainedConfig):
             )
         if self.exact_routing and not self.weight_dtype:
             raise ValueError("exact_routing=True needs weight_dtype, bfloat16 or int8")
-        ops.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
+        tree.check_geometry(self.tree_depth, self.leaf_size, self.n_trees)
 
     @classmethod
     def get_config_dict(cls, *args: Any, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -210,7 +210,7 @@ def parse_ffn(text: str) -> dict[str, Any]:
             f"ffn {text!r} is unknown; write KxD or KxDxL (such as 1x11, 1x7x8), ff:WIDTH, "
             "glu:WIDTH or none"
         ) from None
-    ops.check_geometry(family.depth, family.leaf_size, family.n_trees)
+    tree.check_geometry(family.depth, family.leaf_size, family.n_trees)
     return {
         "ffn_type": "fff",
         "n_trees": family.n_trees,

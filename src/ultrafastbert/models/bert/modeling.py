@@ -12,7 +12,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.output_capturing import capture_outputs
 
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward, GatedFeedForward
+from ultrafastbert.fff.dense import FeedForward, GatedFeedForward
+from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.bert.attention import UltraFastBertAttention, additive_mask
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
 from ultrafastbert.models.bert.embeddings import UltraFastBertEmbeddings, frequencies, sinusoids

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ultrafastbert.fff import tree
-from ultrafastbert.fff.layer import FastFeedForward, FeedForward
+from ultrafastbert.fff.dense import FeedForward
+from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.bert.configuration import parse_ffn
 
 

@@ -24,7 +24,7 @@ from transformers import (
 from ultrafastbert import rows
 from ultrafastbert.evaluate.task_data import data_digest
 from ultrafastbert.evaluate.tasks import TaskSpec, score
-from ultrafastbert.fff.layer import bf16_supported
+from ultrafastbert.fff.machine import bf16_supported
 from ultrafastbert.models.io.saved import load_complete, load_padding_tokenizer, model_digest
 from ultrafastbert.runs.locks import locked
 from ultrafastbert.runs.outputs import make_folder, real

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ultrafastbert.fff.layer import bf16_supported
+from ultrafastbert.fff.machine import bf16_supported
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.bert.configuration import parse_ffn
 

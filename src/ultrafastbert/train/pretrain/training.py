@@ -17,7 +17,7 @@ from transformers import (
 from ultrafastbert import rows
 from ultrafastbert.data.masking import IGNORED_LABEL, MaskedStream, collate
 from ultrafastbert.data.packing import PackedRows
-from ultrafastbert.fff.layer import check_memory
+from ultrafastbert.fff.machine import check_memory
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.runs import run_folder
 from ultrafastbert.train.pretrain.recipes import PretrainConfig
