@@ -4,22 +4,11 @@ import random
 import sys
 
 import pytest
+from sentences import sentence
 
 from ultrafastbert import cli
 from ultrafastbert.data.packing import pack
 from ultrafastbert.data.tokenizer import train_tokenizer
-
-NOUNS = ["tree", "leaf", "node", "path", "token", "layer", "neuron", "weight", "model", "kernel"]
-VERBS = ["visits", "skips", "reads", "writes", "finds", "loses", "keeps"]
-ADJECTIVES = ["small", "fast", "dense", "sparse", "deep", "wide"]
-
-
-def sentence(generator):
-    a, b = generator.sample(NOUNS, 2)
-    return (
-        f"The {generator.choice(ADJECTIVES)} {a} {generator.choice(VERBS)} the "
-        f"{generator.choice(ADJECTIVES)} {b}."
-    )
 
 
 def pytest_collection_modifyitems(items):

@@ -5,10 +5,10 @@ import random
 import re
 
 import pytest
-from conftest import sentence
 from encoders import save_dense_encoder
 from hypothesis import given
 from hypothesis import strategies as st
+from sentences import sentence
 from short_runs import CONVERT, SMALL, SWEEP, interrupt_at
 from transformers import AutoTokenizer
 

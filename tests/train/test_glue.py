@@ -12,8 +12,8 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from conftest import sentence
 from safetensors.torch import load_file, save_file
+from sentences import sentence
 from transformers import BertConfig, BertForMaskedLM
 
 from ultrafastbert import UltraFastBertConfig, UltraFastBertForMaskedLM, rows
