@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from transformers import AutoModelForMaskedLM
-from ultrafastbert.models.io.export import export_crammed
+from ultrafastbert.models.io.crammed_export import export_crammed
 
 from ultrafastbert import UltraFastBertConfig, UltraFastBertForMaskedLM
 

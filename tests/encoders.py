@@ -17,7 +17,7 @@ It reads little.
 
 
 def save_dense_encoder(tokenizer, folder):
-    """Save a BERT of two layers whose blocks matter, with tokenizer, pooling and a model card."""
+    """Save a BERT of two layers, whose FF layers matter, with tokenizer, pooling and model card."""
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer),

@@ -17,6 +17,18 @@ CONVERT = ConvertConfig(
 )
 
 
+# All stages, with controls.
+ALL_STAGES = ConvertConfig(
+    "1x2x3",
+    tokens=2000,
+    steps=20,
+    batch_tokens=64,
+    in_sequence_steps=4,
+    end_to_end_steps=3,
+    end_to_end_tokens=2000,
+)
+
+
 def cut_off(*args, **options):
     raise KeyboardInterrupt
 
@@ -31,9 +43,9 @@ def interrupt_at(beginning):
     return on_status
 
 
-MEMBERS = ("1x2x3", "ff:4")
+CANDIDATES = ("1x2x3", "ff:4")
 
-SWEEP = SweepConfig(MEMBERS, tokens=2000, steps=20, batch_tokens=64)
+SWEEP = SweepConfig(CANDIDATES, tokens=2000, steps=20, batch_tokens=64)
 
 
 def time_by_name(models, shape, ids, seconds):

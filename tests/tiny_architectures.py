@@ -2,9 +2,7 @@
 
 import torch
 import transformers
-from transformers import (
-    AutoModel,
-)
+from transformers import AutoModel
 
 from ultrafastbert.models.converted.architectures import layers_of
 
@@ -32,7 +30,7 @@ OTHERS = ["distilbert", "albert", "xlm", "gpt2", "mixtral", "clip_text_model"]
 VISION = ["vit", "deit", "beit", "dinov2"]
 
 
-def tiny_model(model_type, auto_class=AutoModel):
+def tiny_model(model_type="bert", auto_class=AutoModel):
     torch.manual_seed(0)
     original = transformers.CONFIG_MAPPING[model_type]
     default = original()
@@ -52,9 +50,9 @@ def batch_for(model, n_texts=2):
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def strengthen(model, block):
-    """Give blocks weight: those of random models add next to nothing."""
+def strengthen(model, location):
+    """Give FF layers weight: those of random models add next to nothing."""
     with torch.no_grad():
-        for layer in layers_of(model, block):
-            for weight in layer.get_submodule(block.first).parameters():
+        for layer in layers_of(model, location):
+            for weight in layer.get_submodule(location.first).parameters():
                 weight.mul_(20)

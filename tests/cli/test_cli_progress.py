@@ -257,14 +257,14 @@ def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkey
 
 def test_a_sweep(run, tokenizer, text_file, tmp_path, monkeypatch):
     monkeypatch.setattr(latency, "SECONDS", 0.01)
-    monkeypatch.setattr(sweep_models, "MEMBER_SECONDS", 0.01)
+    monkeypatch.setattr(sweep_models, "CANDIDATE_SECONDS", 0.01)
     dense = save_dense_encoder(tokenizer, tmp_path / "dense")
-    options = ["--sweep", "1x2x2", "--tokens", 2000, "--steps", 5]
-    code, _, err = run("convert", dense, tmp_path / "out", "--text", text_file, *options)
+    options = ["--candidates", "1x2x2", "--tokens", 2000, "--steps", 5]
+    code, _, err = run("sweep", dense, tmp_path / "out", "--text", text_file, *options)
     assert code == 0, err
     found = stages(err, f"rows: {tmp_path / 'out' / 'rows.jsonl'}")
     order = "loading the original", "reading text", "layer 0: 1x2x2", "running the original"
-    holds(found, *order, "timing each member", "measuring models", "drawing figures")
+    holds(found, *order, "timing each candidate", "measuring models", "drawing figures")
 
 
 def test_fine_tuning(run, tokenizer, documents, tmp_path):

@@ -1,4 +1,4 @@
-"""Sweeps: which member in which layer, measured as whole models, and one saved."""
+"""Sweeps: which candidate in which layer, measured as whole models, and one saved."""
 
 import dataclasses
 import itertools
@@ -6,11 +6,11 @@ import types
 
 import pytest
 import torch
-from encoders import save_dense_encoder, write_stsb
+from encoders import save_dense_encoder
 from hypothesis import given
 from hypothesis import strategies as st
 from report_rows import sweep_rows
-from short_runs import MEMBERS, SWEEP, time_by_name
+from short_runs import CANDIDATES, SWEEP, time_by_name
 from tiny_architectures import tiny_model
 from transformers import AutoConfig, AutoModel
 
@@ -20,9 +20,9 @@ from ultrafastbert.distill import SweepConfig, Target, sweep
 from ultrafastbert.distill.sweep import models as sweep_models
 from ultrafastbert.distill.sweep.allocation import pareto_front, within
 from ultrafastbert.distill.sweep.held_out import HeldOut
-from ultrafastbert.distill.sweep.variants import with_blocks
-from ultrafastbert.models.converted.architectures import block_of
-from ultrafastbert.models.converted.feedforward import ConvertedBlock
+from ultrafastbert.distill.sweep.variants import with_feedforwards
+from ultrafastbert.models.converted.architectures import location_of
+from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.report.figures import draw_all
 from ultrafastbert.report.sweep_tables import describe, gains, sweep_table, trained
@@ -41,12 +41,6 @@ def text_file(documents, tmp_path):
 
 
 @pytest.fixture
-def stsb(documents, tmp_path):
-    sentences = [line for document in documents for line in document.split(". ")]
-    return write_stsb(tmp_path / "glue", sentences)
-
-
-@pytest.fixture
 def steady_clock(monkeypatch):
     monkeypatch.setattr(latency, "time_models", time_by_name)
     monkeypatch.setattr(sweep_models, "time_models", time_by_name)
@@ -60,9 +54,9 @@ errors = st.lists(
 @given(errors, st.fixed_dictionaries({name: st.integers(0, 9) for name in "abc"}))
 def test_the_front_holds_the_best_of_all_allocations(errors, times_ns):
     every = []
-    for members in itertools.product("abc", repeat=len(errors)):
-        error = sum(layer[member] for layer, member in zip(errors, members, strict=True))
-        every.append((sum(times_ns[member] for member in members), error))
+    for choice in itertools.product("abc", repeat=len(errors)):
+        error = sum(layer[candidate] for layer, candidate in zip(errors, choice, strict=True))
+        every.append((sum(times_ns[candidate] for candidate in choice), error))
     front = [(time, error) for time, error, _ in pareto_front(errors, times_ns)]
     best = {
         (time, error)
@@ -75,31 +69,31 @@ def test_the_front_holds_the_best_of_all_allocations(errors, times_ns):
 def test_the_best_within_a_time_is_found():
     front = pareto_front([{"a": 3.0, None: 0.0}, {"a": 1.0, None: 0.0}], {"a": 10, None: 20})
     assert [(a.time_ns, a.error) for a in front] == [(20, 4.0), (30, 1.0), (40, 0.0)]
-    assert within(front, 35.0).members == (None, "a")
+    assert within(front, 35.0).choice == (None, "a")
     assert within(front, 40).error == 0
     assert within(front, 19) is None
 
 
-def test_variants_are_the_model_with_other_blocks(dense_folder):
+def test_variants_are_the_model_with_other_layers(dense_folder):
     model = AutoModel.from_pretrained(dense_folder)
     ids = torch.randint(5, 100, (2, 7))
     before = model(ids).last_hidden_state
-    block = ConvertedBlock(16, "1x2x3")
-    variant = with_blocks(model, block_of(model), [None, block])
+    feedforward = ConvertedFeedForward(16, "1x2x3")
+    variant = with_feedforwards(model, location_of(model), [None, feedforward])
     assert variant.get_input_embeddings().weight is model.get_input_embeddings().weight
     converted = converted_copy(model, [None, "1x2x3"])
-    converted.encoder.layer[1].intermediate.load_state_dict(block.state_dict())
+    converted.encoder.layer[1].intermediate.load_state_dict(feedforward.state_dict())
     assert torch.equal(variant(ids).last_hidden_state, converted(ids).last_hidden_state)
     assert torch.equal(model(ids).last_hidden_state, before)
 
 
-def test_what_a_model_leaves_unexplained_is_measured_without_padding(dense_folder, tokenizer):
+def test_the_fvu_of_a_model_is_measured_without_padding(dense_folder, tokenizer):
     model = AutoModel.from_pretrained(dense_folder)
     held_out = HeldOut(model, tokenizer, ["the small tree", "a leaf finds the deep node"], 20)
-    assert held_out.unexplained_states(model) == 0.0
+    assert held_out.fvu(model) == 0.0
     assert len(held_out.ids) == sum(map(len, held_out.states))
-    other = with_blocks(model, block_of(model), [ConvertedBlock(16, "none"), None])
-    assert 0 < held_out.unexplained_states(other) < 10
+    other = with_feedforwards(model, location_of(model), [ConvertedFeedForward(16, "none"), None])
+    assert 0 < held_out.fvu(other) < 10
 
 
 def test_a_model_is_made_once_however_its_errors_are_summed():
@@ -114,12 +108,12 @@ def test_a_model_is_made_once_however_its_errors_are_summed():
             for ffn in ("1x2x3", "none")
         ],
     }
-    blocks = types.SimpleNamespace(
+    layers = types.SimpleNamespace(
         config=SweepConfig(("1x2x3",)), n_layers=3, on_status=None, rows=rows.get
     )
-    models = sweep_models.SweepModels(blocks, None)
+    models = sweep_models.SweepModels(layers)
     models.front = [a._replace(error=a.error + 1e-16) for a in models.front]
-    made = [allocation.members for allocation in models.points()]
+    made = [allocation.choice for allocation in models.points()]
     assert len(made) == len(set(made)) > 3
 
 
@@ -132,11 +126,11 @@ def test_a_sweep_measures_models_and_saves_one(dense_folder, text_file, stsb, tm
     assert ("layer 1: ff:4", 20, 20) in said
     layers = [row for row in rows if row["kind"] == "convert_layer"]
     assert [(row["layer"], row["ffn"]) for row in layers] == list(
-        itertools.product((0, 1), (*MEMBERS, "none"))
+        itertools.product((0, 1), (*CANDIDATES, "none"))
     )
     models = {tuple(row["ffn"]): row for row in rows if row["kind"] == "convert_sweep"}
-    for member in (None, *MEMBERS, "none"):
-        assert (member, member) in models
+    for candidate in (None, *CANDIDATES, "none"):
+        assert (candidate, candidate) in models
     original = models[None, None]
     assert original["unexplained_states"] == original["summed_error"] == 0
     for row in models.values():
@@ -263,7 +257,7 @@ def test_an_interrupted_sweep_goes_on(dense_folder, text_file, tmp_path):
 
 
 class Measured:
-    """Blocks of a sweep of which only the rows of models are there."""
+    """Layers of a sweep of which only the rows of models are there."""
 
     config, n_layers, on_status = SweepConfig(("1x2",)), 2, None
 
@@ -295,16 +289,16 @@ class Measured:
     ],
 )
 def test_the_best_is_chosen_by_what_was_measured(target, chosen):
-    assert sweep_models.SweepModels(Measured(), None).choose(target) == chosen
+    assert sweep_models.SweepModels(Measured()).choose(target) == chosen
 
 
 def test_wrong_sweeps_are_named(dense_folder, text_file, tmp_path):
-    config = dataclasses.replace(SWEEP, block="layers.*.ff")
-    with pytest.raises(ValueError, match=r"block='layers\.\*\.ff' is nowhere in BertModel"):
+    config = dataclasses.replace(SWEEP, ff_location="layers.*.ff")
+    with pytest.raises(ValueError, match=r"ff_location='layers\.\*\.ff' is nowhere in BertModel"):
         sweep(dense_folder, tmp_path / "out", text_file, config)
     with pytest.raises(ValueError, match="each named once"):
         SweepConfig(("1x2x3", "1x2x3"))
-    with pytest.raises(ValueError, match=r"members='glu:8' is gated"):
+    with pytest.raises(ValueError, match=r"candidates='glu:8' is gated"):
         SweepConfig(("glu:8",))
     with pytest.raises(ValueError, match="ffn 'two' is unknown"):
         SweepConfig(("two",))
@@ -325,7 +319,7 @@ def test_wrong_sweeps_are_named(dense_folder, text_file, tmp_path):
 def test_another_architecture_sweeps(tokenizer, text_file, tmp_path):
     tiny_model("modernbert").save_pretrained(tmp_path / "dense")
     tokenizer.save_pretrained(tmp_path / "dense")
-    config = dataclasses.replace(SWEEP, members=("1x2x3",), block="layers.*.mlp")
+    config = dataclasses.replace(SWEEP, candidates=("1x2x3",), ff_location="layers.*.mlp")
     rows = sweep(tmp_path / "dense", tmp_path / "out", text_file, config, Target(speedup=2))
     assert rows[-1]["ffn"] == ["1x2x3", "1x2x3"]
     model = AutoModel.from_pretrained(tmp_path / "out")
@@ -337,7 +331,7 @@ def test_models_are_timed_beside_the_original(dense_folder, tokenizer, monkeypat
     monkeypatch.setattr(latency, "SECONDS", 0.0)
     config = AutoConfig.from_pretrained(dense_folder, max_position_embeddings=77)
     model = AutoModel.from_config(config).eval()  # of fewer positions than a query has
-    other = with_blocks(model, block_of(model), [ConvertedBlock(16, "none"), None])
+    other = with_feedforwards(model, location_of(model), [ConvertedFeedForward(16, "none"), None])
     models = {"original": model, "none": other}
     fields = latency.latency_fields(models, "original", torch.arange(5, 100))
     assert fields["original"]["speedup_text"] == (1.0, 1.0, 1.0)
@@ -350,15 +344,13 @@ def test_models_are_timed_beside_the_original(dense_folder, tokenizer, monkeypat
 @pytest.mark.usefixtures("steady_clock")
 def test_the_command_sweeps(dense_folder, text_file, tmp_path, run):
     out = tmp_path / "out"
-    command = ["convert", dense_folder, out, "--text", text_file, "--tokens", 2000, "--steps", 5]
-    members = ["--sweep", "1x2x3, 1x1x2"]
-    code, _, error = run(*command, *members, "--ffn", "1x2x3")
-    assert code == 2
-    assert "--ffn does not go with --sweep" in error
-    code, _, error = run(*command, "--target-speedup", 2)
-    assert code == 2
-    assert "--target-speedup needs --sweep" in error
-    code, printed, error = run(*command, *members, "--target-speedup", 1.2)
+    options = [dense_folder, out, "--text", text_file, "--tokens", 2000, "--steps", 5]
+    for option in ("--sweep", "--target-speedup", "--target-explained"):
+        code, _, error = run("convert", *options, option, 1)
+        assert code == 2
+        assert "ultrafastbert sweep MODEL OUT --candidates" in error
+    candidates = ["--candidates", "1x2x3, 1x1x2"]
+    code, printed, error = run("sweep", *options, *candidates, "--target-speedup", 1.2)
     assert code == 0, error
     assert "| fast feedforward (1x1x2) | 3 |" in printed
     assert "| 1x2x3 in every layer" in printed

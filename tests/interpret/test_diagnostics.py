@@ -125,7 +125,7 @@ def test_models_that_pad_or_share_layers_are_visited(texts, tokenizer):
     converted = converted_copy(shared, ["1x2", "1x3"])
     assert [trees_of(converted)[number].depth for number in (0, 1)] == [2, 3]
     n_tokens = len(tokenizer(texts[0])["input_ids"])
-    seen = visits(converted, tokenizer, texts[:1], 2 * n_tokens)  # each block is run twice
+    seen = visits(converted, tokenizer, texts[:1], 2 * n_tokens)  # each FF layer is run twice
     assert seen.ids[:n_tokens].tolist() == seen.ids[n_tokens:].tolist()
     assert seen.leaves[1].shape == (2 * n_tokens, 1)
 
@@ -227,7 +227,7 @@ def test_what_cannot_be_diagnosed_is_named(text_file, tokenizer, tmp_path):
         diagnose(folder, text_file, options)
     without = FNetModel(FNetConfig(hidden_size=8, num_hidden_layers=0, vocab_size=200))
     folder = saved(without, tokenizer, tmp_path / "without")
-    with pytest.raises(ValueError, match="unknown where its feedforward block sits"):
+    with pytest.raises(ValueError, match="its feedforward layers are in no known place"):
         diagnose(folder, text_file)
     folder = saved(tiny_bert(), tokenizer, tmp_path / "bert")
     with pytest.raises(ValueError, match="max_length=513 must be at most 512"):

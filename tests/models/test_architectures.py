@@ -1,4 +1,4 @@
-"""Which models convert: where their FF blocks sit, known, named or not to be replaced."""
+"""Which models convert: where their FF layers sit, known, named or not to be replaced."""
 
 import json
 
@@ -18,12 +18,12 @@ from transformers import (
 
 from ultrafastbert.distill import RegressionConfig, convert_model, in_memory
 from ultrafastbert.models.converted import model as converted
-from ultrafastbert.models.converted.architectures import Block, block_of, layers_of
+from ultrafastbert.models.converted.architectures import FeedForwardLocation, layers_of, location_of
 from ultrafastbert.models.converted.folder import load_dense
-from ultrafastbert.models.converted.hooks import check_block, run_tapped
+from ultrafastbert.models.converted.hooks import check_replaceable, run_hooked
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.converted.norms import norms_after
-from ultrafastbert.report.convert_tables import convert_layer_table
+from ultrafastbert.report.convert_tables import ERRORS, convert_layer_table
 
 BART = "encoder.layers.*.fc1,activation_fn,fc2"
 FEW_STEPS = RegressionConfig(steps=150, batch_tokens=128)
@@ -34,9 +34,9 @@ def test_converted_model_is_saved_and_loaded(model_type, tmp_path):
     model = tiny_model(model_type)
     model.save_pretrained(tmp_path / "dense")
     model = AutoModel.from_pretrained(tmp_path / "dense")
-    batch, block = batch_for(model), block_of(model)
-    rest = [None] * (len(layers_of(model, block)) - 1)
-    assert check_block(model, block, [0], batch) == 16
+    batch, location = batch_for(model), location_of(model)
+    rest = [None] * (len(layers_of(model, location)) - 1)
+    assert check_replaceable(model, location, [0], batch) == 16
     fast = converted_copy(model, ["2x2x3", *rest])
     expected = fast(**batch).last_hidden_state
     assert not torch.equal(expected, model(**batch).last_hidden_state)
@@ -60,49 +60,50 @@ def test_converted_model_is_saved_and_loaded(model_type, tmp_path):
         ("modernbert", None),
     ],
 )
-def test_the_norm_after_a_block_is_found(model_type, norm):
+def test_the_norm_after_a_layer_is_found(model_type, norm):
     model = tiny_model(model_type)
-    block = block_of(model)
-    strengthen(model, block)
-    numbers = range(len(layers_of(model, block)))
+    location = location_of(model)
+    strengthen(model, location)
+    layer_ids = range(len(layers_of(model, location)))
     batch = batch_for(model)
-    size = check_block(model, block, numbers, batch)
-    found = norms_after(model, block, numbers, size, batch)
-    for number in numbers:
+    size = check_replaceable(model, location, layer_ids, batch)
+    found = norms_after(model, location, layer_ids, size, batch)
+    for layer_id in layer_ids:
         if norm is None:
-            assert found[number] is None
+            assert found[layer_id] is None
         else:
             beside = model_type == "xlm"  # norms in a list of their own
-            where = model.layer_norm2 if beside else layers_of(model, block)
-            expected = where[number] if beside else where[number].get_submodule(norm)
-            assert torch.equal(found[number].weight, expected.weight)
+            where = model.layer_norm2 if beside else layers_of(model, location)
+            expected = where[layer_id] if beside else where[layer_id].get_submodule(norm)
+            assert torch.equal(found[layer_id].weight, expected.weight)
 
 
 @pytest.mark.parametrize(
-    ("text", "block"),
+    ("text", "modules"),
     [
         ("encoder.layer.*.intermediate,output.dense", ("intermediate", "output.dense")),
         ("encoder.layer.*.fc1, act , encoder.layer.*.fc2", ("fc1", "act", "fc2")),
         ("encoder.layer.*", ("",)),
     ],
 )
-def test_a_block_is_read_from_text(text, block):
-    assert Block.parse(text) == Block("encoder.layer", block)
-    assert Block.parse(str(Block.parse(text))) == Block.parse(text)
+def test_a_location_is_read_from_text(text, modules):
+    location = FeedForwardLocation.parse(text)
+    assert location == FeedForwardLocation("encoder.layer", modules)
+    assert FeedForwardLocation.parse(str(location)) == location
 
 
 @pytest.mark.parametrize(
     "text", ["", "mlp", "layers.0.mlp", "*.mlp", "a.*.b.*.c", "a.*.b,", "a.*b"]
 )
-def test_other_texts_are_no_block(text):
-    with pytest.raises(ValueError, match=r"block='.*' must name modules of a layer, with one \*"):
-        Block.parse(text)
+def test_other_texts_are_no_location(text):
+    with pytest.raises(ValueError, match=r"ff_location='.*' must name modules of .* with one \*"):
+        FeedForwardLocation.parse(text)
 
 
-def test_a_named_block_may_be_seen_from_the_head():
+def test_a_named_location_may_be_seen_from_the_head():
     model = tiny_model("bert", AutoModelForMaskedLM)
-    named = block_of(model, "bert.encoder.layer.*.intermediate,output.dense")
-    assert named == block_of(model) == block_of(model.base_model)
+    named = location_of(model, "bert.encoder.layer.*.intermediate,output.dense")
+    assert named == location_of(model) == location_of(model.base_model)
 
 
 def forget_converted_models():
@@ -117,7 +118,7 @@ def test_models_of_unknown_kinds_load_in_another_process(tmp_path):
     with pytest.raises(ValueError, match=r"lists of modules are encoder.layers, decoder.layers"):
         converted_copy(model, ["1x2x3", None])
     batch = batch_for(model)
-    fast = converted_copy(model, ["1x2x3", None], block_of(model, BART))
+    fast = converted_copy(model, ["1x2x3", None], location_of(model, BART))
     fast.save_pretrained(tmp_path)
     forget_converted_models()
     assert type(AutoConfig.from_pretrained(tmp_path)).__name__ == "ConvertedBartConfig"
@@ -127,7 +128,7 @@ def test_models_of_unknown_kinds_load_in_another_process(tmp_path):
     assert torch.equal(loaded(**batch).last_hidden_state, fast(**batch).last_hidden_state)
 
 
-def test_models_saved_without_the_place_of_their_blocks_load(tmp_path):
+def test_models_saved_without_the_location_of_their_layers_load(tmp_path):
     fast = converted_copy(tiny_model("bert"), ["1x2x3", None])
     fast.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -144,19 +145,19 @@ def test_a_tokenizer_is_that_of_the_original(tmp_path):
     assert type(AutoTokenizer.from_pretrained(tmp_path)).__name__ == "MPNetTokenizer"
 
 
-def test_what_blocks_do_is_seen_without_padding():
+def test_what_layers_do_is_seen_without_padding():
     model = tiny_model("bert")
-    batch, block = batch_for(model), block_of(model)
-    found = run_tapped(model, block, [1], batch)[1]
-    layer = layers_of(model, block)[1]
+    batch, location = batch_for(model), location_of(model)
+    found = run_hooked(model, location, [1], batch)[1]
+    layer = layers_of(model, location)[1]
     assert found.x.shape == (5 + 8, 16)
     expected = layer.output.dense(layer.intermediate(found.x.float()))
     torch.testing.assert_close(found.y.float(), expected, atol=0.02, rtol=0.02)
-    layers = run_tapped(tiny_model("albert"), block_of(tiny_model("albert")), [0], batch)
-    assert len(layers[0].x) == 2 * (5 + 8)  # both layers, which share the block
+    layers = run_hooked(tiny_model("albert"), location_of(tiny_model("albert")), [0], batch)
+    assert len(layers[0].x) == 2 * (5 + 8)  # both layers, which share the FF layer
     longformer = tiny_model("longformer")  # it pads to a multiple of its window
     batch = {name: values[:, :7] for name, values in batch.items()}
-    assert len(run_tapped(longformer, block_of(longformer), [0], batch)[0].x) == 5 + 7
+    assert len(run_hooked(longformer, location_of(longformer), [0], batch)[0].x) == 5 + 7
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_what_blocks_do_is_seen_without_padding():
 )
 def test_a_model_in_memory_converts(model_type, auto_class, tmp_path):
     model = tiny_model(model_type, auto_class)
-    strengthen(model, block_of(model))
+    strengthen(model, location_of(model))
     said = []
     fast, rows = convert_model(
         model,
@@ -226,12 +227,13 @@ def test_dense_controls_in_memory_are_trained_at_their_own_rate(monkeypatch):
 def test_a_plain_module_converts():
     torch.manual_seed(0)
     model, batches = Plain(Layer(8), Layer(8)), torch.randn(5, 3, 20, 8)
-    fast, rows = convert_model(model, batches, "1x2x3", block="blocks.*.mlp", training=FEW_STEPS)
+    named = {"ff_location": "blocks.*.mlp", "training": FEW_STEPS}
+    fast, rows = convert_model(model, batches, "1x2x3", **named)
     before, after = ((m(batches[0]) - batches[0]).flatten() for m in (model, fast))
     assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.6
     assert isinstance(model.blocks[0].mlp, nn.Sequential)
     assert [row["model"] for row in rows] == ["fff", "fff"]
-    _, rows = convert_model(model, batches, "none", block="blocks.*.mlp", training=FEW_STEPS)
+    _, rows = convert_model(model, batches, "none", **named)
     assert rows[0]["model"] == "none"
 
 
@@ -250,24 +252,24 @@ class Experts(nn.Module):
 
 def test_models_that_do_not_convert_say_why():
     x = torch.randn(2, 3, 8)
-    refused("unknown where its feedforward block sits.*without lists", nn.Linear(8, 8), x)
+    refused("its feedforward layers are in no known place.*without lists", nn.Linear(8, 8), x)
     refused("are encoder.layers", tiny_model("squeezebert"))
-    refused("'a.*.b' is nowhere in BertModel", tiny_model("bert"), block="a.*.b")
-    refused("'encoder.*.b' is nowhere", tiny_model("bert"), block="encoder.*.b")
+    refused("'a.*.b' is nowhere in BertModel", tiny_model("bert"), ff_location="a.*.b")
+    refused("'encoder.*.b' is nowhere", tiny_model("bert"), ff_location="encoder.*.b")
     refused("layer 2 is not there: .* layers 0 to 1", tiny_model("bert"), layers=[2])
     refused("layers is empty", tiny_model("bert"), layers=[])
-    named = {"block": "blocks.*.mlp"}
+    named = {"ff_location": "blocks.*.mlp"}
     refused(
         "no function of one tensor.*mixtures of experts", Plain(Layer(8, Experts())), x, **named
     )
     refused("no function of one tensor.*residual inside", tiny_model("bloom"))
     whole = "encoder.layer.*.intermediate,output"
-    refused("no function of one tensor.*residual inside", tiny_model("bert"), block=whole)
+    refused("no function of one tensor.*residual inside", tiny_model("bert"), ff_location=whole)
     idle = Plain(Layer(8))
     idle.blocks[0].spare = nn.Linear(8, 8)
-    refused("spare of layer 0 is not run as a whole", idle, x, block="blocks.*.spare")
+    refused("spare of layer 0 is not run as a whole", idle, x, ff_location="blocks.*.spare")
     mixed = Plain(Layer(8), nn.Linear(8, 8), Layer(8))
-    refused("layer 1 has no block blocks.*.mlp; choose .*: 0, 2", mixed, x, **named)
+    refused("layer 1 has no feedforward layer at blocks.*.mlp; choose .*: 0, 2", mixed, x, **named)
     shrinking = Plain(Layer(8), nn.Linear(8, 4), Layer(4))
     refused("8 in layer 0, 4 in layer 2", shrinking, x, layers=[0, 2], **named)
     refused("hidden_size=512, but .* vectors of 128 in layer 0", mobilebert())
@@ -320,11 +322,11 @@ def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_fi
     command = ["convert", tmp_path / "opt", tmp_path / "out", "--text", text_file, *FAST]
     code, _, error = run(*command)
     assert code == 2
-    assert "unknown where its feedforward block sits; name its modules" in error
-    code, out, error = run(*command, "--block", "decoder.layers.*.fc1,activation_fn,fc2")
+    assert "its feedforward layers are in no known place; name their modules" in error
+    code, out, error = run(*command, "--ff-location", "decoder.layers.*.fc1,activation_fn,fc2")
     assert not code, error
     assert out.startswith("**opt, 1x2x3, 5 updates of a block, ")
-    assert "| variance left unexplained" in out
+    assert f"| {ERRORS['unexplained']} |" in out
     loaded = AutoModel.from_pretrained(tmp_path / "out")
     assert loaded.config.ffn_block == "decoder.layers.*.fc1,activation_fn,fc2"
     assert loaded(**batch_for(loaded)).last_hidden_state.isfinite().all()
@@ -338,12 +340,13 @@ def test_the_command_refuses_in_one_line(run, tokenizer, text_file, tmp_path):
     no_mask = saved(tiny_model("bert"), no_mask, tmp_path / "no_mask")
     roberta = saved(tiny_model("roberta"), tokenizer, tmp_path / "roberta")
     out = tmp_path / "out"
+    where = "--ff-location"
     for folder, options, message in [
         (roberta, ["--max-length", "512"], "max_length=512 must be at most 511, the positions"),
-        (bart, ["--block", BART], "BartModel cannot be converted from a folder: it returns 0 hid"),
+        (bart, [where, BART], "BartModel cannot be converted from a folder: it returns 0 hid"),
         (no_mask, [], "its tokenizer gives no attention_mask; in Python, convert_model takes"),
-        (bert, ["--block", "layers.mlp"], "block='layers.mlp' must name modules of a layer"),
-        (bert, ["--block", "layers.*.mlp"], "is nowhere in BertModel"),
+        (bert, [where, "layers.mlp"], "ff_location='layers.mlp' must name modules of a layer"),
+        (bert, [where, "layers.*.mlp"], "is nowhere in BertModel"),
         (bert, ["--max-length", "1000"], "max_length=1000 must be at most 512"),
         (vit, [], "only models of text are converted from a folder"),
     ]:

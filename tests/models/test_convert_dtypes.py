@@ -1,4 +1,4 @@
-"""Conversion of models in any dtype, under any default dtype: blocks learn in float32."""
+"""Conversion of models in any dtype, under any default dtype: FF layers learn in float32."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def bert(dtype):
     return model.to(dtype)
 
 
-def unexplained(model, ffn):
+def fvus(model, ffn):
     generator = torch.Generator().manual_seed(1)
     batches = [torch.randint(1, 40, (8, 16), generator=generator) for _ in range(12)]
     training = RegressionConfig(steps=60, batch_tokens=256)
@@ -41,10 +41,10 @@ def unexplained(model, ffn):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_models_are_converted_in_any_dtype(dtype, ffn, set_default_dtype):
     model = bert(torch.float32)
-    expected = unexplained(model, ffn)
-    assert unexplained(bert(dtype), ffn) == pytest.approx(expected, rel=0.05)
+    expected = fvus(model, ffn)
+    assert fvus(bert(dtype), ffn) == pytest.approx(expected, rel=0.05)
     set_default_dtype(dtype)
-    assert unexplained(model, ffn) == pytest.approx(expected, rel=1e-3)
+    assert fvus(model, ffn) == pytest.approx(expected, rel=1e-3)
 
 
 def test_copies_keep_their_weights_under_another_default_dtype(set_default_dtype):

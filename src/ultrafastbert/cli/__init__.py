@@ -21,6 +21,7 @@ from ultrafastbert.cli.quantize import quantize_command
 from ultrafastbert.cli.quickstart import quickstart_command
 from ultrafastbert.cli.report import report_app
 from ultrafastbert.cli.streams import prepare_streams
+from ultrafastbert.cli.sweep import sweep_command
 
 app = typer.Typer(
     help="Train, fine-tune, measure and use encoders with fast feedforward layers.",
@@ -34,6 +35,7 @@ app.command("quickstart")(quickstart_command)
 app.command("pretrain")(pretrain_command)
 app.command("glue")(glue_command)
 app.command("convert")(convert_command)
+app.command("sweep")(sweep_command)
 app.command("quantize")(quantize_command)
 app.command("diagnose")(diagnose_command)
 app.command("import")(import_command)

@@ -25,11 +25,11 @@ def diagnose_command(
     figures: Annotated[Path | None, typer.Option(help="Folder for a figure of each layer.")] = None,
     rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
 ) -> None:
-    """Show how the leaves of a fast model are used, or whether a dense one would convert well.
+    """Show how a fast model uses its leaves, or predict how well a tree will fit a dense one.
 
     For a converted or UltraFastBERT model: leaves visited, entropy, dead and
-    over-full leaves, and the top tokens of regions. For a dense encoder: what
-    regions of its inputs explain of each FF block's outputs, beside a dense
+    over-full leaves, and the top tokens of regions. For a dense encoder: per
+    FF layer, the FVU of simple predictions by regions of its inputs, beside a dense
     layer as wide as a token's path.
     """
     from ultrafastbert.distill import DiagnoseConfig, diagnose

@@ -1,11 +1,11 @@
-"""Converting dense encoders: their FF blocks are replaced and learn what the originals did."""
+"""Distillation: dense encoders get fast FF layers, which learn the outputs of the originals."""
 
+from ultrafastbert.distill.config import ConvertConfig
 from ultrafastbert.distill.diagnose import DiagnoseConfig, diagnose
 from ultrafastbert.distill.in_memory import convert_model
-from ultrafastbert.distill.layerwise import RegressionConfig, regress, unexplained
-from ultrafastbert.distill.plan import ConvertConfig
+from ultrafastbert.distill.layerwise import RegressionConfig, fvu, regress
 from ultrafastbert.distill.recipe import convert
-from ultrafastbert.distill.sweep.blocks import SweepConfig
+from ultrafastbert.distill.sweep.config import SweepConfig
 from ultrafastbert.distill.sweep.recipe import sweep
 from ultrafastbert.distill.sweep.target import Target
 
@@ -18,7 +18,7 @@ __all__ = [
     "convert",
     "convert_model",
     "diagnose",
+    "fvu",
     "regress",
     "sweep",
-    "unexplained",
 ]

@@ -1,10 +1,10 @@
-"""Will a tree replace this FF block well? What regions of the inputs explain of the outputs.
+"""Clusterability: predicts, before anything is converted, how well a tree will fit an FF layer.
 
-Before anything is converted, inputs are split into as many regions as the tree has leaves, along
+Inputs are split into as many regions as the tree has leaves, along
 their principal directions, and the outputs are predicted on held-out tokens: by the mean of the
-region alone, by one linear map for all, by a linear map in each region. The last predicts the error
+region alone, by one linear map for all, by a linear map in each region. The last predicts the FVU
 of a trained tree. A dense layer as wide as the tree's path is no more than linear where its neurons
-stay on one side of zero, but better than that in some blocks, so it is trained for a moment: the
+stay on one side of zero, but better than that in some layers, so it is trained for a moment: the
 ratio of both says whether the tree will be ahead.
 """
 
@@ -13,14 +13,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ultrafastbert.distill.layerwise import regress, unexplained
-from ultrafastbert.distill.plan import training_of
+from ultrafastbert.distill.candidates import training_of
+from ultrafastbert.distill.layerwise import fvu, regress
 from ultrafastbert.distill.scaling import measure
 from ultrafastbert.distill.splits import FEWEST_TOKENS, set_hyperplanes
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.fff.tree import Family
-from ultrafastbert.models.converted.feedforward import ConvertedBlock
+from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.hooks import Captured
 
 # Added to the mean squares of inputs, which are one, where linear maps are fitted: regions have few
@@ -42,25 +42,25 @@ class _Tokens(NamedTuple):
 def clusterability(
     train: Captured, validation: Captured, family: Family, seed: int = 0
 ) -> dict[str, float]:
-    """Return how much of the held-out outputs' variance simple predictions leave unexplained.
+    """Return the FVU of simple predictions of the held-out outputs.
 
     `region_unexplained`: by the means of 2^D regions. `linear_unexplained`: by one linear map of
     rank K (D + L), what a dense layer as wide would be without activation. `local_unexplained`: by
     a map of rank K L in each region. `dense_unexplained`: by that dense layer, briefly trained.
-    `largest_output_share` is that of a single output in the variance: near 1, errors say nothing of
-    the other outputs.
+    `largest_output_share` is the share of a single output in the variance: near 1, the FVU says
+    nothing of the other outputs.
     """
     fitted, held_out = _regions(train, validation, family, seed)
     n_active = tree.n_active(family.depth, family.leaf_size, family.n_trees)
     dense = f"ff:{n_active}"
-    block = ConvertedBlock(train.x.shape[1], dense)
-    regress(block, train, training_of(dense, DENSE_STEPS, seed=seed))
+    feedforward = ConvertedFeedForward(train.x.shape[1], dense)
+    regress(feedforward, train, training_of(dense, DENSE_STEPS, seed=seed))
     variance = held_out.y.var(0, correction=0)
     return {
-        "region_unexplained": _unexplained(fitted, held_out, 0),
-        "linear_unexplained": _unexplained(_whole(fitted), _whole(held_out), n_active),
-        "local_unexplained": _unexplained(fitted, held_out, family.n_trees * family.leaf_size),
-        "dense_unexplained": unexplained(block, validation),
+        "region_unexplained": _linear_fvu(fitted, held_out, 0),
+        "linear_unexplained": _linear_fvu(_whole(fitted), _whole(held_out), n_active),
+        "local_unexplained": _linear_fvu(fitted, held_out, family.n_trees * family.leaf_size),
+        "dense_unexplained": fvu(feedforward, validation),
         "largest_output_share": (variance.max() / variance.sum()).item(),
     }
 
@@ -92,8 +92,8 @@ def _whole(tokens: _Tokens) -> _Tokens:
     return tokens._replace(region=torch.zeros_like(tokens.region))
 
 
-def _unexplained(fitted: _Tokens, held_out: _Tokens, rank: int) -> float:
-    """Return the share of the variance left by a linear map of a rank in each region."""
+def _linear_fvu(fitted: _Tokens, held_out: _Tokens, rank: int) -> float:
+    """Return the FVU of a linear map of a rank in each region."""
     error = 0.0
     for region in held_out.region.unique():
         here, there = fitted.region == region, held_out.region == region

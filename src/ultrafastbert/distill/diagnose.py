@@ -11,12 +11,13 @@ from ultrafastbert import rows
 from ultrafastbert.data.sampling import pieces, sample, texts_of
 from ultrafastbert.data.text import Source, named_sources, read_documents
 from ultrafastbert.distill.clusterability import check_tokens, clusterability
-from ultrafastbert.distill.plan import ConvertConfig
+from ultrafastbert.distill.config import ConvertConfig
 from ultrafastbert.distill.teacher.capture import capture
 from ultrafastbert.fff.tree import parse_family
 from ultrafastbert.interpret.usage import usage_rows
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
-from ultrafastbert.models.converted.folder import check_reads, load_tokenizer, open_dense
+from ultrafastbert.models.converted.folder import Dense, check_reads, load_tokenizer, open_dense
+from ultrafastbert.models.converted.hooks import Captured
 from ultrafastbert.models.converted.model import PREFIX
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.runs.outputs import check_file
@@ -31,7 +32,7 @@ class DiagnoseConfig:
     """What is diagnosed, and on how much text.
 
     Attributes:
-        ffn: for a dense model, the layer that would replace its FF blocks, KxD or KxDxL; by default
+        ffn: for a dense model, the layer that would replace its FF layers, KxD or KxDxL; by default
             that of `convert`. Fast models have their own.
         tokens: of the text that are read; for a dense model a fifth of it more is held out.
         max_length: tokens of a text, or a pair, that are read.
@@ -61,7 +62,7 @@ def diagnose(
     rows_path: str | Path | None = None,
     on_status: Status = lambda what, done, total: None,
 ) -> list[rows.Row]:
-    """Return how a fast model's leaves are used on a text, or how well a dense one would convert.
+    """Return how a fast model uses its leaves on a text, or how well a tree would fit a dense one.
 
     A row of kind `convert_layer_usage` for each layer and tree of a converted or UltraFastBERT
     model, see `usage.usage_rows`; for other models one of kind `clusterability` for each layer,
@@ -70,8 +71,8 @@ def diagnose(
 
     Raises:
         FileNotFoundError, OSError: for a model or text that is not there.
-        ValueError: for too little text or disk, an unknown architecture, a model without FF blocks
-            of trees, or a layer named for a model that has its own.
+        ValueError: for too little text or disk, an unknown architecture, a model without trees, or
+            a layer named for a model that has its own.
     """
     config, folder = config or DiagnoseConfig(), Path(model_dir)
     if rows_path is not None:
@@ -113,28 +114,34 @@ def _clusterability(
     family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
     dense = open_dense(folder, config.max_length)
-    sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
     found = []
     on_status("reading text", 0, None)
     with tempfile.TemporaryDirectory() as scratch:
-        captured = [
-            capture(
-                dense.model,
-                dense.tokenizer,
-                texts_of(text, validation=part == "held out"),
-                n_tokens,
-                dense.numbers,
-                Path(scratch) / part,
-                config.max_length,
-                on_status,
-                dense.block,
-            )
-            for part, n_tokens in sizes.items()
-        ]
-        for number in dense.numbers:
-            on_status(f"layer {number}: what regions explain", number, len(dense.numbers))
-            train, held_out = (part[number] for part in captured)
-            measured = clusterability(train, held_out, family, config.seed)
-            row = {"kind": "clusterability", "layer": number, "ffn": str(family)}
+        train, held_out = _captured(dense, text, config, Path(scratch), on_status)
+        for layer_id in dense.layer_ids:
+            on_status(f"layer {layer_id}: what regions explain", layer_id, len(dense.layer_ids))
+            measured = clusterability(train[layer_id], held_out[layer_id], family, config.seed)
+            row = {"kind": "clusterability", "layer": layer_id, "ffn": str(family)}
             found.append({**row, "n_tokens": config.tokens, "seed": config.seed, **measured})
     return found
+
+
+def _captured(
+    dense: Dense, text: Source, config: DiagnoseConfig, scratch: Path, on_status: Status
+) -> list[dict[int, Captured]]:
+    """Return what FF layers read and wrote, by layer id: to fit on, and held out."""
+    sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}
+    return [
+        capture(
+            dense.model,
+            dense.tokenizer,
+            texts_of(text, validation=part == "held out"),
+            n_tokens,
+            dense.layer_ids,
+            scratch / part,
+            config.max_length,
+            on_status,
+            dense.location,
+        )
+        for part, n_tokens in sizes.items()
+    ]

@@ -1,4 +1,4 @@
-"""End-to-end distillation: a converted model learns the last hidden states of the original."""
+"""End-to-end distillation: a converted model learns the outputs of the original on whole texts."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedConfig, PreTrainedModel, TrainerCallback, TrainingArguments
 
+from ultrafastbert.distill.objectives import objectives_for
 from ultrafastbert.distill.schedule import learning_rate_share
-from ultrafastbert.distill.teacher.distance import distance, logits_variance
+from ultrafastbert.distill.teacher.distance import distance
 from ultrafastbert.distill.teacher.outputs import outputs_of
-from ultrafastbert.distill.teacher.targets import Targets, chosen_states
+from ultrafastbert.distill.teacher.targets import EXPECTED, Targets
 from ultrafastbert.fff.dense import FeedForward
-from ultrafastbert.models.bert.pooling import pool
-from ultrafastbert.models.converted.feedforward import ConvertedBlock
+from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.precision import autocast_of
 from ultrafastbert.runs.status import Count
 from ultrafastbert.train.resumable import ResumableTrainer
@@ -37,18 +37,18 @@ class EndToEndConfig:
     """How a whole model is trained.
 
     Attributes:
-        steps: updates; 0 leaves the model as it is.
+        steps: training steps; 0 leaves the model as it is.
         batch_tokens: tokens of a batch, with padding.
-        block_learning_rate: at the peak, of trees and lone biases; see `size_share`. At 1e-3 trees
+        fff_learning_rate: at the peak, of trees and lone biases; see `size_share`. At 1e-3 trees
             lose at first what they learned alone.
-        dense_learning_rate: the same of dense blocks: of 2e-4 and 1e-3 the better one.
+        dense_learning_rate: the same of dense FF layers: of 2e-4 and 1e-3 the better one.
         learning_rate: at the peak, of all other weights but the embeddings, which stay.
         seed: of the order of the texts.
     """
 
     steps: int = 2000
     batch_tokens: int = 1536
-    block_learning_rate: float = 4e-4
+    fff_learning_rate: float = 4e-4
     dense_learning_rate: float = 1e-3
     learning_rate: float = 6e-4
     seed: int = 0
@@ -70,16 +70,14 @@ def distill_end_to_end(
     on_step: Count = lambda step: None,
     held_out: Targets | None = None,
 ) -> dict[int, dict[str, float]]:
-    """Train a converted model, in place, on the original's last hidden states.
+    """Train a converted model, in place, on the original's outputs.
 
-    The loss is the share of their variance that is left unexplained, the mean of this share after
-    layers between, and one minus the cosine of sentence vectors (means over tokens); with a head
-    that judges whole texts, also the share of its logits' variance. Word embeddings stay, and so do
-    hyperplanes, which have no gradient of their own. Dropout is off, as it was when the targets
-    were made. Checkpoints are kept in `folder`; a run that was cut off goes on from the last one
-    with the same numbers.
+    The loss is the sum of all `objectives` that apply. Word embeddings stay, and so do hyperplanes,
+    which have no gradient of their own. Dropout is off, as it was when the targets were made.
+    Checkpoints are kept in `folder`; a run that was cut off goes on from the last one with the same
+    numbers.
 
-    Returns the `distance` on a part of `held_out`, by updates from 0 on; empty without `held_out`.
+    Returns the `distance` on a part of `held_out`, by step from 0 on; empty without `held_out`.
     """
     if not config.steps:
         return {}
@@ -95,7 +93,7 @@ def distill_end_to_end(
 
 
 class EndToEndTrainer(ResumableTrainer):
-    """Trainer on the original's states, with rates of their own for new and for old weights."""
+    """Trainer on a teacher's targets, with rates of their own for new and for old weights."""
 
     def __init__(
         self,
@@ -107,16 +105,15 @@ class EndToEndTrainer(ResumableTrainer):
         held_out: Targets | None = None,
     ):
         self.targets, self.config, self.held_out = targets, config, held_out
-        if targets.logits is not None:
-            self.logits_variance = logits_variance(targets.logits)
-        self.blocks = [m for m in student.modules() if isinstance(m, ConvertedBlock)]
+        self.objectives = objectives_for(targets)
+        self.feedforwards = [m for m in student.modules() if isinstance(m, ConvertedFeedForward)]
         arguments = _arguments(config, folder, has_curve=held_out is not None)
         super().__init__(student, arguments, train_dataset=targets, eval_dataset=held_out)
         self.add_callback(_Steps(on_step))
 
     @property
     def curve(self) -> dict[int, dict[str, float]]:
-        """The distance measured while training, by updates."""
+        """The distance measured while training, by step."""
         return {
             int(logged["step"]): {
                 name.removeprefix(MEASURED): value
@@ -152,10 +149,10 @@ class EndToEndTrainer(ResumableTrainer):
         config, trained = self.config, cast(PreTrainedModel, model or self.model)
         share, groups = size_share(trained.config), []
         old = {id(weight): weight for weight in trained.parameters() if weight.requires_grad}
-        for block in self.blocks:
-            is_dense = isinstance(block.inner, FeedForward)
-            rate = config.dense_learning_rate if is_dense else config.block_learning_rate
-            weights = [old.pop(id(weight)) for weight in block.parameters()]
+        for feedforward in self.feedforwards:
+            is_dense = isinstance(feedforward.inner, FeedForward)
+            rate = config.dense_learning_rate if is_dense else config.fff_learning_rate
+            weights = [old.pop(id(weight)) for weight in feedforward.parameters()]
             groups.append({"params": weights, "lr": share * rate})
         groups.append({"params": list(old.values()), "lr": share * config.learning_rate})
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
@@ -174,29 +171,17 @@ class EndToEndTrainer(ResumableTrainer):
     def training_step(self, model: nn.Module, *args: Any, **options: Any) -> Tensor:
         """Compute gradients, without those of hyperplanes."""
         loss = super().training_step(model, *args, **options)
-        for block in self.blocks:
-            block.hold_hyperplanes()
+        for feedforward in self.feedforwards:
+            feedforward.hold_hyperplanes()
         return loss
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any):
         """Return the loss of a batch of `Targets`."""
         encoder: Any = model.eval()  # without dropout, as the targets were made
-        expected, mask = inputs.pop("targets"), inputs["attention_mask"]
-        judged = inputs.pop("logits", None)
+        read = {name: values for name, values in inputs.items() if name not in EXPECTED}
         with autocast_of(encoder):
-            output = outputs_of(encoder, inputs)
-        states = chosen_states(output.body, self.targets.layers).float()
-        keep = mask.bool()
-        error = (states[keep] - expected[keep]).square().mean(
-            (0, 2)
-        ) / self.targets.states_variance  # (N)
-        found, wanted = (pool(each[:, :, -1], mask, "mean") for each in (states, expected))
-        similar = nn.functional.cosine_similarity(found, wanted).mean()
-        loss = error[-1] + error[:-1].sum() / max(1, len(error) - 1) + 1 - similar
-        if judged is not None:
-            assert output.logits is not None
-            loss = loss + (output.logits.float() - judged).square().mean() / self.logits_variance
-        return loss
+            output = outputs_of(encoder, read)
+        return sum(objective.loss(output, inputs) for objective in self.objectives)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: nobody asks, and counting takes time."""

@@ -1,6 +1,7 @@
-"""The dense layer of equal time as a single layer: how wide depends on the machine, so it is timed.
+"""The dense FF layer of equal latency: how wide it is depends on the machine, so it is timed.
 
-Within a whole model the times may differ: there, at 128 tokens, the dense layer is a little faster.
+Latency is that of the FF layer alone. Within a whole model the dense layer is a little faster at
+128 tokens.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ultrafastbert.bench.layer import build_inputs
 from ultrafastbert.bench.timing import interleave, use_threads
-from ultrafastbert.models.converted.feedforward import ConvertedBlock
+from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.rows import Row
 
 # A short text, and a batch of them.
@@ -31,7 +32,7 @@ def time_equal_width(
     seconds: float = SECONDS,
     on_width: OnWidth = lambda what: None,
 ) -> Row:
-    """Return a row of kind `convert_time`: how wide a dense layer takes the time of another.
+    """Return a row of kind `convert_time`: how wide a dense layer has the latency of another.
 
     `width` is the widest multiple of 8 whose time does not exceed that of the layer `ffn`, at 128
     or at 4,096 tokens a call, whichever allows the wider one: the harder control. Where even the
@@ -42,14 +43,14 @@ def time_equal_width(
     by the median of their ratios. `measured` has the medians, by tokens a call and width.
     """
     torch.manual_seed(seed)
-    block = ConvertedBlock(hidden_size, ffn)
+    feedforward = ConvertedFeedForward(hidden_size, ffn)
     with use_threads(1), torch.inference_mode():
-        measured = [_measure(block, n_tokens, seed, seconds, on_width) for n_tokens in TOKENS]
+        measured = [_measure(feedforward, n_tokens, seed, seconds, on_width) for n_tokens in TOKENS]
     return {
         "kind": "convert_time",
         "ffn": ffn,
         "hidden_size": hidden_size,
-        "n_active": block.n_active,
+        "n_active": feedforward.n_active,
         "width": max(case["width"] for case in measured),
         "measured": measured,
         "seed": seed,
@@ -57,28 +58,28 @@ def time_equal_width(
 
 
 def _measure(
-    block: ConvertedBlock, n_tokens: int, seed: int, seconds: float, on_width: OnWidth
+    feedforward: ConvertedFeedForward, n_tokens: int, seed: int, seconds: float, on_width: OnWidth
 ) -> dict[str, Any]:
     """Return the times at one number of tokens a call, and the width found."""
-    hidden_size = len(block.bias)
+    hidden_size = len(feedforward.bias)
     inputs = build_inputs(n_tokens, hidden_size, seed)
     timed = []
 
     def keeps_up(width: int) -> bool:
         on_width(f"timing dense layers: {width} wide, {n_tokens:,} tokens")
-        dense = ConvertedBlock(hidden_size, f"ff:{width}")
-        runs = {"ffn": _run(block, inputs), "dense": _run(dense, inputs)}
+        dense = ConvertedFeedForward(hidden_size, f"ff:{width}")
+        runs = {"ffn": _run(feedforward, inputs), "dense": _run(dense, inputs)}
         timings = interleave(runs, seconds)
         micros = {name: 1e6 * timing.median / n_tokens for name, timing in timings.items()}
         timed.append({"width": width, "us_per_token": micros})
         return timings["dense"].speedup_over(timings["ffn"])[1] >= 1
 
-    width = widest(keeps_up, -(-block.n_active // MULTIPLE) * MULTIPLE)
+    width = widest(keeps_up, -(-feedforward.n_active // MULTIPLE) * MULTIPLE)
     return {"n_tokens": n_tokens, "width": width, "timed": timed}
 
 
-def _run(block: ConvertedBlock, inputs: list[Tensor]) -> Callable[[int], object]:
-    return lambda number: block(inputs[number % len(inputs)])
+def _run(feedforward: ConvertedFeedForward, inputs: list[Tensor]) -> Callable[[int], object]:
+    return lambda number: feedforward(inputs[number % len(inputs)])
 
 
 def widest(keeps_up: Callable[[int], bool], narrowest: int) -> int:

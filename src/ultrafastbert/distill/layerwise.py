@@ -1,16 +1,17 @@
-"""Layer-wise distillation: a block learns what the FF block it replaces made of the same inputs."""
+"""Layer-wise distillation: an FF layer learns the original's outputs on the same inputs."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ultrafastbert.distill.routing import HyperplaneTraining
-from ultrafastbert.distill.scaling import measure, sample, token_weights
+from ultrafastbert.distill.scaling import Scaling, measure, sample, token_weights
 from ultrafastbert.distill.schedule import learning_rate_share
 from ultrafastbert.distill.splits import set_hyperplanes
 from ultrafastbert.fff.layer import FastFeedForward
-from ultrafastbert.models.converted.feedforward import ConvertedBlock
+from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.hooks import Captured
 from ultrafastbert.models.precision import autocast
 from ultrafastbert.rows import Row
@@ -25,10 +26,10 @@ ROUTING_TOKENS = 384
 
 @dataclass(frozen=True)
 class RegressionConfig:
-    """How a block is trained.
+    """How an FF layer is trained.
 
     Attributes:
-        steps, batch_tokens: updates, and tokens drawn for each.
+        steps, batch_tokens: training steps, and tokens drawn for each.
         learning_rate: at the peak; it rises for 50 steps and falls along a cosine.
         split: where hyperplanes of trees come from, see `splits.set_hyperplanes`.
         routing_learning_rate: of the hyperplanes, see `routing.HyperplaneTraining`; at 0 they
@@ -45,54 +46,84 @@ class RegressionConfig:
 
 
 def regress(
-    block: ConvertedBlock,
+    feedforward: ConvertedFeedForward,
     train: Captured,
     config: RegressionConfig,
     on_step: Count = lambda step: None,
     norm: nn.LayerNorm | None = None,
     is_new: bool = True,
 ) -> None:
-    """Train a block, in place, to map the inputs of an FF block to its outputs.
+    """Train an FF layer, in place, to map the inputs of the original one to its outputs.
 
-    It learns in float32. One that is not new goes on from its weights. An error counts as much as
-    in the output of `norm`, which reads the sum of both, if there is one: see `scaling`.
+    It learns in float32. One that is not new goes on from its weights. If a `norm` reads the sum of
+    inputs and outputs, an error counts as much as in the output of the norm: see `scaling`.
 
     Neurons learn by the exact sparse gradient, nodes what they add to the output. The hyperplanes
     do not: the gradient of the output moves them with no regard to the tokens that change sides.
     They learn by themselves, from what other decisions would have cost, once leaves differ.
     """
-    block.float()  # whatever the default dtype is
+    feedforward.float()  # whatever the default dtype is
     generator = torch.Generator().manual_seed(config.seed)
-    x, y = sample(train, generator)
-    scaling = measure(x, y, norm)
-    if is_new or block.inner is None:  # without neurons, the mean is all there is to learn
-        _initialize(block, scaling.apply(x, y)[0], config)
-    else:
-        scaling.unfold_(block)
+    scaling = _prepare(feedforward, train, config, generator, norm, is_new)
     optimizer = torch.optim.AdamW(
-        block.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
+        feedforward.parameters(),
+        config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+        fused=True,
     )
-    hyperplanes = _hyperplanes(block, config)
-    for step in range(config.steps if block.inner else 0):  # the mean, alone, is there already
+    hyperplanes = _hyperplanes(feedforward, config)
+    n_steps = config.steps if feedforward.inner else 0  # the mean, alone, is there already
+    for step, (x, y, weights) in enumerate(_batches(train, n_steps, config, generator, norm)):
         rate = learning_rate_share(step, config.steps)
-        index = torch.randint(len(train.x), (config.batch_tokens,), generator=generator)
-        x, y = train.x[index].float(), train.y[index].float()
-        weights = token_weights(x, y, norm)
         x, y = scaling.apply(x, y)
-        residual = y - _predict(block, x)
-        loss = (weights * residual).square().mean()
-        loss.backward()
-        block.hold_hyperplanes()
-        _update(optimizer, config.learning_rate * rate)
+        residual = y - _predict(feedforward, x)
+        (weights * residual).square().mean().backward()
+        feedforward.hold_hyperplanes()
+        _take_step(optimizer, config.learning_rate * rate)
         if hyperplanes and step >= config.steps * FIRST_ROUTING:
             part = slice(ROUTING_TOKENS)
             hyperplanes.step(x[part], residual[part].detach(), weights[part].square(), rate)
         on_step(step + 1)
-    scaling.fold_(block)
+    scaling.fold_(feedforward)
 
 
-def _hyperplanes(block: ConvertedBlock, config: RegressionConfig) -> HyperplaneTraining | None:
-    inner = block.inner
+def _prepare(
+    feedforward: ConvertedFeedForward,
+    train: Captured,
+    config: RegressionConfig,
+    generator: torch.Generator,
+    norm: nn.LayerNorm | None,
+    is_new: bool,
+) -> Scaling:
+    """Give an FF layer its weights for scaled inputs and outputs; return the scaling."""
+    x, y = sample(train, generator)
+    scaling = measure(x, y, norm)
+    if is_new or feedforward.inner is None:  # without neurons, the mean is all there is to learn
+        _initialize(feedforward, scaling.apply(x, y)[0], config)
+    else:
+        scaling.unfold_(feedforward)
+    return scaling
+
+
+def _batches(
+    train: Captured,
+    n_steps: int,
+    config: RegressionConfig,
+    generator: torch.Generator,
+    norm: nn.LayerNorm | None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Return inputs and outputs (T, H) of random tokens with the weights of their errors (T, 1)."""
+    for _ in range(n_steps):
+        index = torch.randint(len(train.x), (config.batch_tokens,), generator=generator)
+        x, y = train.x[index].float(), train.y[index].float()
+        yield x, y, token_weights(x, y, norm)
+
+
+def _hyperplanes(
+    feedforward: ConvertedFeedForward, config: RegressionConfig
+) -> HyperplaneTraining | None:
+    inner = feedforward.inner
     if not isinstance(inner, FastFeedForward) or not inner.depth:
         return None
     if not config.routing_learning_rate:
@@ -101,10 +132,13 @@ def _hyperplanes(block: ConvertedBlock, config: RegressionConfig) -> HyperplaneT
 
 
 @torch.no_grad()
-def unexplained(block: ConvertedBlock, data: Captured, norm: nn.LayerNorm | None = None) -> float:
-    """Return the share of the outputs' variance that a block leaves unexplained: 0 is perfect.
+def fvu(
+    feedforward: ConvertedFeedForward, data: Captured, norm: nn.LayerNorm | None = None
+) -> float:
+    """Return the fraction of variance unexplained (FVU) of the outputs: 0 is perfect.
 
-    With `norm`, the same behind it: its error over that with the outputs' mean.
+    It is the squared error over that of the outputs' mean. With `norm`, both are measured behind
+    it.
     """
     mean = torch.zeros(data.y.shape[1], dtype=torch.float32)
     for y in data.y.split(EVALUATION_TOKENS):
@@ -113,7 +147,7 @@ def unexplained(block: ConvertedBlock, data: Captured, norm: nn.LayerNorm | None
     for part in zip(*(part.split(EVALUATION_TOKENS) for part in data), strict=True):
         x, y = (values.float() for values in part)
         found, mean_output, wanted = (
-            norm(x + output) if norm else output for output in (_predict(block, x), mean, y)
+            norm(x + output) if norm else output for output in (_predict(feedforward, x), mean, y)
         )
         error += (found - wanted).square().sum().item()
         variance += (mean_output - wanted).square().sum().item()
@@ -122,47 +156,47 @@ def unexplained(block: ConvertedBlock, data: Captured, norm: nn.LayerNorm | None
 
 def layer_row(
     model: str,
-    layer: int,
-    block: ConvertedBlock,
+    layer_id: int,
+    feedforward: ConvertedFeedForward,
     config: RegressionConfig,
     validation: Captured,
     norm: nn.LayerNorm | None,
 ) -> Row:
-    """Return the result row of a trained block, the contestant `model` for a layer."""
-    behind = {"unexplained_after_norm": unexplained(block, validation, norm)} if norm else {}
+    """Return the result row of a trained FF layer, that of the candidate `model`."""
+    behind = {"unexplained_after_norm": fvu(feedforward, validation, norm)} if norm else {}
     return {
         "kind": "convert_layer",
         "model": model,
-        "layer": layer,
-        "ffn": block.ffn,
-        "n_active": block.n_active,
-        "unexplained": unexplained(block, validation),
+        "layer": layer_id,
+        "ffn": feedforward.ffn,
+        "n_active": feedforward.n_active,
+        "unexplained": fvu(feedforward, validation),
         **behind,
         **asdict(config),
     }
 
 
-def _update(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+def _take_step(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     optimizer.param_groups[0]["lr"] = learning_rate
     optimizer.step()
     optimizer.zero_grad()
 
 
-def _predict(block: ConvertedBlock, x: Tensor) -> Tensor:
-    """Return a block's output in float32; dense layers compute in bfloat16 where it is fast."""
-    dense = not isinstance(block.inner, FastFeedForward)
+def _predict(feedforward: ConvertedFeedForward, x: Tensor) -> Tensor:
+    """Return outputs in float32; dense layers compute in bfloat16 where it is fast."""
+    dense = not isinstance(feedforward.inner, FastFeedForward)
     with autocast(dense):
-        return block(x).float()
+        return feedforward(x).float()
 
 
-def _initialize(block: ConvertedBlock, x: Tensor, config: RegressionConfig) -> None:
-    """Draw the weights of a block for scaled inputs, of which x (T, H) is a sample.
+def _initialize(feedforward: ConvertedFeedForward, x: Tensor, config: RegressionConfig) -> None:
+    """Draw the weights of an FF layer for scaled inputs, of which x (T, H) is a sample.
 
     It starts from the mean output: zero output weights end at a smaller error than random ones.
     """
     torch.manual_seed(config.seed)
-    nn.init.zeros_(block.bias)
-    inner = block.inner
+    nn.init.zeros_(feedforward.bias)
+    inner = feedforward.inner
     if isinstance(inner, FastFeedForward):
         inner.reset_parameters()
         nn.init.zeros_(inner.w_out)

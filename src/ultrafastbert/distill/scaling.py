@@ -1,9 +1,9 @@
-"""Mean and scale of what a block reads and writes: blocks learn on scaled data.
+"""Mean and scale of what an FF layer reads and writes: layers learn on scaled data.
 
-Where a layer norm reads the sum of a block's input and output, as in BERT, an error counts as much
-as it does there: in each token over the standard deviation of the sum, in each component by the
-gain. Some tokens, such as [SEP], have a component a hundred times larger than all others, which the
-norm takes back; without these weights it would have nearly all of the error.
+Where a layer norm reads the sum of an FF layer's input and output, as in BERT, an error counts as
+much as it does there: in each token over the standard deviation of the sum, in each component by
+the gain. Some tokens, such as [SEP], have a component a hundred times larger than all others, which
+the norm takes back; without these weights it would have nearly all of the error.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ultrafastbert.fff.layer import FastFeedForward
-from ultrafastbert.models.converted.feedforward import ConvertedBlock
+from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.hooks import Captured
 
 # Tokens that the mean and the scale are measured on.
@@ -23,7 +23,7 @@ SMALLEST_GAIN = 0.1
 
 
 class Scaling(NamedTuple):
-    """Means (H) of a block's inputs and outputs, and their scales: a number, and one or (H)."""
+    """Means (H) of an FF layer's inputs and outputs, and their scales: a number, and one or (H)."""
 
     x_mean: Tensor
     x_scale: Tensor
@@ -38,26 +38,26 @@ class Scaling(NamedTuple):
         x = (x.float() - self.x_mean) / self.x_scale
         return x, (y.float() - self.y_mean) / self.y_scale
 
-    def fold_(self, block: ConvertedBlock) -> None:
-        """Change a block that maps scaled inputs to scaled outputs into one for those as they are.
+    def fold_(self, feedforward: ConvertedFeedForward) -> None:
+        """Change a layer that maps scaled inputs to scaled outputs into one for those as they are.
 
         act(w . (x - m) / s + b) v t + c, with the same neurons: w / s, b - w . m / s, v t.
         """
         with torch.no_grad():
-            for w_in, b_in, w_out in _weights(block):
+            for w_in, b_in, w_out in _weights(feedforward):
                 w_in.div_(self.x_scale)
                 b_in.sub_(w_in @ self.x_mean)
                 w_out.mul_(self.y_scale)
-            block.bias.mul_(self.y_scale).add_(self.y_mean)
+            feedforward.bias.mul_(self.y_scale).add_(self.y_mean)
 
-    def unfold_(self, block: ConvertedBlock) -> None:
+    def unfold_(self, feedforward: ConvertedFeedForward) -> None:
         """Undo `fold_`."""
         with torch.no_grad():
-            for w_in, b_in, w_out in _weights(block):
+            for w_in, b_in, w_out in _weights(feedforward):
                 b_in.add_(w_in @ self.x_mean)
                 w_in.mul_(self.x_scale)
                 w_out.div_(self.y_scale)
-            block.bias.sub_(self.y_mean).div_(self.y_scale)
+            feedforward.bias.sub_(self.y_mean).div_(self.y_scale)
 
 
 def sample(captured: Captured, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -67,7 +67,7 @@ def sample(captured: Captured, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def measure(x: Tensor, y: Tensor, norm: nn.LayerNorm | None = None) -> Scaling:
-    """Return the scaling of inputs and outputs, (T, H) each, of a block before a norm or none."""
+    """Return the scaling of inputs and outputs, (T, H) each; `norm` reads their sum."""
     weights, gain = token_weights(x, y, norm), _gain(norm, y)
     x_mean, y_mean = x.mean(0), y.mean(0)
     y_scale = _scale(weights * gain * (y - y_mean)) / gain
@@ -92,13 +92,13 @@ def _gain(norm: nn.LayerNorm | None, y: Tensor) -> Tensor:
 
 
 def _scale(centred: Tensor) -> Tensor:
-    # A block may write nothing at all, as untrained ones do; its scale is one then.
+    # An FF layer may write nothing at all, as untrained ones do; its scale is one then.
     return centred.square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _weights(block: ConvertedBlock) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return the input weights, input biases and output weights, (..., H), of a block's parts."""
-    inner = block.inner
+def _weights(feedforward: ConvertedFeedForward) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return input weights, input biases and output weights, (..., H), of an FF layer's parts."""
+    inner = feedforward.inner
     if inner is None:
         return []
     if isinstance(inner, FastFeedForward):

@@ -1,47 +1,115 @@
-"""Learning in sequence: each block from what the model gives it, once those before are replaced.
+"""Sequential distillation: each FF layer learns again, after those before it are replaced.
 
-A block that knows the original's inputs only is lost on others: an ordinary word that drifted is
-taken for one of the few tokens with huge components, gets them, and all after it is noise. So each
-block learns again, after those before it, to lead from where its inputs have drifted to what the
-original's layer hands on. The first one does not, nor does one that all layers share.
+A layer that has seen only the original's inputs fails on drifted ones: an ordinary token is
+mistaken for one of the few with huge components, gets them, and all after it is noise. So each
+layer learns to lead from where its inputs have drifted to what the original's layer hands on. The
+first one does not, nor does one that all Transformer layers share. Each model reads the text once
+for each layer.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.data.sampling import Text
-from ultrafastbert.distill.teacher.capture import capture, renew
-from ultrafastbert.models.converted.architectures import Block
+from ultrafastbert.distill.conversion import IN_SEQUENCE, Conversion
+from ultrafastbert.distill.layers import learn
+from ultrafastbert.distill.teacher.capture import Parts, capture, renew
+from ultrafastbert.models.converted.architectures import FeedForwardLocation
 from ultrafastbert.models.converted.hooks import Captured
 from ultrafastbert.runs.status import Status
 
 PART_TOKENS = 8192
 
 
+def models_left(conversion: Conversion) -> list[tuple[int, str]]:
+    """Return seeds and names of the models with layers to distil in sequence."""
+    return [case for case in conversion.models if _layers_left(conversion, *case)]
+
+
+def _layers_left(conversion: Conversion, seed: int, name: str) -> list[int]:
+    """Return the layers that are left: what the first one reads does not drift."""
+    if not conversion.config.in_sequence_steps:
+        return []
+    learned = conversion.learned_in_sequence(seed, name)
+    return [
+        layer_id for layer_id in sorted(conversion.run.layer_ids)[1:] if layer_id not in learned
+    ]
+
+
+def distill_in_sequence(
+    conversion: Conversion, seed: int, name: str, originals: dict[int, Parts]
+) -> None:
+    """Train the layers of a model again, each with a row of kind `convert_in_sequence`.
+
+    `originals` is what the original's FF layers read and wrote, by layer id.
+    """
+    run, model = conversion.run, conversion.student(seed, name)
+    ffn, training, _ = conversion.candidates[seed][name]
+    training = replace(training, steps=conversion.config.in_sequence_steps)
+    for layer_id in _layers_left(conversion, seed, name):
+        row = learn(
+            run,
+            run.feedforward(model, layer_id),
+            name,
+            layer_id,
+            _drifted(conversion, model, layer_id, originals[layer_id]),
+            training,
+            f"layer {layer_id} in sequence: {ffn} ({name}, seed {seed})",
+            conversion.weights(seed, layer_id, name, IN_SEQUENCE),
+            is_new=False,
+        )
+        run.append(row | {"kind": "convert_in_sequence"} | conversion.fields)
+
+
+def _drifted(
+    conversion: Conversion, model: PreTrainedModel, layer_id: int, originals: Parts
+) -> Parts:
+    """Return what one layer reads in a model, and what it should write, on both parts of a text."""
+    run = conversion.run
+    captured = {
+        part: capture_in_sequence(
+            model,
+            run.tokenizer,
+            run.texts(part),
+            layer_id,
+            original,
+            run.norms[layer_id],
+            run.work / IN_SEQUENCE / part,
+            run.max_length,
+            run.on_status,
+            run.location,
+        )
+        for part, original in originals._asdict().items()
+    }
+    return Parts(**captured)
+
+
 def capture_in_sequence(
     student: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[Text],
-    layer: int,
+    layer_id: int,
     original: Captured,
     norm: nn.LayerNorm | None,
     folder: Path,
     max_length: int,
     on_status: Status,
-    block: Block,
+    location: FeedForwardLocation,
 ) -> Captured:
-    """Return what a layer's block reads in a student, and what it should write.
+    """Return what an FF layer reads in a student, and what it should write.
 
     Where `norm` reads the sum of both, this sum should be the original's; otherwise the output
-    should. `original` is what the original's block read and wrote on the same texts.
+    should. `original` is what the original's FF layer read and wrote on the same texts.
     """
     renew(folder)
+    n_tokens = len(original.x)
     captured = capture(
-        student, tokenizer, texts, len(original.x), [layer], folder, max_length, on_status, block
-    )[layer]
+        student, tokenizer, texts, n_tokens, [layer_id], folder, max_length, on_status, location
+    )[layer_id]
     for here, there in zip(*(_parts(each) for each in (captured, original)), strict=True):
         drift = there.x.float() - here.x.float() if norm else 0.0
         here.y.copy_(there.y.float() + drift)

@@ -1,8 +1,8 @@
-"""How well sentence vectors rank pairs by similarity: Spearman's correlation on STS-B."""
+"""How well sentence vectors rank pairs by similarity, on the tasks of `pair_tasks`."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,21 +11,60 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.data.text_collections import checked_texts
+from ultrafastbert.evaluate.pair_tasks import PAIR_TASKS, SentencePairTask
 from ultrafastbert.evaluate.task_data import load_task
-from ultrafastbert.evaluate.tasks import get_task, score
+from ultrafastbert.evaluate.tasks import score
 from ultrafastbert.models.bert.pooling import pool
 
 BATCH_SENTENCES = 64
-# Official rows of STS-B; the test split is scored where a folder has its labels.
-STSB_ROWS = {"train": 5749, "validation": 1500, "test": 1379}
 
 
-def similar_pairs(glue_dir: str | Path | None) -> dict[str, Dataset]:
-    """Return the labelled splits of STS-B, or none at all without a folder."""
-    if glue_dir is None:
-        return {}
-    splits = load_task(replace(get_task("stsb"), n_rows=STSB_ROWS), glue_dir)
-    return {split: splits[split] for split in ("validation", "test") if split in splits}
+class Evaluation(NamedTuple):
+    """One split of a sentence pair task with its rows."""
+
+    task: SentencePairTask
+    split: str
+    pairs: Dataset
+
+    @property
+    def name(self) -> str:
+        """Task and split, such as `stsb validation`."""
+        return f"{self.task.spec.name} {self.split}"
+
+    def score(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> float:
+        """Return the score of a model: how well cosines fit the ratings."""
+        spec = self.task.spec
+        first, second = (
+            sentence_vectors(model, tokenizer, self.pairs[column][:])
+            for column in spec.text_columns
+        )
+        cosine = torch.nn.functional.cosine_similarity(first, second)
+        return score(spec, cosine.numpy(), np.array(self.pairs["label"]))[self.task.metric]
+
+
+def load_evaluations(data_dir: str | Path | None) -> list[Evaluation]:
+    """Return the labelled splits of all tasks that a folder has, or none without a folder.
+
+    Raises ValueError where the folder has none of the tasks, and as `load_task`.
+    """
+    if data_dir is None:
+        return []
+    there = [task for task in PAIR_TASKS if (Path(data_dir) / task.spec.name).is_dir()]
+    found = []
+    for task in there or PAIR_TASKS[:1]:  # the error names the first folder that is missing
+        splits = load_task(task.spec, data_dir)
+        found += [Evaluation(task, s, splits[s]) for s in task.splits if s in splits]
+    return found
+
+
+def scores(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    evaluations: Iterable[Evaluation],
+    when: str = "",
+) -> dict[str, float]:
+    """Return a model's scores by row field, see `SentencePairTask.field`."""
+    return {each.task.field(each.split, when): each.score(model, tokenizer) for each in evaluations}
 
 
 def sentence_vectors(
@@ -47,15 +86,3 @@ def sentence_vectors(
             hidden = model.base_model(**batch).last_hidden_state  # (B, S, H)
         vectors[part] = pool(hidden, batch["attention_mask"], "mean")
     return vectors
-
-
-def sts_spearman(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Dataset
-) -> float:
-    """Return Spearman's correlation, in percent, of cosines with the scores of rows of STS-B."""
-    spec = get_task("stsb")
-    first, second = (
-        sentence_vectors(model, tokenizer, pairs[column][:]) for column in spec.text_columns
-    )
-    cosine = torch.nn.functional.cosine_similarity(first, second)
-    return score(spec, cosine.numpy(), np.array(pairs["label"]))["spearman"]

@@ -1,38 +1,11 @@
-"""The nine GLUE tasks as one table (arXiv 1804.07461), and their metrics."""
+"""The nine GLUE tasks as one table (arXiv 1804.07461); a new task is one entry of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
-
-
-def _correlation(correlate: Callable) -> Metric:
-    def metric(labels: np.ndarray, predictions: np.ndarray) -> float:
-        # Not defined for constants; a model that says the same of everything knows nothing.
-        if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
-            return 0.0
-        return float(correlate(labels, predictions).statistic)
-
-    return metric
-
-
-def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
-    return f1_score(labels, predictions, zero_division=0.0)
-
-
-CLASS_METRICS: dict[str, Metric] = {
-    "accuracy": accuracy_score,
-    "f1": _f1,  # of class 1
-    "matthews": matthews_corrcoef,
-}
-REGRESSION_METRICS: dict[str, Metric] = {
-    "pearson": _correlation(pearsonr),
-    "spearman": _correlation(spearmanr),
-}
+from ultrafastbert.evaluate.metrics import METRICS, Needs, metrics_for
 
 
 @dataclass(frozen=True)
@@ -47,6 +20,7 @@ class TaskSpec:
         epochs: passes over the training rows, unless the configuration says otherwise.
         n_rows: official number of rows of each split: `train`, the split that gives the result,
             further splits that are evaluated where they exist.
+        title: how tables name it; by default as in the data set.
 
     Raises:
         ValueError: for less than one or more than two text columns, for a single class and for
@@ -59,20 +33,24 @@ class TaskSpec:
     metrics: tuple[str, ...] = ("accuracy",)
     epochs: int = 5
     n_rows: Mapping[str, int] = field(default_factory=dict)
+    title: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.text_columns) <= 2:
             raise ValueError(f"text_columns={self.text_columns} must be one or two columns")
         if len(self.label_names) == 1:
             raise ValueError(f"label_names={self.label_names} must be two or more, or none")
-        fitting = CLASS_METRICS if self.label_names else REGRESSION_METRICS
         for metric in self.metrics:
-            if metric not in fitting:
-                raise ValueError(f"metric {metric!r} must be one of {', '.join(fitting)} here")
-        if "f1" in self.metrics and len(self.label_names) != 2:
-            raise ValueError(f"metric 'f1' needs two classes, not {len(self.label_names)}")
+            self._check_metric(metric)
         if not self.metrics:
             raise ValueError("metrics must name at least one metric")
+
+    def _check_metric(self, name: str) -> None:
+        needs = (Needs.CLASSES, Needs.TWO_CLASSES) if self.label_names else (Needs.NUMBERS,)
+        if name not in (fitting := metrics_for(*needs)):
+            raise ValueError(f"metric {name!r} must be one of {', '.join(fitting)} here")
+        if fitting[name].needs is Needs.TWO_CLASSES and len(self.label_names) != 2:
+            raise ValueError(f"metric {name!r} needs two classes, not {len(self.label_names)}")
 
     @property
     def is_regression(self) -> bool:
@@ -92,11 +70,13 @@ _TASKS = (
         metrics=("matthews", "accuracy"),
         epochs=15,
         n_rows={"train": 8551, "validation": 1043},
+        title="CoLA",
     ),
     TaskSpec(
         "sst2",
         label_names=("negative", "positive"),
         n_rows={"train": 67349, "validation": 872},
+        title="SST-2",
     ),
     TaskSpec(
         "mrpc",
@@ -104,12 +84,14 @@ _TASKS = (
         ("not_equivalent", "equivalent"),
         ("f1", "accuracy"),
         n_rows={"train": 3668, "validation": 408},
+        title="MRPC",
     ),
     TaskSpec(
         "stsb",
         _PAIR,
         metrics=("spearman", "pearson"),
         n_rows={"train": 5749, "validation": 1500},
+        title="STS-B",
     ),
     TaskSpec(
         "qqp",
@@ -117,6 +99,7 @@ _TASKS = (
         ("not_duplicate", "duplicate"),
         ("f1", "accuracy"),
         n_rows={"train": 363846, "validation": 40430},
+        title="QQP",
     ),
     TaskSpec(
         "mnli",
@@ -127,15 +110,19 @@ _TASKS = (
             "validation_matched": 9815,
             "validation_mismatched": 9832,
         },
+        title="MNLI",
     ),
     TaskSpec(
         "qnli",
         ("question", "sentence"),
         _ENTAILMENT,
         n_rows={"train": 104743, "validation": 5463},
+        title="QNLI",
     ),
-    TaskSpec("rte", _PAIR, _ENTAILMENT, n_rows={"train": 2490, "validation": 277}),
-    TaskSpec("wnli", _PAIR, _ENTAILMENT[::-1], n_rows={"train": 635, "validation": 71}),
+    TaskSpec("rte", _PAIR, _ENTAILMENT, n_rows={"train": 2490, "validation": 277}, title="RTE"),
+    TaskSpec(
+        "wnli", _PAIR, _ENTAILMENT[::-1], n_rows={"train": 635, "validation": 71}, title="WNLI"
+    ),
 )
 TASKS = {task.name: task for task in _TASKS}
 
@@ -154,5 +141,4 @@ def score(spec: TaskSpec, logits: np.ndarray, labels: np.ndarray) -> dict[str, f
     predictions count as 0.
     """
     predictions = logits.reshape(-1) if spec.is_regression else logits.argmax(-1)
-    metrics = REGRESSION_METRICS if spec.is_regression else CLASS_METRICS
-    return {name: 100 * float(metrics[name](labels, predictions)) for name in spec.metrics}
+    return {name: METRICS[name].compute(labels, predictions) for name in spec.metrics}

@@ -52,9 +52,9 @@ def _quantize(
     folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
 ) -> rows.Row:
     # Here, as it reads labelled rows by libraries of the extra `train`.
-    from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_spearman
+    from ultrafastbert.evaluate.similarity import load_evaluations, scores, sentence_vectors
 
-    pairs = similar_pairs(glue_dir)
+    evaluations = load_evaluations(glue_dir)
     on_status("loading the model", 0, None)
     original = _load(folder)
     if original.config.weight_dtype:
@@ -66,13 +66,13 @@ def _quantize(
     on_status("encoding texts before", 0, None)
     before = sentence_vectors(original, tokenizer, texts)
     on_status("scoring before", 0, None)
-    scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
+    measured = scores(original, tokenizer, evaluations, "before")
     on_status(f"quantizing to {weight_dtype}, then encoding and scoring after", 0, None)
     copy_companions(folder, new, NOT_COPIED)
     _save(original, new, weight_dtype)
     small = _load(new)
     cosines = _cosines(before, sentence_vectors(small, tokenizer, texts), weight_dtype)
-    scores |= {split: sts_spearman(small, tokenizer, pairs[split]) for split in pairs}
+    measured |= scores(small, tokenizer, evaluations)
     row = {
         "kind": "shrink",
         "weight_dtype": weight_dtype,
@@ -81,7 +81,7 @@ def _quantize(
         "n_texts": len(texts),
         "cosine_mean": float(cosines.mean()),
         "cosine_min": float(cosines.min()),
-        **{f"stsb_{split}_spearman": score for split, score in scores.items()},
+        **measured,
     }
     return rows.append_row(new / "rows.jsonl", row)
 

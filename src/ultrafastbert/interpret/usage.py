@@ -45,12 +45,12 @@ def usage_rows(
         return []
     seen = visits(model, tokenizer, texts, n_tokens, max_length, on_tokens)
     rows = []
-    for number, layer in layers.items():
+    for layer_id, layer in layers.items():
         family = tree.Family(layer.n_trees, layer.depth, layer.leaf_size)
-        counts = soft.count_leaves(seen.leaves[number], layer.depth).long()
+        counts = soft.count_leaves(seen.leaves[layer_id], layer.depth).long()
         for k in range(layer.n_trees):
-            row = {"kind": "convert_layer_usage", "layer": number, "tree": k, "ffn": str(family)}
-            measured = _measure(seen, seen.leaves[number][:, k], counts[k], tokenizer)
+            row = {"kind": "convert_layer_usage", "layer": layer_id, "tree": k, "ffn": str(family)}
+            measured = _measure(seen, seen.leaves[layer_id][:, k], counts[k], tokenizer)
             rows.append({**row, "n_tokens": n_tokens, **measured})
     return rows
 
@@ -106,14 +106,14 @@ def top_regions(
     Tokens come as text with their shares of the leaf. Shapes: leaf, ids (T), counts (leaves).
     """
     regions = []
-    for number in counts.argsort(descending=True, stable=True)[:REGIONS].tolist():
-        if not (n_here := int(counts[number])):
+    for leaf_id in counts.argsort(descending=True, stable=True)[:REGIONS].tolist():
+        if not (n_here := int(counts[leaf_id])):
             break
-        found, n_each = ids[leaf == number].unique(return_counts=True)
+        found, n_each = ids[leaf == leaf_id].unique(return_counts=True)
         order = n_each.argsort(descending=True, stable=True)[:REGION_TOKENS]
         tokens = [
             [str(tokenizer.decode([token])).strip(), n / n_here]
             for token, n in zip(found[order].tolist(), n_each[order].tolist(), strict=True)
         ]
-        regions.append({"leaf": number, "share": n_here / len(leaf), "tokens": tokens})
+        regions.append({"leaf": leaf_id, "share": n_here / len(leaf), "tokens": tokens})
     return regions

@@ -11,8 +11,8 @@ from ultrafastbert.data.sampling import Text
 from ultrafastbert.data.text_batches import batches_of
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
-from ultrafastbert.models.converted.architectures import block_of, layers_of
-from ultrafastbert.models.converted.hooks import tapped
+from ultrafastbert.models.converted.architectures import layers_of, location_of
+from ultrafastbert.models.converted.hooks import hooked
 from ultrafastbert.runs.status import Count
 
 
@@ -21,7 +21,7 @@ class Visits(NamedTuple):
 
     Attributes:
         ids, positions: of the tokens, in the vocabulary and in their text; (T) int64 each.
-        leaves: by number of the layer, the leaf that each token reaches in each tree, (T, K) int64.
+        leaves: by layer id, the leaf that each token reaches in each tree, (T, K) int64.
     """
 
     ids: Tensor
@@ -30,10 +30,10 @@ class Visits(NamedTuple):
 
 
 def trees_of(model: PreTrainedModel) -> dict[int, FastFeedForward]:
-    """Return the fast feedforward layers of depth 1 or more, by number of the Transformer layer."""
+    """Return the fast feedforward layers of depth 1 or more, by layer id."""
     return {
-        number: module
-        for number, layer in enumerate(_layers(model))
+        layer_id: module
+        for layer_id, layer in enumerate(_layers(model))
         for module in layer.modules()
         if isinstance(module, FastFeedForward) and module.depth
     }
@@ -42,7 +42,7 @@ def trees_of(model: PreTrainedModel) -> dict[int, FastFeedForward]:
 def _layers(model: PreTrainedModel) -> nn.ModuleList | nn.Sequential:
     if isinstance(model.config, UltraFastBertConfig):
         return model.base_model.get_submodule("layers")  # type: ignore[return-value]
-    return layers_of(model, block_of(model, getattr(model.config, "ffn_block", None)))
+    return layers_of(model, location_of(model, getattr(model.config, "ffn_block", None)))
 
 
 @torch.no_grad()
@@ -56,20 +56,20 @@ def visits(
 ) -> Visits:
     """Run a model over texts until so many tokens passed; padding is left out.
 
-    A token counts as often as it is run, where layers share their block.
+    A token counts as often as it is run, where layers share their FF layer.
 
     Raises ValueError if the texts have fewer tokens.
     """
     trees, n_read = trees_of(model), 0
     parts: list[Visits] = []
-    blocks = {number: (layer,) for number, layer in trees.items()}
+    modules = {layer_id: (layer,) for layer_id, layer in trees.items()}
     for batch in batches_of(tokenizer, texts, max_length):
         mask = batch["attention_mask"]
-        with tapped(blocks, mask, "fast feedforward layer") as taps:
+        with hooked(modules, mask, "fast feedforward layer") as hooks:
             model.base_model(**batch)
-        leaves = {n: trees[n].visited_leaves(tap.captured().x) for n, tap in taps.items()}
+        leaves = {n: trees[n].visited_leaves(hook.captured().x) for n, hook in hooks.items()}
         keep, n_seen = mask.bool(), len(next(iter(leaves.values())))  # (B, S)
-        n_runs = n_seen // int(keep.sum())  # more than one where layers share their block
+        n_runs = n_seen // int(keep.sum())  # more than one where layers share their FF layer
         ids, positions = batch["input_ids"][keep], (mask.cumsum(1) - 1)[keep]
         parts.append(Visits(ids.repeat(n_runs), positions.repeat(n_runs), leaves))
         n_read = min(n_tokens, n_read + n_seen)
@@ -84,8 +84,8 @@ def visits(
 
 def _joined(parts: list[Visits], n_tokens: int) -> Visits:
     leaves = {
-        number: torch.cat([part.leaves[number] for part in parts])[:n_tokens]
-        for number in parts[0].leaves
+        layer_id: torch.cat([part.leaves[layer_id] for part in parts])[:n_tokens]
+        for layer_id in parts[0].leaves
     }
     ids, positions = (
         torch.cat([getattr(part, name) for part in parts])[:n_tokens]

@@ -7,6 +7,8 @@ import itertools
 import statistics
 from collections.abc import Iterable
 
+from ultrafastbert.evaluate.metrics import Needs, metrics_for
+from ultrafastbert.evaluate.pair_tasks import score_titles
 from ultrafastbert.report.runs import RUN, by_run
 from ultrafastbert.report.tables import NONE, group, latest, markdown_table, spread, task_title
 from ultrafastbert.rows import Row
@@ -32,7 +34,6 @@ LEAST_GAP = 1.0
 TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
 SMALL_PERCENTAGE = 10.0
 MOST_DECIMALS = 3
-SPLITS = ("validation", "test")
 
 
 def convert_layer_table(rows: Iterable[Row]) -> str:
@@ -145,13 +146,9 @@ def _without_end_to_end(row: Row) -> Row:
 
 
 def _quality_table(found: list[Row]) -> str:
-    columns = {
-        "unexplained_states": ("last hidden states: variance left unexplained, %", 100.0),
-        "unexplained_logits": ("logits: variance left unexplained, %", 100.0),
-        "same_class": ("texts in the original's class, %", 100.0),
-    }
-    for split in SPLITS:
-        columns[f"stsb_{split}_spearman"] = (f"STS-B {split} (Spearman, %)", 1.0)
+    nearness = metrics_for(Needs.STATES, Needs.LOGITS, Needs.CLASS_LOGITS)
+    columns = {name: (metric.heading, metric.factor) for name, metric in nearness.items()}
+    columns |= {field: (title, 1.0) for field, title in score_titles().items()}
     found = latest(found, *RUN, "model", "ffn", "seed")
     return by_run(found, lambda same: _gap_table(same, columns))
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+from ultrafastbert.evaluate.pair_tasks import PAIR_TASKS, SentencePairTask
 from ultrafastbert.models.io.card_parts import bullets
 from ultrafastbert.report.answer import caveats
 from ultrafastbert.report.convert_tables import (
-    SPLITS,
     convert_layer_table,
     convert_table,
     convert_task_table,
@@ -54,17 +54,21 @@ def shrink_table(rows: Iterable[Row]) -> str:
     found = [row for row in rows if row["kind"] == "shrink"]
     if not found:
         return ""
-    splits = [split for split in SPLITS if f"stsb_{split}_spearman" in found[-1]]
+    splits = [
+        (task, split)
+        for task in PAIR_TASKS
+        for split in task.splits
+        if task.field(split) in found[-1]
+    ]
     header = ["weights of fast layers", "MB before", "MB", "cosine of vectors, mean (least)"]
-    header += [f"STS-B {split} before, then (Spearman, %)" for split in splits]
+    header += [task.title(f"{split} before, then") for task, split in splits]
     return markdown_table(header, (_shrink_line(row, splits) for row in found[-1:]))
 
 
-def _shrink_line(row: Row, splits: Sequence[str]) -> list[str]:
+def _shrink_line(row: Row, splits: Sequence[tuple[SentencePairTask, str]]) -> list[str]:
     line = [row["weight_dtype"]]
     line += [f"{row[field] / MEGABYTE:.1f}" for field in ("bytes_before", "bytes")]
     line.append(f"{row['cosine_mean']:.4f} ({row['cosine_min']:.4f})")
-    for split in splits:
-        field = f"stsb_{split}_spearman"
-        line.append(f"{row[f'stsb_{split}_before_spearman']:.2f}, {row[field]:.2f}")
+    for task, split in splits:
+        line.append(f"{row[task.field(split, 'before')]:.2f}, {row[task.field(split)]:.2f}")
     return line

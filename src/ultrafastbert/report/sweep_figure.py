@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ultrafastbert.report.style import BLUE, GREEN, GREY, ORANGE, RED
-from ultrafastbert.report.sweep_tables import STSB, chosen_ffn, is_uniform, sweep_models
+from ultrafastbert.report.sweep_tables import SCORES, chosen_ffn, is_uniform, sweep_models
 from ultrafastbert.rows import Row
 
 
@@ -17,8 +17,7 @@ def sweep_front(rows: Sequence[Row]) -> Figure | None:
     if not models:
         return None
     panels = {"unexplained_states": "variance of the last states explained, %"}
-    if all(STSB in row for row in models):
-        panels[STSB] = "STS-B validation (Spearman, %)"
+    panels |= {f: title for f, title in SCORES.items() if all(f in row for row in models)}
     figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (field, title) in zip(axes, panels.items(), strict=True):

@@ -3,10 +3,11 @@
 import itertools
 from collections.abc import Iterable, Sequence
 
+from ultrafastbert.evaluate.pair_tasks import score_titles
 from ultrafastbert.report.tables import NONE, count, latest, markdown_table, number
 from ultrafastbert.rows import Row
 
-STSB = "stsb_validation_spearman"
+SCORES = score_titles("validation")
 
 
 def sweep_models(rows: Iterable[Row]) -> list[Row]:
@@ -46,15 +47,15 @@ def sweep_table(rows: Sequence[Row]) -> str:
     if not models:
         return ""
     header = ["feedforward layers, first to last", "last states unexplained, %"]
-    has_scores = any(STSB in row for row in models)
-    header += ["STS-B validation (Spearman, %)"] if has_scores else []
+    scores = {field: t for field, t in SCORES.items() if any(field in row for row in models)}
+    header += scores.values()
     header += ["one text of 128 tokens, ms", "x original (p10 to p90)"]
     header += ["32 texts of 32, ms", "x original"]
     body = []
     for row in models:
         mark = " (chosen)" if row["ffn"] == chosen else ""
         line = [describe(row["ffn"]) + mark, f"{100 * row['unexplained_states']:.1f}"]
-        line += [f"{row[STSB]:.1f}" if STSB in row else NONE] if has_scores else []
+        line += [f"{row[field]:.1f}" if field in row else NONE for field in scores]
         low, middle, high = row["speedup_text"]
         line += [number(row["latency_text_ms"]), f"{middle:.2f}x ({low:.2f} to {high:.2f})"]
         line += [number(row["latency_batch_ms"]), f"{row['speedup_batch'][1]:.2f}x"]
@@ -87,6 +88,7 @@ def trained(rows: Sequence[Row]) -> list[str]:
     text = f"Trained end to end ({count(after['end_to_end_steps'])} updates), the chosen model "
     text += f"leaves {100 * after['unexplained_states']:.1f} % of the last states unexplained "
     text += f"instead of {100 * before['unexplained_states']:.1f} %"
-    if STSB in after and STSB in before:
-        text += f"; STS-B validation {after[STSB]:.1f} instead of {before[STSB]:.1f}"
+    for field, title in SCORES.items():
+        if field in after and field in before:
+            text += f"; {title} {after[field]:.1f} instead of {before[field]:.1f}"
     return [f"{text}."]

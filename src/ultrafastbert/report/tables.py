@@ -4,22 +4,14 @@ import math
 import statistics
 from collections.abc import Hashable, Iterable, Sequence
 
+from ultrafastbert.evaluate.metrics import METRICS
+from ultrafastbert.evaluate.tasks import TASKS, get_task
 from ultrafastbert.report import published
 from ultrafastbert.rows import Row
 
 NONE = "-"
-GLUE_TITLES = {
-    "rte": "RTE",
-    "mrpc": "MRPC",
-    "stsb": "STS-B",
-    "sst2": "SST-2",
-    "mnli": "MNLI",
-    "qnli": "QNLI",
-    "qqp": "QQP",
-    "cola": "CoLA",
-    "wnli": "WNLI",
-}
-METRIC_TITLES = {"f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
+# In the order of the published tables.
+GLUE_TITLES = {name: get_task(name).title for name in (*published.GLUE_TASKS, "wnli")}
 VARIANT_TITLES = {
     "fff": "fast feedforward",
     "fff_masked": "the same, computed by masking",
@@ -252,8 +244,8 @@ def task_table(rows: Iterable[Row]) -> str:
 def task_title(task: str, found: Iterable[Row]) -> str:
     """Return the name of a task and its metric, which rows of it tell."""
     metric = next(row.get("metric", "accuracy") for row in found if row["task"] == task)
-    title = METRIC_TITLES.get(metric, metric)
-    return f"{GLUE_TITLES.get(task, task)} ({title}, %)"
+    title = METRICS[metric].title if metric in METRICS else metric
+    return f"{TASKS[task].title if task in TASKS else task} ({title}, %)"
 
 
 def _task_line(model: str, found: list[Row], tasks: list[str]) -> list[str]:

@@ -1,1 +1,1 @@
-"""The search for the operating point: which member of the family replaces which FF block."""
+"""The search for the operating point: which candidate replaces which FF layer."""

@@ -1,4 +1,4 @@
-"""Held-out text, and what the original makes of it: how far is a model from it?"""
+"""Held-out text with the original's last hidden states in memory: how far is a model from them?"""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -38,10 +38,10 @@ class HeldOut:
         together = torch.cat(self.states)
         self.variance = (together - together.mean(0)).square().sum().item()
 
-    def unexplained_states(self, model: PreTrainedModel) -> float:
-        """Return the share of the variance of the original's last hidden states that a model lacks.
+    def fvu(self, model: PreTrainedModel) -> float:
+        """Return the FVU of the original's last hidden states: 0 is perfect.
 
-        0 is perfect. Padding does not count.
+        Padding does not count.
         """
         error = 0.0
         for batch, states in zip(self.batches, self.states, strict=True):

@@ -11,11 +11,11 @@ class Target:
         speedup: that of least error which is so many times faster than the original: one text of
             128 tokens, PyTorch, float32, one thread. Without either measure, half of the time that
             the fastest model saves is to be saved.
-        explained: the fastest one that explains this share of the variance of the original's last
-            hidden states, on held-out text.
+        explained: the fastest one that explains this fraction of the variance of the original's
+            last hidden states (1 - FVU), on held-out text.
 
     Raises:
-        ValueError: for both, a speed-up below 1, a share that is none.
+        ValueError: for both, a speed-up below 1, a fraction that is none.
     """
 
     speedup: float | None = None

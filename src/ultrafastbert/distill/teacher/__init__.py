@@ -1,1 +1,1 @@
-"""What the original computes on text, kept on disk: of its blocks, and of the whole model."""
+"""What the original computes on text, kept on disk: its FF layers' and its own outputs."""

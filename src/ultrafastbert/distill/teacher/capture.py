@@ -1,9 +1,10 @@
-"""What FF blocks read and write on real text, kept on disk: the data of layer-wise distillation."""
+"""What FF layers read and write on real text, kept on disk: the data of layer-wise distillation."""
 
 import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.data.sampling import Text
 from ultrafastbert.data.text_batches import batches_of
-from ultrafastbert.models.converted.architectures import Block, block_of
-from ultrafastbert.models.converted.hooks import Captured, run_tapped
+from ultrafastbert.models.converted.architectures import FeedForwardLocation, location_of
+from ultrafastbert.models.converted.hooks import Captured, run_hooked
 from ultrafastbert.runs.status import Count, Status, counting
 
 # Free space that is left on the disk.
@@ -20,8 +21,15 @@ RESERVE_BYTES = 2**30
 DONE = "done"
 
 
+class Parts(NamedTuple):
+    """What one FF layer read and wrote on the two parts of a text."""
+
+    train: Captured
+    validation: Captured
+
+
 def disk_bytes(n_tokens: int, hidden_size: int, n_layers: int) -> int:
-    """Return how much disk the inputs and outputs of so many blocks take."""
+    """Return how much disk the inputs and outputs of so many FF layers take."""
     return 2 * n_layers * n_tokens * hidden_size * torch.bfloat16.itemsize
 
 
@@ -30,17 +38,17 @@ def capture(
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[Text],
     n_tokens: int,
-    numbers: Sequence[int],
+    layer_ids: Sequence[int],
     folder: Path,
     max_length: int = 128,
     on_status: Status = lambda what, done, total: None,
-    block: Block | None = None,
+    location: FeedForwardLocation | None = None,
 ) -> dict[int, Captured]:
-    """Run a model over texts until so many tokens passed; return what blocks read and wrote.
+    """Run a model over texts until so many tokens passed; return what FF layers read and wrote.
 
-    The result is by numbers of layers. Padding is left out. A folder that holds the result already
-    is read; its name says what the text is for, such as `train`. `block` says where the FF block
-    sits, where `block_of` does not find it.
+    The result is by layer id. Padding is left out. A folder that holds the result already is read;
+    its name says what the text is for, such as `train`. `location` says where FF layers sit, where
+    `location_of` does not find them. It needs 4 H bytes of disk per token and layer.
 
     Raises:
         ValueError: if the texts have fewer tokens, or the disk is too small.
@@ -48,15 +56,23 @@ def capture(
     size = model.config.hidden_size
     if not (folder / DONE).exists():
         renew(folder)
-        needed = disk_bytes(n_tokens, size, len(numbers))
+        needed = disk_bytes(n_tokens, size, len(layer_ids))
         check_disk(folder, needed)
         what = f"reading text ({folder.name}, {needed / 2**30:.2f} GiB on disk)"
         on_tokens = counting(on_status, what, n_tokens)
-        captured = {number: _open(folder, number, n_tokens, size) for number in numbers}
+        captured = {layer_id: _open(folder, layer_id, n_tokens, size) for layer_id in layer_ids}
         batches = batches_of(tokenizer, texts, max_length)
-        _fill(model, block or block_of(model), batches, captured, n_tokens, on_tokens, folder.name)
+        _fill(
+            model,
+            location or location_of(model),
+            batches,
+            captured,
+            n_tokens,
+            on_tokens,
+            folder.name,
+        )
         (folder / DONE).touch()
-    return {number: _open(folder, number, n_tokens, size) for number in numbers}
+    return {layer_id: _open(folder, layer_id, n_tokens, size) for layer_id in layer_ids}
 
 
 def renew(folder: Path) -> None:
@@ -88,24 +104,24 @@ def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 def _fill(
     model: PreTrainedModel,
-    block: Block,
+    location: FeedForwardLocation,
     batches: Iterable[dict[str, Tensor]],
     captured: dict[int, Captured],
     n_tokens: int,
     on_tokens: Count,
     name: str,
 ) -> None:
-    """Write what blocks read and write until the files are full."""
+    """Write what FF layers read and write until the files are full."""
     at, n_texts, is_run_once = 0, 0, False
     for batch in batches:
-        found = run_tapped(model, block, list(captured), batch, is_run_once)
+        found = run_hooked(model, location, list(captured), batch, is_run_once)
         n_kept = int(batch["attention_mask"].sum())
         n_texts += len(batch["attention_mask"])
         is_run_once = all(len(x) == n_kept for x, _ in found.values())
-        for number, (x, y) in found.items():
+        for layer_id, (x, y) in found.items():
             part = slice(at, min(n_tokens, at + len(x)))
-            captured[number].x[part] = x[: part.stop - at]
-            captured[number].y[part] = y[: part.stop - at]
+            captured[layer_id].x[part] = x[: part.stop - at]
+            captured[layer_id].y[part] = y[: part.stop - at]
         at = part.stop
         on_tokens(at)
         if at == n_tokens:

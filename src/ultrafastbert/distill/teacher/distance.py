@@ -1,4 +1,4 @@
-"""How far a model is from what the original made of the same texts."""
+"""How far a model is from the original on the same texts."""
 
 import torch
 from torch import Tensor
@@ -6,14 +6,10 @@ from transformers import PreTrainedModel
 
 from ultrafastbert.distill.teacher.outputs import outputs_of
 from ultrafastbert.distill.teacher.targets import Targets
+from ultrafastbert.evaluate.metrics import Comparison, compare
 from ultrafastbert.models.precision import autocast_of
 
 BATCH_TOKENS = 4096
-
-
-def logits_variance(logits: Tensor) -> Tensor:
-    """Return the mean variance of logits (texts, C) over the texts."""
-    return logits.var(0, correction=0).mean()
 
 
 @torch.no_grad()
@@ -22,10 +18,10 @@ def distance(
 ) -> dict[str, float]:
     """Return how far a model is from the original, on all texts or on some of so many tokens.
 
-    `unexplained_states` is the share of the last hidden states' variance that it leaves
-    unexplained. Where a head judges whole texts, `unexplained_logits` is the same of logits, and
-    `same_class` the share of texts for which the largest logit is the same one, if there are
-    several.
+    By all metrics of `evaluate.metrics` that compare with the original: `unexplained_states` is the
+    FVU of the last hidden states. With a sequence classifier or regression head,
+    `unexplained_logits` is that of logits, and `same_class` the share of texts for which the
+    largest logit is the same one, if there are several.
     """
     n_tokens = min(n_tokens or len(targets.states), len(targets.states))
     error, n_read, pad = 0.0, 0, student.config.pad_token_id or 0
@@ -43,16 +39,9 @@ def distance(
         n_read += len(states)
         if output.logits is not None:
             found.append(output.logits.float())
-    measured = {"unexplained_states": error / n_read / targets.states_variance[-1].item()}
-    if expected:
-        measured |= _of_logits(torch.cat(found), torch.cat(expected))
-    return measured
+    variance = targets.states_variance[-1].item()
+    return compare(Comparison(error / n_read, variance, _joined(found), _joined(expected)))
 
 
-def _of_logits(found: Tensor, expected: Tensor) -> dict[str, float]:
-    share = (found - expected).square().mean() / logits_variance(expected)
-    measured = {"unexplained_logits": share.item()}
-    if expected.shape[1] > 1:
-        same = found.argmax(1) == expected.argmax(1)
-        measured["same_class"] = same.float().mean().item()
-    return measured
+def _joined(logits: list[Tensor]) -> Tensor | None:
+    return torch.cat(logits) if logits else None

@@ -1,4 +1,4 @@
-"""What a model makes of a batch: hidden states, and what its head says of each text."""
+"""A model's outputs on a batch: hidden states, and the logits of a head for whole texts."""
 
 from typing import Any, NamedTuple
 
@@ -6,30 +6,30 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
-_JUDGES = frozenset(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values())
+_CLASSES = frozenset(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values())
 
 
 class Outputs(NamedTuple):
-    """What a model makes of a batch.
+    """A model's outputs on a batch.
 
     Attributes:
-        body: what it gives out without its head: `last_hidden_state` and `hidden_states`.
-        logits: of its head, (B, C), if that judges whole texts.
+        body: those without the head: `last_hidden_state` and `hidden_states`.
+        logits: of a sequence classifier or regression head, (B, C).
     """
 
     body: Any
     logits: Tensor | None
 
 
-def judges_texts(model: PreTrainedModel) -> bool:
-    """Return whether a model has a head for whole texts: for their class, or a number."""
-    return any(each.__name__ in _JUDGES for each in type(model).__mro__)
+def has_sequence_head(model: PreTrainedModel) -> bool:
+    """Return whether a model has a sequence classifier or a regression head."""
+    return any(each.__name__ in _CLASSES for each in type(model).__mro__)
 
 
 def outputs_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Outputs:
-    """Run a model on a batch, with its head only where that judges whole texts."""
+    """Run a model on a batch, with its head only if that is one for whole texts."""
     body: Any = model.base_model
-    if not judges_texts(model):
+    if not has_sequence_head(model):
         return Outputs(body(**batch, output_hidden_states=True), None)
     found = []
     handle = body.register_forward_hook(lambda module, inputs, output: found.append(output))

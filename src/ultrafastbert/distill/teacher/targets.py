@@ -1,4 +1,4 @@
-"""What the original makes of texts, kept on disk: the data of end-to-end distillation.
+"""The original's outputs on texts, kept on disk: the data of end-to-end distillation.
 
 All models that learn from one original learn from the same texts, so its outputs are computed once.
 """
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ultrafastbert.data.sampling import Text
 from ultrafastbert.data.text_batches import batches_of
 from ultrafastbert.distill.teacher.capture import check_disk, mapped, renew
-from ultrafastbert.distill.teacher.outputs import judges_texts, outputs_of
+from ultrafastbert.distill.teacher.outputs import has_sequence_head, outputs_of
 from ultrafastbert.models.precision import autocast_of
 from ultrafastbert.runs.status import Count, Status, counting
 
@@ -30,6 +30,8 @@ VARIANCE_TOKENS = 50_000
 SORTED_TEXTS = 4096
 # What models read of each token, beside the attention mask, if the tokenizer gives it.
 INPUTS = {"input_ids": torch.int32, "token_type_ids": torch.uint8}
+# What a batch has beside them: what the original's outputs were.
+EXPECTED = ("targets", "logits")
 INDEX = "texts.safetensors"
 LOGITS = "logits.safetensors"
 
@@ -43,8 +45,8 @@ class Targets:
             (T), and `token_type_ids`, uint8 (T), if the tokenizer gives them.
         starts: int64 (texts + 1): where each text starts among them, and where the last one ends.
         states: bfloat16 (T, N, H), after N layers, read from disk as needed.
-        layers: numbers of these layers, from 1.
-        logits: float32 (texts, C) of the original's head, if that judges whole texts.
+        layers: these layers, counted from 1.
+        logits: float32 (texts, C) of the original's sequence classifier or regression head, if any.
     """
 
     inputs: dict[str, Tensor]
@@ -107,7 +109,7 @@ def _cut(ordered: list[int], lengths: list[int], n_tokens: int) -> list[list[int
 
 
 def layers_learned(n_layers: int) -> list[int]:
-    """Return numbers of layers, from 1, whose output is learned: evenly spaced, the last included.
+    """Return the layers, counted from 1, whose output is learned: evenly spaced, with the last one.
 
     Such as 2, 4 and 6 of 6.
     """
@@ -159,7 +161,7 @@ def capture_targets(
         name: folder / f"{name}.{str(dtype).removeprefix('torch.')}"
         for name, dtype in dtypes.items()
     }
-    has_logits = judges_texts(model)
+    has_logits = has_sequence_head(model)
     needed_paths = [*paths.values(), folder / INDEX] + [folder / LOGITS] * has_logits
     done = all(path.exists() for path in needed_paths)
     if not done:

@@ -1,4 +1,4 @@
-"""Where the FF blocks of dense models sit, and the same models with other blocks.
+"""Where the FF layers of dense models sit, and the same models with other FF layers.
 
 The classes of converted models, such as `ConvertedBertModel`, are attributes of this module, so
 that they are pickled by name; `model` makes them when they are first needed.

@@ -1,4 +1,4 @@
-"""Where the feedforward (FF) block sits in the layers of a model: known places, and named ones."""
+"""Where the feedforward (FF) layer sits in the layers of a model: known places and named ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -13,26 +13,26 @@ OWN = "ultrafastbert"
 PREFIX = f"{OWN}-"
 
 
-class Block(NamedTuple):
-    """Where the FF block sits, by names of modules as `print(model)` shows them.
+class FeedForwardLocation(NamedTuple):
+    """Where the FF layer sits, by names of modules as `print(model)` shows them.
 
-    Residuals and norms lie outside, so the block is a function of vectors of H to vectors of H:
+    Residuals and norms lie outside, so the FF layer is a function of vectors of H to vectors of H:
     dense, gated or anything else. It maps the input of its first module to the output of its last.
 
     Attributes:
         layers: the list of Transformer layers, seen from the model without its head.
-        modules: what the block consists of, seen from a layer, in the order of computation; empty
-            for the layer itself.
+        modules: what the FF layer consists of, seen from a Transformer layer, in the order of
+            computation; empty for the Transformer layer itself.
     """
 
     layers: str
     modules: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Block":
+    def parse(cls, text: str) -> "FeedForwardLocation":
         """Return what a text such as `encoder.layer.*.intermediate,output.dense` names.
 
-        The star stands for the number of the layer. Raises ValueError for any other form.
+        The star stands for the layer id. Raises ValueError for any other form.
         """
         first, *others = (name.strip() for name in text.split(","))
         layers, star, rest = first.partition(".*")
@@ -41,7 +41,7 @@ class Block(NamedTuple):
         well_formed = layers and star and (not rest or rest.startswith(".")) and all(others)
         if not well_formed or any("*" in name for name in (layers, *modules)):
             raise ValueError(
-                f"block={text!r} must name modules of a layer, with one * for its number, as in "
+                f"ff_location={text!r} must name modules of a layer, with one * for its id, as in "
                 f"{EXAMPLE}"
             )
         return cls(layers, modules)
@@ -52,12 +52,12 @@ class Block(NamedTuple):
 
     @property
     def first(self) -> str:
-        """The module whose input is the block's."""
+        """The module whose input is that of the FF layer."""
         return self.modules[0]
 
     @property
     def last(self) -> str:
-        """The module whose output is the block's."""
+        """The module whose output is that of the FF layer."""
         return self.modules[-1]
 
 
@@ -69,31 +69,30 @@ KNOWN = (
     "encoder.layer.*.mlp",  # DINOv2
     "h.*.mlp",  # GPT-2, GPT-J
     "transformer.layer.*.ffn",  # DistilBERT
-    # ALBERT, whose layers share one block
+    # ALBERT, whose layers share one FF layer
     "encoder.albert_layer_groups.0.albert_layers.*.ffn,activation,ffn_output",
     "ffns.*",  # XLM, FlauBERT
 )
 
 
-def block_of(model: nn.Module, named: str | None = None) -> Block:
-    """Return where the FF block of a model sits: in the place that is named, or a known one.
+def location_of(model: nn.Module, named: str | None = None) -> FeedForwardLocation:
+    """Return where the FF layers of a model sit: in the place that is named, or a known one.
 
-    Raises ValueError where no layer has such a block.
+    Raises ValueError where no Transformer layer has FF modules there.
     """
     if named is not None:
-        block = _without_prefix(model, Block.parse(named))
-        if not _numbers_with(model, block):
-            raise ValueError(
-                f"block={named!r} is nowhere in {type(model).__name__}, {_lists_of_layers(model)}"
-            )
-        return block
-    for block in map(Block.parse, KNOWN):
-        if _numbers_with(model, block):
-            return block
+        location = _without_prefix(model, FeedForwardLocation.parse(named))
+        if not _layer_ids_with(model, location):
+            where = f"{type(model).__name__}, {_lists_of_layers(model)}"
+            raise ValueError(f"ff_location={named!r} is nowhere in {where}")
+        return location
+    for location in map(FeedForwardLocation.parse, KNOWN):
+        if _layer_ids_with(model, location):
+            return location
     raise ValueError(
-        f"cannot convert {type(model).__name__}: it is unknown where its feedforward block sits; "
-        "name its modules by block, as print(model) shows them, with * for the number of the "
-        f"layer, such as {EXAMPLE}; this is a model {_lists_of_layers(model)}"
+        f"cannot convert {type(model).__name__}: its feedforward layers are in no known place; "
+        "name their modules by ff_location, as print(model) shows them, with * for the layer id, "
+        f"such as {EXAMPLE}; this is a model {_lists_of_layers(model)}"
     )
 
 
@@ -102,36 +101,40 @@ def body_of(model: nn.Module) -> nn.Module:
     return getattr(model, "base_model", model)
 
 
-def layers_of(model: nn.Module, block: Block) -> Layers:
+def layers_of(model: nn.Module, location: FeedForwardLocation) -> Layers:
     """Return the Transformer layers of a model, with or without a head."""
-    return cast(Layers, body_of(model).get_submodule(block.layers))
+    return cast(Layers, body_of(model).get_submodule(location.layers))
 
 
-def check_layers(model: nn.Module, block: Block, numbers: Sequence[int]) -> None:
-    """Raise ValueError unless these layers are there and have the block."""
-    n_layers, found = len(layers_of(model, block)), _numbers_with(model, block)
-    for number in numbers:
-        if not 0 <= number < n_layers:
+def check_layers(model: nn.Module, location: FeedForwardLocation, layer_ids: Sequence[int]) -> None:
+    """Raise ValueError unless these layers are there and have FF modules at the location."""
+    n_layers, found = len(layers_of(model, location)), _layer_ids_with(model, location)
+    for layer_id in layer_ids:
+        if not 0 <= layer_id < n_layers:
             raise ValueError(
-                f"layer {number} is not there: the model has layers 0 to {n_layers - 1}"
+                f"layer {layer_id} is not there: the model has layers 0 to {n_layers - 1}"
             )
-        if number not in found:
+        if layer_id not in found:
             raise ValueError(
-                f"layer {number} has no block {block}; choose of the layers that have it: "
-                f"{', '.join(map(str, found))}"
+                f"layer {layer_id} has no feedforward layer at {location}; choose among those that "
+                f"have one: {', '.join(map(str, found))}"
             )
 
 
-def block_modules(model: nn.Module, block: Block, number: int) -> list[nn.Module]:
-    """Return the modules of one layer's FF block."""
-    layer = layers_of(model, block)[number]
-    return [layer.get_submodule(name) for name in block.modules]
+def feedforward_modules(
+    model: nn.Module, location: FeedForwardLocation, layer_id: int
+) -> list[nn.Module]:
+    """Return the modules of one FF layer, in the order of computation."""
+    layer = layers_of(model, location)[layer_id]
+    return [layer.get_submodule(name) for name in location.modules]
 
 
-def replace_block(model: nn.Module, block: Block, number: int, new: nn.Module) -> None:
-    """Put a module in the place of one layer's FF block."""
+def replace_feedforward(
+    model: nn.Module, location: FeedForwardLocation, layer_id: int, new: nn.Module
+) -> None:
+    """Put a module in the place of one FF layer."""
     body = body_of(model)
-    first, *others = (_joined(block.layers, str(number), name) for name in block.modules)
+    first, *others = (_joined(location.layers, str(layer_id), name) for name in location.modules)
     body.set_submodule(first, new)
     for name in others:
         body.set_submodule(name, nn.Identity())
@@ -141,28 +144,28 @@ def _joined(*names: str) -> str:
     return ".".join(filter(None, names))
 
 
-def _without_prefix(model: nn.Module, block: Block) -> Block:
-    """Return a block as seen from the model without its head, where it was named from outside."""
+def _without_prefix(model: nn.Module, location: FeedForwardLocation) -> FeedForwardLocation:
+    """Return a location as seen from the model without its head."""
     prefix = getattr(model, "base_model_prefix", "")
     if not prefix or hasattr(body_of(model), prefix):
-        return block
-    return block._replace(layers=block.layers.removeprefix(f"{prefix}."))
+        return location
+    return location._replace(layers=location.layers.removeprefix(f"{prefix}."))
 
 
-def _numbers_with(model: nn.Module, block: Block) -> list[int]:
-    """Return the numbers of the layers that have a block."""
+def _layer_ids_with(model: nn.Module, location: FeedForwardLocation) -> list[int]:
+    """Return the ids of the layers that have FF modules at a location."""
     try:
-        layers = layers_of(model, block)
+        layers = layers_of(model, location)
     except AttributeError:
         return []
     if not isinstance(layers, Layers):
         return []
-    return [number for number in range(len(layers)) if _has(layers[number], block)]
+    return [layer_id for layer_id in range(len(layers)) if _has(layers[layer_id], location)]
 
 
-def _has(layer: nn.Module, block: Block) -> bool:
+def _has(layer: nn.Module, location: FeedForwardLocation) -> bool:
     names = {name for name, _ in layer.named_modules(remove_duplicate=False)}
-    return names.issuperset(block.modules)
+    return names.issuperset(location.modules)
 
 
 def _lists_of_layers(model: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""What stands in the place of an FF block: a layer of the family or a control, and a bias."""
+"""What stands in the place of an FF layer: a fast feedforward layer or a control, and a bias."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.bert.configuration import parse_ffn
 
 
-class ConvertedBlock(nn.Module):
-    """FF block of a converted layer: `inner(x) + bias`, (..., H) -> (..., H).
+class ConvertedFeedForward(nn.Module):
+    """FF layer of a converted model: `inner(x) + bias`, (..., H) -> (..., H).
 
-    The bias is the mean output of the block that was there: a layer of the family has none.
+    The bias is the mean output of the FF layer that was there: fast ones have no bias.
 
     Args:
         hidden_size: H.
@@ -69,7 +69,9 @@ def _inner(hidden_size: int, fields: dict[str, Any]) -> FastFeedForward | FeedFo
     if fields["ffn_type"] == "ff":
         return FeedForward(hidden_size, fields["intermediate_size"], bias=True)
     if fields["ffn_type"] == "glu":
-        raise ValueError("a block is not replaced by a gated layer; write KxDxL, ff:WIDTH or none")
+        raise ValueError(
+            "an FF layer is not replaced by a gated one; write KxDxL, ff:WIDTH or none"
+        )
     return FastFeedForward(
         hidden_size, fields["tree_depth"], fields["n_trees"], fields["leaf_size"]
     )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.data.text_batches import batches_of
-from ultrafastbert.models.converted.architectures import Block, block_of, layers_of
-from ultrafastbert.models.converted.hooks import check_block
+from ultrafastbert.models.converted.architectures import FeedForwardLocation, layers_of, location_of
+from ultrafastbert.models.converted.hooks import check_replaceable
 from ultrafastbert.models.converted.model import converted_class
 from ultrafastbert.models.converted.norms import norms_after
 from ultrafastbert.models.io.converted_card import ORIGINAL_CARD
@@ -36,41 +36,44 @@ class Dense(NamedTuple):
 
     Attributes:
         model: in float32.
-        block: where its FF blocks sit.
-        numbers: of the layers to convert.
+        location: where its FF layers sit.
+        layer_ids: the layers to convert.
         sample: a batch that the model read, as it was checked.
-        norms: those that read the sum of a block's input and output, by layer.
+        norms: those that read the sum of an FF layer's input and output, by layer id.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    block: Block
-    numbers: Sequence[int]
+    location: FeedForwardLocation
+    layer_ids: Sequence[int]
     sample: dict[str, Tensor]
     norms: dict[int, nn.LayerNorm | None]
 
 
 def open_dense(
-    folder: Path, max_length: int, block: str | None = None, numbers: Sequence[int] | None = None
+    folder: Path,
+    max_length: int,
+    ff_location: str | None = None,
+    layer_ids: Sequence[int] | None = None,
 ) -> Dense:
-    """Load a model with its tokenizer, and see by a run that the blocks of layers can be replaced.
+    """Load a model with its tokenizer, and see by a run that its FF layers can be replaced.
 
-    By default, these are the blocks that `block_of` finds, and those of all layers.
+    By default, `location_of` finds them, and all layers are converted.
 
     Raises:
         FileNotFoundError, OSError: for files that are missing.
-        ValueError: for a model that is no dense one or not of text, an unknown architecture, layer
-            or block, and texts of more tokens than it has positions.
+        ValueError: for a model that is no dense one or not of text, an unknown architecture,
+            layer or location, and texts of more tokens than it has positions.
     """
     model, tokenizer = load_dense(folder), load_tokenizer(folder)
-    place = block_of(model, block)
-    every = range(len(layers_of(model, place)))
-    numbers = every if numbers is None else numbers
+    location = location_of(model, ff_location)
+    every = range(len(layers_of(model, location)))
+    layer_ids = every if layer_ids is None else layer_ids
     check_reads(model, max_length)
     sample = next(batches_of(tokenizer, ["some text"], max_length))
-    size = check_block(model, place, numbers, sample)
-    norms = norms_after(model, place, numbers, size, sample)
-    return Dense(model, tokenizer, place, numbers, sample, norms)
+    size = check_replaceable(model, location, layer_ids, sample)
+    norms = norms_after(model, location, layer_ids, size, sample)
+    return Dense(model, tokenizer, location, layer_ids, sample, norms)
 
 
 def load_dense(folder: Path) -> PreTrainedModel:

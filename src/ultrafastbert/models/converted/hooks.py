@@ -1,4 +1,4 @@
-"""What FF blocks read and write while a model runs, and whether they can be replaced."""
+"""What FF layers read and write while a model runs, and whether they can be replaced."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -7,60 +7,70 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ultrafastbert.models.converted.architectures import Block, block_modules, body_of, check_layers
+from ultrafastbert.models.converted.architectures import (
+    FeedForwardLocation,
+    body_of,
+    check_layers,
+    feedforward_modules,
+)
 from ultrafastbert.models.precision import autocast_of
 
 
 class Captured(NamedTuple):
-    """Inputs and outputs of one FF block: (tokens, H) each; bfloat16 where kept on disk."""
+    """Inputs and outputs of one FF layer: (tokens, H) each; bfloat16 where kept on disk."""
 
     x: Tensor
     y: Tensor
 
 
-def run_tapped(
+def run_hooked(
     model: nn.Module,
-    block: Block,
-    numbers: Sequence[int],
+    location: FeedForwardLocation,
+    layer_ids: Sequence[int],
     batch: Any,
     is_run_once: bool = False,
 ) -> dict[int, Captured]:
-    """Run a model, without its head, on a batch; return what the blocks of some layers did.
+    """Run a model, without its head, on a batch; return what some FF layers read and wrote.
 
-    Padding is left out, where the batch has an `attention_mask`. A block that is run several times,
-    as layers share it, gives the tokens of all runs. With `is_run_once` the model stops when each
-    has been run.
+    Padding is left out, where the batch has an `attention_mask`. An FF layer that is run several
+    times, as Transformer layers share it, gives the tokens of all runs. With `is_run_once` the
+    model stops when each has been run.
 
     Raises:
-        ValueError: where a block is no function of one tensor to one of its shape, or the attention
-            mask does not fit.
+        ValueError: where an FF layer is no function of one tensor to one of its shape, or the
+            attention mask does not fit.
     """
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
-    modules = {number: block_modules(model, block, number) for number in numbers}
-    with tapped(modules, mask, f"block {block}", is_run_once) as taps, suppress(_EnoughError):
+    modules = {layer_id: feedforward_modules(model, location, layer_id) for layer_id in layer_ids}
+    with (
+        hooked(modules, mask, f"feedforward layer {location}", is_run_once) as hooks,
+        suppress(_EnoughError),
+    ):
         run_body(model, batch)
-    return {number: tap.captured() for number, tap in taps.items()}
+    return {layer_id: hook.captured() for layer_id, hook in hooks.items()}
 
 
-def check_block(model: nn.Module, block: Block, numbers: Sequence[int], batch: Any) -> int:
-    """Return H, the size of the vectors that the blocks of some layers read and write.
+def check_replaceable(
+    model: nn.Module, location: FeedForwardLocation, layer_ids: Sequence[int], batch: Any
+) -> int:
+    """Return H, the size of the vectors that some FF layers read and write.
 
     Raises:
-        ValueError: where a layer is not there, its block cannot be replaced, or blocks differ in
-            size, as a run on one batch shows.
+        ValueError: where a layer is not there or cannot be replaced, or layers differ in size, as
+            a run on one batch shows.
     """
-    if not numbers:
+    if not layer_ids:
         raise ValueError("layers is empty; leave it out to convert all")
-    check_layers(model, block, numbers)
-    captured = run_tapped(model, block, numbers, batch)
-    sizes = {number: each.x.shape[1] for number, each in captured.items()}
-    found = sizes[numbers[0]]
+    check_layers(model, location, layer_ids)
+    captured = run_hooked(model, location, layer_ids, batch)
+    sizes = {layer_id: each.x.shape[1] for layer_id, each in captured.items()}
+    found = sizes[layer_ids[0]]
     size = getattr(model.config, "hidden_size", None) if hasattr(model, "config") else found
     if set(sizes.values()) != {size}:
-        read = ", ".join(f"{n} in layer {number}" for number, n in sizes.items())
+        read = ", ".join(f"{n} in layer {layer_id}" for layer_id, n in sizes.items())
         raise ValueError(
-            f"the model has hidden_size={size}, but block {block} reads vectors of {read}; only "
-            "blocks of that size are replaced"
+            f"the model has hidden_size={size}, but feedforward layer {location} reads vectors of "
+            f"{read}; only layers of that size are replaced"
         )
     return found
 
@@ -80,35 +90,35 @@ class _EnoughError(Exception):
 
 
 @contextmanager
-def tapped(
-    blocks: Mapping[int, Sequence[nn.Module]],
+def hooked(
+    modules: Mapping[int, Sequence[nn.Module]],
     mask: Tensor | None,
     what: str,
     is_run_once: bool = False,
-) -> Iterator[dict[int, "Tap"]]:
-    """Follow the modules of blocks, by number of the layer, without what a mask leaves out."""
+) -> Iterator[dict[int, "FeedForwardHook"]]:
+    """Hook the modules of FF layers, by layer id; tokens that a mask leaves out are not kept."""
 
     def stop(*_: Any) -> None:
-        if all(tap.y for tap in taps.values()):
+        if all(hook.y for hook in hooks.values()):
             raise _EnoughError
 
-    taps = {number: Tap(f"{what} of layer {number}", mask) for number in blocks}
-    hooks = []
-    for number, tap in taps.items():
-        modules = blocks[number]
-        hooks.append(modules[0].register_forward_pre_hook(tap.keep_input, with_kwargs=True))
-        hooks.append(modules[-1].register_forward_hook(tap.keep_output))
+    hooks = {layer_id: FeedForwardHook(f"{what} of layer {layer_id}", mask) for layer_id in modules}
+    handles = []
+    for layer_id, hook in hooks.items():
+        first, last = modules[layer_id][0], modules[layer_id][-1]
+        handles.append(first.register_forward_pre_hook(hook.keep_input, with_kwargs=True))
+        handles.append(last.register_forward_hook(hook.keep_output))
         if is_run_once:
-            hooks.append(modules[-1].register_forward_hook(stop))
+            handles.append(last.register_forward_hook(stop))
     try:
-        yield taps
+        yield hooks
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
 
 
-class Tap:
-    """Copies what a block reads and writes, as models may overwrite it."""
+class FeedForwardHook:
+    """Copies what an FF layer reads and writes, as models may overwrite it."""
 
     def __init__(self, where: str, mask: Tensor | None):
         self.where, self.mask = where, mask
@@ -116,11 +126,11 @@ class Tap:
         self.y: list[Tensor] = []
 
     def keep_input(self, module: nn.Module, args: tuple[Any, ...], options: Any) -> None:
-        """Keep the one input of a block's first module."""
+        """Keep the one input of the first module."""
         self.x.append(self._tokens(args[0] if len(args) == 1 and not options else None))
 
     def keep_output(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Keep the output of a block's last module, which may have one input, too."""
+        """Keep the output of the last module, which must have one input, too."""
         self.y.append(self._tokens(output if len(args) == 1 else None))
 
     def captured(self) -> Captured:
@@ -153,5 +163,5 @@ class Tap:
     def _no_function(self) -> ValueError:
         return ValueError(
             f"{self.where} is no function of one tensor to one of its shape, as some mixtures of "
-            "experts and blocks with the residual inside are not; name other modules"
+            "experts and layers with the residual inside are not; name other modules"
         )

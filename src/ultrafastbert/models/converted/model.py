@@ -1,6 +1,6 @@
-"""Converted models: the original's class with other FF blocks, known to the Auto classes.
+"""Converted models: the original's class with other FF layers, known to the Auto classes.
 
-A converted BERT is a `BertModel` (or one of its headed classes) whose FF blocks were replaced, and
+A converted BERT is a `BertModel` (or one of its headed classes) whose FF layers were replaced, and
 its configuration is a `BertConfig` with more fields, so whatever works with the original works with
 it. The classes of an architecture are made when they are first needed, since importing all
 architectures would take seconds.
@@ -20,13 +20,13 @@ from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.converted.architectures import (
     OWN,
     PREFIX,
-    Block,
-    block_of,
+    FeedForwardLocation,
     check_layers,
     layers_of,
-    replace_block,
+    location_of,
+    replace_feedforward,
 )
-from ultrafastbert.models.converted.feedforward import ConvertedBlock
+from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.io.card import WithCard
 from ultrafastbert.models.io.checked_loading import HUB_OPTIONS
 from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
@@ -69,10 +69,10 @@ def config_class(original: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
             "weight_dtype": str | None,
             "exact_routing": bool,
         },
-        "__doc__": f"`{original.__name__}` with `ffn`, what replaces the FF block of each layer, a "
-        "name such as 1x7x8, or None where the original stays, and `ffn_block`, where that block "
-        "sits, see `architectures.Block`; `weight_dtype` and `exact_routing`, smaller weights of "
-        "fast ones, see `ultrafastbert.FastFeedForward.quantize_`.",
+        "__doc__": f"`{original.__name__}` with `ffn`, what replaces each FF layer, a name such as "
+        "1x7x8, or None where the original stays, and `ffn_block`, where FF layers sit, see "
+        "`architectures.FeedForwardLocation`; `weight_dtype` and `exact_routing`, smaller weights "
+        "of fast ones, see `ultrafastbert.FastFeedForward.quantize_`.",
         **_names(original),
         "ffn": None,
         "ffn_block": None,
@@ -123,16 +123,16 @@ class _OnDemand:
 
 
 class Converted(Quantizable, WithCard):
-    """Mixed into the class of a model: builds it with the blocks that its configuration names."""
+    """Mixed into a model's class: builds it with the FF layers that its configuration names."""
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **options: Any):
         super().__init__(config, *args, **options)
-        block = block_of(self, config.ffn_block)
-        for number, ffn in enumerate(config.ffn or []):
+        location = location_of(self, config.ffn_block)
+        for layer_id, ffn in enumerate(config.ffn or []):
             if ffn is not None:
                 weights = (config.weight_dtype, config.exact_routing)
-                new = ConvertedBlock(config.hidden_size, ffn, *weights)
-                replace_block(self, block, number, new)
+                new = ConvertedFeedForward(config.hidden_size, ffn, *weights)
+                replace_feedforward(self, location, layer_id, new)
 
     @classmethod
     def from_pretrained(
@@ -146,7 +146,7 @@ class Converted(Quantizable, WithCard):
         """Load a converted model from safetensors; `weight_dtype` makes smaller weights of them.
 
         See `quantize_`; the other options are those of Hugging Face. Raises ValueError where
-        weights of blocks are missing, and for a `weight_dtype` that is unknown or does not fit.
+        weights of new FF layers are missing, and for a `weight_dtype` that is unknown or unfit.
         """
         path, wants_info = pretrained_model_name_or_path, options.pop("output_loading_info", False)
         options.setdefault("use_safetensors", True)
@@ -156,7 +156,7 @@ class Converted(Quantizable, WithCard):
             path, config_class, hub, options, weight_dtype, exact_routing
         )
         loaded: Any = super().from_pretrained(path, *args, output_loading_info=True, **options)
-        new = _new_blocks(loaded[0])
+        new = _converted_prefixes(loaded[0])
         missing = sorted(name for name in loaded[1]["missing_keys"] if name.startswith(new))
         if missing:
             raise ValueError(f"{path} lacks weights of the model: {', '.join(missing[:3])} ...")
@@ -170,9 +170,11 @@ class Converted(Quantizable, WithCard):
         super()._init_weights(module)
 
 
-def _new_blocks(model: PreTrainedModel) -> tuple[str, ...]:
-    """Return the beginnings of the names of weights in blocks that were replaced."""
-    names = (name for name, module in model.named_modules() if isinstance(module, ConvertedBlock))
+def _converted_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return the beginnings of the names of weights in new FF layers."""
+    names = (
+        name for name, module in model.named_modules() if isinstance(module, ConvertedFeedForward)
+    )
     return tuple(f"{name}." for name in names)
 
 
@@ -218,39 +220,41 @@ def _original(name: str) -> Any:
 
 
 def converted_config(
-    config: PreTrainedConfig, ffn: Sequence[str | None], block: Block
+    config: PreTrainedConfig, ffn: Sequence[str | None], location: FeedForwardLocation
 ) -> PreTrainedConfig:
-    """Return a model's configuration with what replaces the FF block of each layer."""
-    fields = {**config.to_dict(), "ffn": list(ffn), "ffn_block": str(block)}
+    """Return a model's configuration with what replaces each FF layer."""
+    fields = {**config.to_dict(), "ffn": list(ffn), "ffn_block": str(location)}
     fields.pop("model_type")
     original: Any = type(config)
     return config_class(original)(**fields)
 
 
 def converted_copy(
-    model: PreTrainedModel, ffn: Sequence[str | None], block: Block | None = None
+    model: PreTrainedModel, ffn: Sequence[str | None], location: FeedForwardLocation | None = None
 ) -> PreTrainedModel:
-    """Return a copy of a dense model, with or without head, whose FF blocks are new ones.
+    """Return a copy of a dense model, with or without head, whose FF layers are new ones.
 
     Args:
         model: any dense model of transformers.
-        ffn: for each layer a name such as `1x7x8`, or None to keep the original block.
-        block: where the FF block sits; needed where `block_of` does not find it.
+        ffn: for each layer a name such as `1x7x8`, or None to keep the original FF layer.
+        location: where FF layers sit; needed where `location_of` does not find it.
 
     Raises:
         ValueError: for an unknown architecture, a wrong number of layers, an unknown name.
     """
     original: Any = type(model)
     class_: Any = converted_class(original)
-    block = block or block_of(model)
-    if len(ffn) != (n_layers := len(layers_of(model, block))):
+    location = location or location_of(model)
+    if len(ffn) != (n_layers := len(layers_of(model, location))):
         raise ValueError(f"ffn names {len(ffn)} layers, but the model has {n_layers}")
-    check_layers(model, block, [number for number, name in enumerate(ffn) if name is not None])
+    check_layers(
+        model, location, [layer_id for layer_id, name in enumerate(ffn) if name is not None]
+    )
     # In its dtype from the start: a conversion would round tables that models keep in float32.
-    copy = class_._from_config(converted_config(model.config, ffn, block), dtype=model.dtype)
-    new = _new_blocks(copy)
+    copy = class_._from_config(converted_config(model.config, ffn, location), dtype=model.dtype)
+    new = _converted_prefixes(copy)
     kept = {name: w for name, w in model.state_dict().items() if not name.startswith(new)}
-    copy.load_state_dict(kept, strict=False)  # new blocks keep their own weights
+    copy.load_state_dict(kept, strict=False)  # new FF layers keep their own weights
     return copy.to(model.device).eval()
 
 
