@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 from transformers import AutoModelForMaskedLM
-from ultrafastbert.models.io.crammed_export import export_crammed
 
 from ultrafastbert import UltraFastBertConfig, UltraFastBertForMaskedLM
+from ultrafastbert.models.io.crammed_export import export_crammed
 
 TOKENS = torch.arange(5, 69)[None]  # (1, 64)
 

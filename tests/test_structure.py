@@ -15,6 +15,7 @@ if not (PACKAGE / "cli").exists():  # editable installs keep only the native cor
 # A room may import those of earlier lines. Rooms of one line share a floor: kernels compute the
 # definition in `fff`, whose operator calls them; runs know which of their rows are results.
 FLOORS = [
+    {"imports"},
     {"runs", "rows"},
     {"fff", "kernels"},
     {"data"},

@@ -1,40 +1,41 @@
-"""UltraFastBERT models in Hugging Face's manner, registered with the Auto classes."""
+"""UltraFastBERT models in Hugging Face's manner, known to the Auto classes; imported when used."""
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForMultipleChoice,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+from typing import TYPE_CHECKING
 
-from ultrafastbert.models.bert.configuration import CrammedBertConfig, UltraFastBertConfig
-from ultrafastbert.models.bert.modeling import UltraFastBertModel
-from ultrafastbert.models.bert.sequence_heads import (
-    UltraFastBertForMultipleChoice,
-    UltraFastBertForSentenceEmbedding,
-    UltraFastBertForSequenceClassification,
-)
-from ultrafastbert.models.bert.token_heads import (
-    UltraFastBertForMaskedLM,
-    UltraFastBertForQuestionAnswering,
-    UltraFastBertForTokenClassification,
-)
-from ultrafastbert.models.converted.model import register as _register_converted
+from ultrafastbert.imports.lazy import lazy_names
 
-AutoConfig.register("ultrafastbert", UltraFastBertConfig)
-AutoConfig.register(CrammedBertConfig.model_type, CrammedBertConfig)
-AutoModel.register(UltraFastBertConfig, UltraFastBertModel)
-AutoModelForMaskedLM.register(UltraFastBertConfig, UltraFastBertForMaskedLM)
-AutoModelForSequenceClassification.register(
-    UltraFastBertConfig, UltraFastBertForSequenceClassification
-)
-AutoModelForTokenClassification.register(UltraFastBertConfig, UltraFastBertForTokenClassification)
-AutoModelForQuestionAnswering.register(UltraFastBertConfig, UltraFastBertForQuestionAnswering)
-AutoModelForMultipleChoice.register(UltraFastBertConfig, UltraFastBertForMultipleChoice)
-_register_converted()
+if TYPE_CHECKING:
+    from ultrafastbert.models.bert.configuration import UltraFastBertConfig
+    from ultrafastbert.models.bert.modeling import UltraFastBertModel
+    from ultrafastbert.models.bert.sequence_heads import (
+        UltraFastBertForMultipleChoice,
+        UltraFastBertForSentenceEmbedding,
+        UltraFastBertForSequenceClassification,
+    )
+    from ultrafastbert.models.bert.token_heads import (
+        UltraFastBertForMaskedLM,
+        UltraFastBertForQuestionAnswering,
+        UltraFastBertForTokenClassification,
+    )
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "bert.configuration": ["UltraFastBertConfig"],
+            "bert.modeling": ["UltraFastBertModel"],
+            "bert.sequence_heads": [
+                "UltraFastBertForMultipleChoice",
+                "UltraFastBertForSentenceEmbedding",
+                "UltraFastBertForSequenceClassification",
+            ],
+            "bert.token_heads": [
+                "UltraFastBertForMaskedLM",
+                "UltraFastBertForQuestionAnswering",
+                "UltraFastBertForTokenClassification",
+            ],
+        },
+        modules=["bert", "converted", "io"],
+    )
 
 __all__ = [
     "UltraFastBertConfig",

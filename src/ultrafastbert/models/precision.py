@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ultrafastbert.fff.machine import bf16_supported
-from ultrafastbert.models.converted.model import original_type
+from ultrafastbert.models.converted.configuration import original_type
 
 # DeBERTa masks attention with the least float32, which bfloat16 cannot hold.
 FLOAT32_ONLY = {"deberta"}

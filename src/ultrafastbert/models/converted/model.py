@@ -35,21 +35,6 @@ from ultrafastbert.models.quantized import Quantizable, settle_weight_dtype
 MADE = "Converted"
 
 
-class ConvertedConfig(PreTrainedConfig):
-    """What `AutoConfig` takes the configuration of any converted model for, until it reads it."""
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **options: Any) -> Any:
-        """Return the configuration of a converted model as the class of its architecture."""
-        original: Any = CONFIG_MAPPING[original_type(config_dict["model_type"])]
-        return config_class(original).from_dict(config_dict, **options)
-
-
-def original_type(model_type: str) -> str:
-    """Return the model type of the architecture that a converted model comes from."""
-    return model_type.removeprefix(PREFIX)
-
-
 @cache
 def config_class(original: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
     """Return the class of converted models' configurations for one such as `BertConfig`.
@@ -256,10 +241,3 @@ def converted_copy(
     kept = {name: w for name, w in model.state_dict().items() if not name.startswith(new)}
     copy.load_state_dict(kept, strict=False)  # new FF layers keep their own weights
     return copy.to(model.device).eval()
-
-
-def register() -> None:
-    """Make the configurations of converted models known to `AutoConfig`, of any architecture."""
-    for model_type in list(CONFIG_MAPPING):
-        if not model_type.startswith(OWN):
-            CONFIG_MAPPING.register(PREFIX + model_type, ConvertedConfig, exist_ok=True)
