@@ -33,6 +33,8 @@ REGRESSION_METRICS: dict[str, Metric] = {
     "pearson": _correlation(pearsonr),
     "spearman": _correlation(spearmanr),
 }
+# In tables; other metrics are called by their names.
+METRIC_TITLES = {"f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class TaskSpec:
         epochs: passes over the training rows, unless the configuration says otherwise.
         n_rows: official number of rows of each split: `train`, the split that gives the result,
             further splits that are evaluated where they exist.
+        title: in tables; its name by default.
 
     Raises:
         ValueError: for less than one or more than two text columns, for a single class and for
@@ -59,8 +62,10 @@ class TaskSpec:
     metrics: tuple[str, ...] = ("accuracy",)
     epochs: int = 5
     n_rows: Mapping[str, int] = field(default_factory=dict)
+    title: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name)
         if not 1 <= len(self.text_columns) <= 2:
             raise ValueError(f"text_columns={self.text_columns} must be one or two columns")
         if len(self.label_names) == 1:
@@ -92,11 +97,13 @@ _TASKS = (
         metrics=("matthews", "accuracy"),
         epochs=15,
         n_rows={"train": 8551, "validation": 1043},
+        title="CoLA",
     ),
     TaskSpec(
         "sst2",
         label_names=("negative", "positive"),
         n_rows={"train": 67349, "validation": 872},
+        title="SST-2",
     ),
     TaskSpec(
         "mrpc",
@@ -104,12 +111,14 @@ _TASKS = (
         ("not_equivalent", "equivalent"),
         ("f1", "accuracy"),
         n_rows={"train": 3668, "validation": 408},
+        title="MRPC",
     ),
     TaskSpec(
         "stsb",
         _PAIR,
         metrics=("spearman", "pearson"),
         n_rows={"train": 5749, "validation": 1500},
+        title="STS-B",
     ),
     TaskSpec(
         "qqp",
@@ -117,6 +126,7 @@ _TASKS = (
         ("not_duplicate", "duplicate"),
         ("f1", "accuracy"),
         n_rows={"train": 363846, "validation": 40430},
+        title="QQP",
     ),
     TaskSpec(
         "mnli",
@@ -127,15 +137,19 @@ _TASKS = (
             "validation_matched": 9815,
             "validation_mismatched": 9832,
         },
+        title="MNLI",
     ),
     TaskSpec(
         "qnli",
         ("question", "sentence"),
         _ENTAILMENT,
         n_rows={"train": 104743, "validation": 5463},
+        title="QNLI",
     ),
-    TaskSpec("rte", _PAIR, _ENTAILMENT, n_rows={"train": 2490, "validation": 277}),
-    TaskSpec("wnli", _PAIR, _ENTAILMENT[::-1], n_rows={"train": 635, "validation": 71}),
+    TaskSpec("rte", _PAIR, _ENTAILMENT, n_rows={"train": 2490, "validation": 277}, title="RTE"),
+    TaskSpec(
+        "wnli", _PAIR, _ENTAILMENT[::-1], n_rows={"train": 635, "validation": 71}, title="WNLI"
+    ),
 )
 TASKS = {task.name: task for task in _TASKS}
 

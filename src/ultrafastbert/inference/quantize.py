@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ultrafastbert import rows
 from ultrafastbert.data import docstrings
-from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_spearman
+from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_scores
 from ultrafastbert.models.converted.folder import copy_companions, load_tokenizer
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.models.quantized import Quantizable
+from ultrafastbert.rows import append_row
+from ultrafastbert.rows.models import QuantizeRow
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.status import Status
 
@@ -30,13 +31,13 @@ def quantize_model(
     weight_dtype: str = "int8",
     glue_dir: str | Path | None = None,
     on_status: Status = lambda what, done, total: None,
-) -> rows.Row:
+) -> QuantizeRow:
     """Write a saved model with fast feedforward layers to a new folder, compactly; return a row.
 
     Weights of these layers become `weight_dtype`, `int8` or `bfloat16`, and stay so when loaded,
     for inference; all other matrices are stored in bfloat16 and computed with in float32. Vectors
     of texts, the documentation of Python's library, are compared before and after, with `glue_dir`
-    also the scores on STS-B. The row, of kind `shrink`, is appended to the folder's `rows.jsonl`.
+    also the scores on STS-B. The row, of kind `quantize`, is appended to the folder's `rows.jsonl`.
 
     Raises:
         FileExistsError: if `out_dir` is not empty.
@@ -50,7 +51,7 @@ def quantize_model(
 
 def _quantize(
     folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
-) -> rows.Row:
+) -> QuantizeRow:
     pairs = similar_pairs(glue_dir)
     on_status("loading the model", 0, None)
     original = _load(folder)
@@ -63,24 +64,23 @@ def _quantize(
     on_status("encoding texts with the original weights", 0, None)
     before = sentence_vectors(original, tokenizer, texts)
     on_status("scoring the model", 0, None)
-    scores = {f"{split}_before": sts_spearman(original, tokenizer, pairs[split]) for split in pairs}
+    scores_before = sts_scores(original, tokenizer, pairs)
     on_status(f"storing and scoring it with {weight_dtype} weights", 0, None)
     copy_companions(folder, new, NOT_COPIED)
     _save(original, new, weight_dtype)
     small = _load(new)
     cosines = _cosines(before, sentence_vectors(small, tokenizer, texts), weight_dtype)
-    scores |= {split: sts_spearman(small, tokenizer, pairs[split]) for split in pairs}
-    row = {
-        "kind": "shrink",
-        "weight_dtype": weight_dtype,
-        "bytes_before": _weight_bytes(folder),
-        "bytes": _weight_bytes(new),
-        "n_texts": len(texts),
-        "cosine_mean": float(cosines.mean()),
-        "cosine_min": float(cosines.min()),
-        **{f"stsb_{split}_spearman": score for split, score in scores.items()},
-    }
-    return rows.append_row(new / "rows.jsonl", row)
+    row = QuantizeRow(
+        weight_dtype=weight_dtype,
+        bytes_before=_weight_bytes(folder),
+        bytes=_weight_bytes(new),
+        n_texts=len(texts),
+        cosine_mean=float(cosines.mean()),
+        cosine_min=float(cosines.min()),
+        scores_before=scores_before,
+        scores=sts_scores(small, tokenizer, pairs),
+    )
+    return append_row(new / "rows.jsonl", row)
 
 
 def _load(folder: Path) -> Quantizable:

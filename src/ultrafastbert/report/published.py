@@ -4,7 +4,7 @@ GLUE_SOURCE = (
     "Published rows: arXiv 2311.10770, table 1, by their authors' scripts on the development sets; "
     "BERT-base's are from the test sets. Their models read billions of tokens on a GPU."
 )
-_GLUE_TASKS = ("rte", "mrpc", "stsb", "sst2", "mnli", "qnli", "qqp", "cola")
+GLUE_TASKS = ("rte", "mrpc", "stsb", "sst2", "mnli", "qnli", "qqp", "cola")
 # Per cent, in the order of the tasks.
 _GLUE_VALUES = {
     "BERT-base": (66.4, 88.9, 85.8, 93.5, 83.4, 90.5, 71.2, 51.3),
@@ -14,13 +14,11 @@ _GLUE_VALUES = {
     "UltraFastBERT-1x11": (57.8, 88.1, 86.1, 89.7, 80.2, 89.3, 87.1, 37.1),
     "UltraFastBERT-1x11-long": (60.7, 87.5, 86.4, 89.9, 81.3, 89.7, 87.6, 35.1),
 }
-GLUE = {
-    model: dict(zip(_GLUE_TASKS, values, strict=True)) for model, values in _GLUE_VALUES.items()
-}
+GLUE = {model: dict(zip(GLUE_TASKS, values, strict=True)) for model, values in _GLUE_VALUES.items()}
 
 LAYER_SPEED_OF = ("1x11", 768)  # family, hidden size
-# Contestant -> times faster than the dense layer of 4095 neurons written with the same routines,
-# and than dense level 3, the fastest there on CPUs.
+# Implementation -> times faster than the dense layer of 4095 neurons written with the same
+# routines, and than dense level 3, the fastest there on CPUs.
 LAYER_SPEED = {
     "fff blas1 float32": ("130.7x (CPU)", "48x (CPU)"),
     "fff blas2 float32": ("255.1x (CPU)", "78x (CPU)"),

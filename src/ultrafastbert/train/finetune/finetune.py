@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -21,12 +22,13 @@ from transformers import (
     set_seed,
 )
 
-from ultrafastbert import rows
 from ultrafastbert.evaluate.task_data import check_dataset, data_digest, load_task
 from ultrafastbert.evaluate.tasks import TASKS, TaskSpec, get_task, score
 from ultrafastbert.fff.layer import bf16_supported
 from ultrafastbert.models.io.loading import load_saved
 from ultrafastbert.models.io.saved import load_padding_tokenizer, model_digest
+from ultrafastbert.rows import append_row, read_rows
+from ultrafastbert.rows.training import GlueRow
 from ultrafastbert.runs.locks import locked
 from ultrafastbert.runs.outputs import check_file, make_folder, real
 from ultrafastbert.train.finetune.config import GlueConfig
@@ -59,9 +61,9 @@ def run_glue(
     data_dir: str | Path | None = None,
     rows_path: str | Path | None = None,
     on_progress: OnProgress | None = None,
-    on_row: Callable[[rows.Row], None] | None = None,
+    on_row: Callable[[GlueRow], None] | None = None,
     model_name: str | None = None,
-) -> list[rows.Row]:
+) -> list[GlueRow]:
     """Fine-tune a model on GLUE tasks (all nine by default) and return a row per task and seed.
 
     Each row is appended to `rows_path` as soon as it is there. Rows that the file has already for
@@ -86,7 +88,7 @@ def run_glue(
                 row = job.find(rows_path)
                 if row is None:
                     row = job.run(on_progress)
-                    row = rows.append_row(rows_path, row) if rows_path else row
+                    row = append_row(rows_path, row) if rows_path else row
             if on_row is not None:
                 on_row(row)
             results.append(row)
@@ -101,7 +103,7 @@ def fine_tune(
     data_dir: str | Path | None = None,
     on_progress: OnProgress | None = None,
     model_name: str | None = None,
-) -> rows.Row:
+) -> GlueRow:
     """Fine-tune the model of a folder on one GLUE task with one seed, and return its row.
 
     Data as in `load_task`; errors as in `load_task` and `fine_tune_on`.
@@ -122,7 +124,7 @@ def fine_tune_on(
     config: GlueConfig | None = None,
     on_progress: OnProgress | None = None,
     model_name: str | None = None,
-) -> rows.Row:
+) -> GlueRow:
     """Fine-tune the model of a folder on labelled rows of one's own, and return its result row.
 
     The data sets need the task's text columns and `label`: class numbers, or real numbers.
@@ -160,8 +162,7 @@ class _Job:
         options = dataclasses.asdict(config)
         options |= {"epochs": self.epochs, "bf16": self.bf16}
         del options["seeds"]
-        self.identity: rows.Row = {
-            "kind": "glue",
+        self.identity: dict[str, Any] = {
             "model": model_name or model_dir.resolve().name,
             "model_dir": model_dir.resolve().name,
             "model_digest": model_digest(model_dir),
@@ -192,14 +193,16 @@ class _Job:
         with locked(path.with_name(f".{path.name}.{job}.lock"), in_use):
             yield
 
-    def find(self, rows_path: str | Path | None) -> rows.Row | None:
+    def find(self, rows_path: str | Path | None) -> GlueRow | None:
         """Return the row of this job that a file holds already, or None."""
         if rows_path is None or not Path(rows_path).exists():
             return None
-        found = rows.read_rows(rows_path, "glue")
-        return next((row for row in found if self.wanted.items() <= row.items()), None)
+        found = read_rows(rows_path, GlueRow)
+        wanted = self.wanted.items()
+        fitting = (row for row in found if all(getattr(row, key) == value for key, value in wanted))
+        return next(fitting, None)
 
-    def run(self, on_progress: OnProgress | None = None) -> rows.Row:
+    def run(self, on_progress: OnProgress | None = None) -> GlueRow:
         """Train and evaluate; return the result row."""
         with quiet(), tempfile.TemporaryDirectory() as empty_dir:
             self._report(on_progress, "loading")
@@ -220,16 +223,16 @@ class _Job:
             seconds = time.perf_counter() - started
             trainer.reports.evaluating()
             metrics = self._evaluate(trainer, encoded)
-        return {
+        return GlueRow(
             **self.identity,
-            "metric": self.spec.metrics[0],
-            "value": metrics[self.spec.metrics[0]],
-            "metrics": metrics,
-            "subset": any(len(d) < self.spec.n_rows.get(s, 0) for s, d in self.splits.items()),
-            "seconds": seconds,
-            "train_tokens": encoded["train"].n_tokens * self.epochs,
-            "n_parameters": model.num_parameters(),
-        }
+            metric=self.spec.metrics[0],
+            value=metrics[self.spec.metrics[0]],
+            metrics=metrics,
+            subset=any(len(d) < self.spec.n_rows.get(s, 0) for s, d in self.splits.items()),
+            seconds=seconds,
+            train_tokens=encoded["train"].n_tokens * self.epochs,
+            n_parameters=model.num_parameters(),
+        )
 
     @property
     def n_steps(self) -> int:
