@@ -113,8 +113,10 @@ def choose_quantized_kernel(problem: Problem) -> QuantizedKernel | None:
 
     None where no kernel takes them here: they must be expanded.
     """
-    fitting = (k for k in _QUANTIZED.values() if may_use(k.name, None))
-    return next((k for k in fitting if k.is_available() and k.supports(problem)), None)
+    for name, kernel in _QUANTIZED.items():
+        if may_use(name, None) and kernel.is_available() and kernel.supports(problem):
+            return kernel
+    return None
 
 
 def place_weights(*weights: Tensor) -> None:
