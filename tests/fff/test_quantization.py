@@ -244,8 +244,9 @@ def test_the_prepared_way_follows_weights_that_change_or_move(prepared_layer):
     layer.w_out.data = layer.w_out / 4
     assert torch.equal(layer(x), y / 2)
     whole, layer.w_out.data = layer.w_out.data, layer.w_out[:, :5]
-    with pytest.raises(ValueError, match="w_out has shape"):
-        layer(x)
+    for _ in range(3):  # what the operator refuses is never prepared
+        with pytest.raises(ValueError, match="w_out has shape"):
+            layer(x)
     layer.w_out.data = whole
     other = make_layer((16, 16, 1, 3, 2))
     other.w_in.add_(1)
