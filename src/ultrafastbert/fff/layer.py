@@ -288,7 +288,7 @@ class FastFeedForward(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        # Nothing is asked on the prepared way, so it ends where one of these changes.
+        # The fast path asks for none of these, so it ends where one of them changes.
         if name in ("depth", "leaf_size", "activation", "node_output", "soft_training", "training"):
             self._prepared = None
 
@@ -316,7 +316,7 @@ class FastFeedForward(nn.Module):
         return super()._apply(move, recurse=False)
 
     def _prepare(self, dtype: torch.dtype) -> Prepared | None:
-        """Return a shorter way than the operator for x of this dtype, where there is one."""
+        """Return the fast path past the operator for x of this dtype, where there is one."""
         if self.training and self.leaf_usage is not None:
             return None  # leaves are to be counted
         holder = self._holder
