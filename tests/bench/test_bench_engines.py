@@ -21,7 +21,7 @@ def test_engines_are_timed_beside_pytorch(monkeypatch):
     rows = bench_model(
         ModelBenchConfig(sizes, ((2, 8),), (), threads=1, seconds=0.01, engines=True)
     )
-    ways = {(row["variant"], row["implementation"], row["precision"]) for row in rows}
+    ways = {(row.variant, row.implementation, row.precision) for row in rows}
     table = [line.strip("| ").split(" | ") for line in engine_table(rows).splitlines()]
     for engine, precision in (
         ("ONNX Runtime", "float32"),

@@ -1,19 +1,20 @@
-"""Benchmarks: BLAS contestants, the machine's limits, and the floor computed from them."""
+"""Benchmarks: BLAS levels, the machine's limits, and the roofline computed from them."""
 
 import pytest
 import torch
 from kernel_cases import usable
 
 from ultrafastbert.bench import blas, fast, gate, machine
-from ultrafastbert.bench.floor import Call, count_rows, floor_us
+from ultrafastbert.bench.roofline import LayerCall, count_rows, roofline_us
 from ultrafastbert.fff.dense import FeedForward
 from ultrafastbert.fff.layer import FastFeedForward
+from ultrafastbert.rows.layers import MachineRow
 
 needs_native = pytest.mark.skipif(not machine.is_available(), reason="no native core")
-# One multiply-add a second per unit; bytes are ten times dearer at each level.
-LIMITS = machine.Limits(
+# One FMA a second per unit; bytes are ten times dearer at each level.
+LIMITS = MachineRow(
     threads=1,
-    multiply_adds_per_s=1e6,
+    fma_per_s=1e6,
     l2_bytes=1000,
     l2_bytes_per_s=1e6,
     llc_bytes=10_000,
@@ -27,7 +28,7 @@ def call(**options):
     sizes = {"n_tokens": 2, "hidden_size": 5, "output_size": 20, "n_active": 3, "n_rows": 200}
     ranks = torch.tensor([0, 1, 2, 3])
     rest = {"ranks": ranks, "n_calls": 1, "live_tokens": 2, "cold": False, "backward": False}
-    return Call(**{**sizes, **rest, **options})
+    return LayerCall(**{**sizes, **rest, **options})
 
 
 @needs_native
@@ -54,12 +55,12 @@ def test_blas_levels_compute_a_dense_layer(level):
 
 
 @needs_native
-def test_blas_contestants_refuse_other_layers():
+def test_blas_levels_refuse_other_layers():
     with pytest.raises(ValueError, match="GELU"):
         blas.fast_forward(1, FastFeedForward(4, 2, activation="relu"))
 
 
-def test_every_fast_contestant_agrees_with_the_definition():
+def test_every_fast_implementation_agrees_with_the_definition():
     torch.manual_seed(0)
     layer = FastFeedForward(32, 4, leaf_size=2)
     truth = gate.find_truth(layer, list(torch.randn(4, 50, 32)))
@@ -99,9 +100,9 @@ def test_limits_are_measured():
         patch.setattr(machine, "cache_bytes", lambda: (2**18, 2**22))
         limits = machine.measure(2)
     machine.measure.cache_clear()
-    assert limits.row()["kind"] == "machine"
+    assert limits.threads == 2
     assert (limits.l2_bytes, limits.llc_bytes) == (2**19, 2**22)
-    rates = [value for name, value in limits.row().items() if name.endswith("per_s")]
+    rates = [value for name, value in vars(limits).items() if name.endswith("per_s")]
     assert all(1e7 < rate < 1e14 for rate in rates)
 
 
@@ -123,41 +124,41 @@ def test_cache_sizes_are_those_that_linux_tells(tmp_path):
     assert machine.cache_bytes(tmp_path / "none") == (machine.ASSUMED_L2, machine.ASSUMED_LLC)
 
 
-def test_the_floor_of_arithmetic():
+def test_the_roofline_of_arithmetic():
     fast_memory = {name: 1e12 for name in ("l2_bytes_per_s", "llc_bytes_per_s")}
-    limits = machine.Limits(**{**vars(LIMITS), **fast_memory})
+    limits = MachineRow(**{**vars(LIMITS), **fast_memory})
     # 3 neurons a token, 5 + 20 multiply-adds each, a million a second
-    assert floor_us(limits, call()) == pytest.approx(75)
-    assert floor_us(limits, call(weight_bytes=1)) == pytest.approx(75 / 4)
-    assert floor_us(limits, call(backward=True, n_rows=0)) == pytest.approx(225)
+    assert roofline_us(limits, call()) == pytest.approx(75)
+    assert roofline_us(limits, call(weight_bytes=1)) == pytest.approx(75 / 4)
+    assert roofline_us(limits, call(backward=True, n_rows=0)) == pytest.approx(225)
 
 
-def test_the_floor_of_memory():
-    limits = machine.Limits(**{**vars(LIMITS), "multiply_adds_per_s": 1e15})
+def test_the_roofline_of_memory():
+    limits = MachineRow(**{**vars(LIMITS), "fma_per_s": 1e15})
     # x 40 B and y 160 B per call; 4 rows of 100 B; all in the second-level cache
-    assert floor_us(limits, call()) == pytest.approx((40 + 160 + 400) / 2)
+    assert roofline_us(limits, call()) == pytest.approx((40 + 160 + 400) / 2)
     # ranks 10 and more do not fit 1000 B, 100 and more not 10,000 B
     ranks = torch.tensor([0, 9, 10, 99, 100])
     expected = 40 + 160 + 200 + 10 * 200 + 100 * 100
-    assert floor_us(limits, call(ranks=ranks)) == pytest.approx(expected / 2)
-    assert floor_us(limits, call(ranks=ranks, weight_bytes=2)) == pytest.approx(
+    assert roofline_us(limits, call(ranks=ranks)) == pytest.approx(expected / 2)
+    assert roofline_us(limits, call(ranks=ranks, weight_bytes=2)) == pytest.approx(
         (40 + 160 + 3 * 50 + 10 * 2 * 50) / 2
     )
     # x of a rotation that only the last level holds
-    assert floor_us(limits, call(live_tokens=100)) == pytest.approx((400 + 160 + 400) / 2)
+    assert roofline_us(limits, call(live_tokens=100)) == pytest.approx((400 + 160 + 400) / 2)
 
 
-def test_the_floor_of_memory_when_cold():
-    limits = machine.Limits(**{**vars(LIMITS), "multiply_adds_per_s": 1e15})
+def test_the_roofline_of_memory_when_cold():
+    limits = MachineRow(**{**vars(LIMITS), "fma_per_s": 1e15})
     expected = 100 * (40 + 400) + 50 * 160
-    assert floor_us(limits, call(cold=True)) == pytest.approx(expected / 2)
+    assert roofline_us(limits, call(cold=True)) == pytest.approx(expected / 2)
 
 
-def test_the_floor_of_the_backward_pass():
-    limits = machine.Limits(**{**vars(LIMITS), "multiply_adds_per_s": 1e15})
+def test_the_roofline_of_the_backward_pass():
+    limits = MachineRow(**{**vars(LIMITS), "fma_per_s": 1e15})
     # also grad_y 160 B, grad_x 40 B, and the gradients of 200 rows, too many for a cache
     expected = 600 + 160 + 40 + 50 * 200 * 100
-    assert floor_us(limits, call(backward=True)) == pytest.approx(expected / 2)
+    assert roofline_us(limits, call(backward=True)) == pytest.approx(expected / 2)
 
 
 def test_rows_are_counted_once_a_call():
@@ -170,6 +171,6 @@ def test_rows_are_counted_once_a_call():
     assert (one.tolist(), n_calls) == ([0, 1, 2], 1)
 
 
-def test_kernels_are_contestants_by_the_table():
+def test_kernels_are_timed_by_the_table():
     names = {chosen.name for chosen in fast.available_fast(FastFeedForward(4, 2), threads=2)}
     assert names == set(usable(2))

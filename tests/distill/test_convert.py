@@ -24,13 +24,13 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     assert ("layer 0: 1x2x3 (fff, seed 0)", 20, 20) in said
     layers = [row for row in rows if row["kind"] == "convert_layer"]
     assert [(row["layer"], row["model"]) for row in layers[:5]] == [
-        (0, name) for name in ("fff", "random", "ff_active", "ff_time", "none")
+        (0, name) for name in ("fff", "random", "ff_active", "ff_equal_latency", "none")
     ]
     (timed,) = (row for row in rows if row["kind"] == "convert_time")
     dense = f"ff:{timed['width']}"
     assert [row["ffn"] for row in layers[5:]] == ["1x2x3", "1x2x3", "ff:5", dense, "none"]
     models = {row["model"]: row for row in rows if row["kind"] == "convert"}
-    assert set(models) == {"fff", "random", "ff_active", "ff_time", "none", "teacher"}
+    assert set(models) == {"fff", "random", "ff_active", "ff_equal_latency", "none", "teacher"}
     before = {row["model"]: row for row in rows if row["kind"] == "convert_layerwise"}
     assert set(before) == set(models) - {"teacher"}
     for name, row in before.items():  # the error that training end to end begins with
@@ -62,7 +62,7 @@ def test_several_seeds_and_tasks(dense_folder, text_file, stsb, tmp_path):
     }
     assert errors[3] != errors[5]
     tuned = {(row["model"], row["seed"]) for row in rows if row["kind"] == "convert_task"}
-    models = ("fff", "random", "ff_active", "ff_time", "none", "teacher")
+    models = ("fff", "random", "ff_active", "ff_equal_latency", "none", "teacher")
     assert tuned == set(itertools.product(models, (3, 5)))
     table = convert_table(rows)
     assert "| fast feedforward (1x2x3) | 5 | " in table

@@ -23,7 +23,7 @@ def test_the_dense_layer_of_equal_time_is_timed_once(
         convert(dense_folder, out, text_file, ALL_STAGES, on_status=interrupt)
     monkeypatch.setattr(conversion, "time_equal_width", again)
     rows = convert(dense_folder, out, text_file, ALL_STAGES, resume=True)
-    assert len({row["ffn"] for row in rows if row.get("model") == "ff_time"}) == 1
+    assert len({row["ffn"] for row in rows if row.get("model") == "ff_equal_latency"}) == 1
 
 
 def test_a_dense_layer_of_equal_time_is_never_narrower_than_the_path():

@@ -1,4 +1,4 @@
-"""Output biases of leaves: every kernel, quantized and prepared, against the definition."""
+"""Output biases of leaves: every kernel, quantized and on the fast path, against the definition."""
 
 import copy
 import pickle
@@ -72,13 +72,13 @@ def test_without_gradients(kernel, weight_dtype, dtype):
     bound = 1e-5 if dtype == torch.float32 else 0.05
     with torch.no_grad():
         expected = definition(layer, x.flatten(0, 1).float()).view(3, 4, 16)
-        for _ in range(2):  # by the operator, then by the way prepared for the next calls
+        for _ in range(2):  # by the operator, then by the fast path prepared for the next calls
             y = layer(x)
             assert y.dtype == dtype
             torch.testing.assert_close(y.float(), expected, rtol=bound, atol=bound)
 
 
-def test_the_prepared_way_follows_the_bias():
+def test_the_fast_path_follows_the_bias():
     layer = make_layer().eval()
     x = torch.randn(6, 5)
     with torch.no_grad():

@@ -173,7 +173,7 @@ def test_hard_usage_counts_where_tokens_went(soft_training):
     layer.train()
     layer(x)
     with torch.no_grad():
-        for _ in range(3):  # nor is it left out on the way prepared for calls without gradients
+        for _ in range(3):  # nor is it left out on the fast path of calls without gradients
             layer(x)
     leaves = layer.visited_leaves(x).flatten(0, 1)
     counts = torch.stack([leaf.bincount(minlength=8) for leaf in leaves.unbind(1)])
@@ -211,12 +211,12 @@ def test_hard_training_of_the_same_layer_is_exactly_sparse():
     assert torch.equal((layer.b_out.grad != 0).any(-1).sum(-1), torch.ones(2))
 
 
-def test_switching_modes_leaves_the_prepared_way():
+def test_switching_modes_leaves_the_fast_path():
     layer = make_layer(dtype=torch.float32).eval()
     x = torch.randn(4, 5)
     with torch.no_grad():
         hard = layer(x)
-        assert torch.equal(layer(x), hard)  # by the prepared way
+        assert torch.equal(layer(x), hard)  # by the fast path
         mixed = layer.train()(x)
         assert not torch.equal(mixed, hard)
         layer.soft_training = False

@@ -75,7 +75,7 @@ def test_forward_mode(layer, x, with_grad):
     tangent = torch.randn_like(x)
     expected = jvp(lambda x: definition(layer, x), (x,), (tangent,))
     with torch.set_grad_enabled(with_grad):
-        layer(x), layer(x)  # from now on, the shortest way would be taken
+        layer(x), layer(x)  # from now on, the fast path would be taken
         for got, wanted in zip(jvp(layer, (x,), (tangent,)), expected, strict=True):
             torch.testing.assert_close(got, wanted)
         with forward_ad.dual_level():

@@ -12,7 +12,7 @@ from ultrafastbert.kernels import native
 
 
 def warm_layer(**options):
-    """Return a layer whose next call without gradients takes the shortest way."""
+    """Return a layer whose next call without gradients takes the fast path."""
     torch.manual_seed(0)
     layer = FastFeedForward(8, depth=3, leaf_size=2, **options)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_tokens_that_are_not_plain(make, weight_dtype):
 
 
 def as_plain(tensor):
-    """Return the numbers of a tensor of any kind, for comparison."""
+    """Return the elements of a tensor of any kind, for comparison."""
     if isinstance(tensor, TwoTensor):
         return [as_plain(tensor.a), as_plain(tensor.b)]
     if torch._is_functional_tensor(tensor):
@@ -125,7 +125,7 @@ def test_weights_that_become_a_negative_view_in_place():
 
 
 @torch.no_grad()
-def test_no_tokens_go_the_shortest_way():
+def test_no_tokens_take_the_fast_path():
     layer = warm_layer()
     if native.can_prepare():
         assert layer._prepared.call(torch.zeros(0, 8)).shape == (0, 8)

@@ -1,6 +1,9 @@
 """Tables of converted models: runs apart, spreads that show, seeds that are counted."""
 
+from dataclasses import replace
+
 import pytest
+from report_rows import converted_row, speed_row, task_fields
 
 from ultrafastbert.report.answer import conversion_caveats
 from ultrafastbert.report.convert_tables import (
@@ -10,39 +13,38 @@ from ultrafastbert.report.convert_tables import (
     layerwise_table,
 )
 from ultrafastbert.report.converted_speed import speed_table
+from ultrafastbert.rows.conversion import (
+    ConvertLayerRow,
+    ConvertLayerwiseRow,
+    ConvertTaskRow,
+)
+from ultrafastbert.rows.row import Score
 
 SCORES = {"none": 0.8, "fff": 0.4, "teacher": 0.0}
 
 
-def layer(model, ffn, seed, unexplained, **run):
-    return {
-        "kind": "convert_layer",
-        "model": model,
-        "layer": 0,
-        "ffn": ffn,
-        "n_active": 5,
-        "steps": 10,
-        "batch_tokens": 64,
-        "seed": seed,
-        "unexplained": unexplained,
-        **run,
-    }
+def layer(model, ffn, seed, fvu, fvu_after_norm=None, run_ffn=None):
+    return ConvertLayerRow(
+        model=model,
+        layer=0,
+        ffn=ffn,
+        n_active=5,
+        steps=10,
+        batch_tokens=64,
+        learning_rate=1e-3,
+        routing_learning_rate=1e-3,
+        split="principal",
+        seed=seed,
+        fvu=fvu,
+        fvu_after_norm=fvu_after_norm,
+        run_ffn=run_ffn,
+    )
 
 
 def whole(model, seed, run_ffn, factor=1.0, **run):
     ffn = {"none": "none", "fff": run_ffn, "teacher": None}[model]
-    return {
-        "kind": "convert",
-        "model": model,
-        "ffn": ffn,
-        "n_active": None if ffn is None else 5,
-        "seed": seed,
-        "run_ffn": run_ffn,
-        "tokens": 2000,
-        "steps": 10,
-        "unexplained_states": factor * SCORES[model],
-        **run,
-    }
+    fields = {"run_ffn": run_ffn, "tokens": 2000, "steps": 10} | run
+    return converted_row(model, ffn, factor * SCORES[model], seed, **fields)
 
 
 def run_of(run_ffn, factor, **run):
@@ -60,16 +62,16 @@ def test_each_conversion_has_its_own_table():
     assert table.index("**1x3x2, 2k tokens") < table.index("| fast feedforward (1x3x2) | 5 | 20")
     assert table.count("| 50 |") == 2  # of the gap, that of the same run
     longer = convert_table([*run_of("1x2x3", 1.0), *run_of("1x2x3", 0.5, steps=20)])
-    assert "10 updates of a block" in longer
-    assert "20 updates of a block" in longer
+    assert "10 training steps a layer" in longer
+    assert "20 training steps a layer" in longer
     other = convert_table([*run_of("1x2x3", 1.0), *run_of("1x2x3", 0.5, original="MiniLM")])
     assert "**MiniLM, 1x2x3, " in other
 
 
 def test_of_a_gap_of_less_than_a_point_there_is_no_share():
-    rows = run_of("1x2x3", 1.0)
-    for row, score in zip(rows, (86.5, 86.2, 86.7), strict=True):
-        row["stsb_validation_spearman"] = score
+    scores = (Score("stsb", "validation", "spearman", value) for value in (86.5, 86.2, 86.7))
+    found = zip(run_of("1x2x3", 1.0), scores, strict=True)
+    rows = [replace(row, scores=(score,)) for row, score in found]
     (line,) = (line for line in convert_table(rows).splitlines() if "(1x2x3)" in line)
     assert "| 40.0 | 50 | 86.5 | - |" in line
 
@@ -77,8 +79,8 @@ def test_of_a_gap_of_less_than_a_point_there_is_no_share():
 def test_models_before_training_end_to_end_have_a_table_beside_the_original():
     runs = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 0.5)]
     assert layerwise_table(runs) == ""
-    before = [{**row, "kind": "convert_layerwise"} for row in run_of("1x2x3", 1.5)[:2]]
-    longer = [{**row, "seed": 1, "end_to_end_steps": 9} for row in before]
+    before = [ConvertLayerwiseRow(**vars(row)) for row in run_of("1x2x3", 1.5)[:2]]
+    longer = [replace(row, seed=1, end_to_end_steps=9) for row in before]
     assert layerwise_table(runs + before + longer).count("**1x2x3, ") == 1  # the same so far
     table = layerwise_table(runs + before)
     assert "| fast feedforward (1x2x3) | 5 | 60" in table
@@ -95,7 +97,7 @@ def test_one_conversion_counts_a_measurement_once():
 def test_a_model_that_is_no_better_than_none_is_said_to_be():
     assert not conversion_caveats(run_of("1x2x3", 1.0))
     rows = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 1.0)]
-    rows[3]["unexplained_states"] = 0.9
+    rows[3] = replace(rows[3], fvu_states=0.9)
     (caveat,) = conversion_caveats(rows)
     assert "(1x3x2) is no nearer to the original than one without" in caveat
     assert conversion_caveats(rows[:1]) == []
@@ -106,7 +108,7 @@ def test_layers_of_other_trees_are_never_averaged():
     table = convert_layer_table(rows)  # rows that do not say of which run they are
     assert "(1x2x3) | 5 | 50.0 |" in table
     assert "(1x3x2) | 5 | 10.0 |" in table
-    rows = [row | {"run_ffn": row["ffn"]} for row in rows]
+    rows = [replace(row, run_ffn=row.ffn) for row in rows]
     rows += [layer("none", "none", 0, 1.0, run_ffn=ffn) for ffn in ("1x2x3", "1x3x2")]
     table = convert_layer_table(rows)
     assert table.count("no feedforward layer") == table.count("**1x") == 2
@@ -115,7 +117,7 @@ def test_layers_of_other_trees_are_never_averaged():
 def test_tables_count_seeds():
     rows = [layer("fff", "1x2x3", seed, 0.5) for seed in (3, 7)] + [layer("none", "none", 3, 1.0)]
     heading, _, *lines = convert_layer_table(rows).splitlines()
-    assert heading == "**10 updates of a block, 64 tokens an update**"
+    assert heading == "**10 training steps a layer, 64 tokens a step**"
     assert lines[0].endswith(" seeds |")
     assert [line[-5:] for line in lines[2:]] == ["| 2 |", "| 1 |"]
     lines = convert_table([*run_of("1x2x3", 1.0), whole("fff", 1, "1x2x3")]).splitlines()
@@ -123,7 +125,7 @@ def test_tables_count_seeds():
 
 
 def test_errors_behind_a_norm_have_a_table_of_their_own():
-    rows = [layer("fff", "1x2x3", 0, 0.1, unexplained_after_norm=0.4), layer("none", "none", 0, 1)]
+    rows = [layer("fff", "1x2x3", 0, 0.1, fvu_after_norm=0.4), layer("none", "none", 0, 1.0)]
     _, behind, plain = convert_layer_table(rows).split("\n\n")
     assert "(1x2x3) | 5 | 10.0 |" in plain
     assert "(1x2x3) | 5 | 40.0 |" in behind
@@ -147,31 +149,22 @@ def test_a_spread_shows_where_there_is_one(errors, cell):
 
 
 def test_a_task_that_one_model_lacks_is_left_open():
-    common = {"kind": "convert_task", "n_active": 5, "seed": 0, "metric": "accuracy"}
+    def row(model, ffn, task, value):
+        n_active = None if ffn is None else 5
+        fields = task_fields(task, value, model=model)
+        return ConvertTaskRow(**fields, ffn=ffn, n_active=n_active)
+
     rows = [
-        common | {"model": "fff", "ffn": "1x2x3", "task": "rte", "value": 60.0},
-        common | {"model": "none", "ffn": "none", "task": "mrpc", "value": 70.0},
-        common | {"model": "teacher", "ffn": None, "n_active": None, "task": "rte", "value": 65.0},
+        row("fff", "1x2x3", "rte", 60.0),
+        row("none", "none", "mrpc", 70.0),
+        row("teacher", None, "rte", 65.0),
     ]
     assert "| fast feedforward (1x2x3) | 5 | 60.0 | - | - | - | 1 |" in convert_task_table(rows)
 
 
-def speed_row(model, text_ms, **fields):
-    return {
-        "kind": "convert_speed",
-        "model": model,
-        "weight_dtype": "float32",
-        "latency_text_ms": text_ms,
-        "latency_batch_ms": 10 * text_ms,
-        "speedup_text_over_fastest": (1.9, 2.0, 2.1),
-        "speedup_batch_over_fastest": (1.4, 1.5, 1.6),
-        **fields,
-    }
-
-
 def test_speeds_are_those_of_each_conversions_last_benchmark():
     row, original = speed_row("fff", 2.0), speed_row("teacher", 5.0)
-    runs = [r | {"run_ffn": ffn} for r in (row, original) for ffn in ("1x2x3", "1x3x2")]
+    runs = [replace(r, run_ffn=ffn) for r in (row, original) for ffn in ("1x2x3", "1x3x2")]
     line = "| PyTorch, eager | float32 | 2.00 | 5.00 | 2.50x |"
     assert speed_table(runs).count(line) == 2
     assert "at its fastest" not in speed_table(runs)
@@ -180,7 +173,7 @@ def test_speeds_are_those_of_each_conversions_last_benchmark():
         speed_row("fff", 9.0, started="10:00"),
         speed_row("teacher", 1.0, started="10:00", **onnx),
     ]
-    after = [row | {"started": "11:00"}, original | {"started": "11:00"}]
+    after = [replace(each, started="11:00") for each in (row, original)]
     assert line in speed_table(before + after)
     assert "ONNX" not in speed_table(before + after)
 

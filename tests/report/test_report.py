@@ -1,30 +1,34 @@
-"""Reports: tables, figures, the page and the README's block, all from synthetic rows."""
+"""Reports: tables, figures, and pages, from made-up rows."""
 
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from report_rows import (
     all_rows,
+    converted_rows,
     curve_rows,
+    glue_row,
     glue_rows,
     layer_rows,
     machine_rows,
     model_rows,
-    older,
     pretrain_rows,
+    skipped_row,
+    speed_rows,
     sweep_rows,
     width_rows,
 )
 
 from ultrafastbert import rows
 from ultrafastbert.bench import LayerBenchConfig, bench_layer
-from ultrafastbert.report import layer_tables, tables, update_readme, write_report
+from ultrafastbert.report import cells as cell_texts
+from ultrafastbert.report import layer_tables, tables, write_report
 from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.figures import FIGURES, draw_all
-from ultrafastbert.report.readme import BEGIN, END, results_block
-
-README = Path(__file__).parents[2] / "README.md"
+from ultrafastbert.report.paper_table import paper_table
+from ultrafastbert.report.sections import CAPTIONS, SECTIONS
+from ultrafastbert.report.titles import CACHE_TITLES
+from ultrafastbert.rows.layers import LayerRow
 
 
 def write(path, found):
@@ -62,20 +66,18 @@ def test_layer_table_has_a_line_for_narrower_weights():
 def test_layer_table_tells_the_states_of_the_caches_apart():
     found = [*layer_rows(), *layer_rows(cache="cold"), *layer_rows(cache="hot")]
     table = layer_tables.layer_table(found)
-    assert all(table.count(title) == 1 for title in tables.CACHE_TITLES.values())
+    assert all(table.count(title) == 1 for title in CACHE_TITLES.values())
 
 
-def test_rows_of_older_versions_are_read():
-    table = layer_tables.layer_table(older(layer_rows()))
-    assert tables.CACHE_TITLES["fresh"] in table
-    assert cells(table, "100 | native float32")[-2] == "-"
-    assert layer_tables.paper_table(older(layer_rows())) != ""
-    rest = [row for row in older(layer_rows()) if "blas" not in row["contestant"]]
-    assert layer_tables.paper_table(rest) == ""
+def test_layers_without_a_roofline_or_blas_have_tables():
+    plain = [replace(row, roofline_us=None, roofline_fraction=None) for row in layer_rows()]
+    assert cells(layer_tables.layer_table(plain), "100 | native float32")[-2] == "-"
+    assert paper_table(plain) != ""
+    assert paper_table([row for row in plain if "blas" not in row.name]) == ""
 
 
 def test_the_papers_table_compares_what_is_written_alike():
-    table = layer_tables.paper_table([*layer_rows(), *layer_rows(1000)])
+    table = paper_table([*layer_rows(), *layer_rows(1000)])
     assert "1,000 tokens" in table
     assert "2311.10770" in table
     line = cells(table, "BLAS level 1")
@@ -85,11 +87,11 @@ def test_the_papers_table_compares_what_is_written_alike():
     assert cells(table, "BLAS level 3")[1:4] == ["800", "-", "-"]
     assert cells(table, "native float32")[1:4] == ["500", "10.0", "50x"]
     assert cells(table, "native int8 weights")[1:4] == ["200", "5.00", "40x"]
-    assert layer_tables.paper_table(layer_rows(threads=2)) == ""
+    assert paper_table(layer_rows(threads=2)) == ""
 
 
 def test_other_layers_have_nothing_published():
-    table = layer_tables.paper_table(layer_rows(depth=7))
+    table = paper_table(layer_rows(depth=7))
     assert "published" not in table.lower()
     assert len(cells(table, "BLAS level 1")) == 7
 
@@ -114,25 +116,20 @@ def test_machine_table_has_the_last_measurement_of_each_number_of_threads():
 
 
 def test_the_last_measurement_replaces_earlier_ones():
-    twice = [{**row, "us_per_token": 1.0} for row in layer_rows()] + layer_rows()
+    twice = [replace(row, us_per_token=1.0) for row in layer_rows()] + layer_rows()
     assert layer_tables.layer_table(twice) == layer_tables.layer_table(layer_rows())
 
 
-def test_skipped_contestants_are_shown_as_missing():
-    found = [row for row in layer_rows() if row["implementation"] != "masked"]
-    ours = {**found[0], "speedup_over": {**found[0]["speedup_over"]}}
-    del ours["speedup_over"]["fff masked float32"]
-    skipped = {
-        **next(row for row in layer_rows() if row["implementation"] == "masked"),
-        "skipped": "its activations would need more than 2 GiB",
-    }
-    del skipped["latency_us"]
-    table = layer_tables.layer_table([ours, *found[1:], skipped])
+def test_skipped_implementations_are_shown_as_missing():
+    found = [row for row in layer_rows() if row.implementation != "masked"]
+    over = {other: x for other, x in found[0].speedup_over.items() if "masked" not in other}
+    ours = replace(found[0], speedup_over=over)
+    table = layer_tables.layer_table([ours, *found[1:], skipped_row()])
     assert cells(table, "100 | native float32")[-3] == "-"
-    assert any("2 GiB): fff masked float32" in text for text in caveats([skipped]))
+    assert any("2 GiB): fff masked float32" in text for text in caveats([skipped_row()]))
 
 
-def test_details_hold_every_contestant():
+def test_details_hold_every_implementation():
     table = layer_tables.layer_details([*layer_rows(), *layer_rows(1000)])
     assert cells(table, "dense eager")[1:] == ["1,000", "1,000"]
 
@@ -160,16 +157,13 @@ def test_glue_table_has_published_rows_and_marks_subsets():
 
 
 def test_a_task_that_a_model_lacks_has_no_average():
-    other = [{**row, "model": "other"} for row in glue_rows("cola")]
+    other = [replace(row, model="other") for row in glue_rows("cola")]
     table = tables.glue_table([*glue_rows(), *other])
     assert cells(table, "ours")[2:4] == ["-", "-"]
 
 
 def test_other_tasks_have_a_table_of_their_own():
-    found = [
-        *glue_rows("reviews"),
-        {"kind": "glue", "task": "library", "model": "m", "value": 61, "seed": 0},
-    ]
+    found = [*glue_rows("reviews"), glue_row("library", 61.0, model="m")]
     table = tables.task_table(found)
     assert cells(table, "model")[1:3] == ["reviews (accuracy, %)", "library (accuracy, %)"]
     assert cells(table, "m ")[1:3] == ["-", "61.0"]
@@ -180,11 +174,11 @@ def test_other_tasks_have_a_table_of_their_own():
     ("value", "text"), [(0.0, "0"), (0.012345, "0.0123"), (12.345, "12.3"), (123456.0, "123,456")]
 )
 def test_numbers_have_three_digits(value, text):
-    assert tables.number(value) == text
+    assert cell_texts.number(value) == text
 
 
 def test_counts_are_short():
-    assert [tables.count(n) for n in (12, 4095, 6e6, 2.5e9)] == ["12", "4.09k", "6M", "2.5B"]
+    assert [cell_texts.count(n) for n in (12, 4095, 6e6, 2.5e9)] == ["12", "4.09k", "6M", "2.5B"]
 
 
 def test_the_answer_says_how_good_and_how_fast():
@@ -203,7 +197,7 @@ def test_caveats_are_honest():
     assert "one seed" in text
     assert "Controls that were not trained: dense, all neurons" in text
     assert "whole model's speed was not measured" in text
-    loaded = [{**row, "other_load": 0.5} for row in layer_rows()]
+    loaded = [replace(row, other_load=0.5) for row in layer_rows()]
     assert any("50 % of the machine" in caveat for caveat in caveats(loaded))
 
 
@@ -226,7 +220,7 @@ def test_a_report_of_all_kinds(tmp_path):
     path = write(tmp_path / "rows.jsonl", all_rows())
     page = write_report(path, tmp_path / "out", "Trial & error", "runs/fff").read_text()
     assert "<title>Trial &amp; error</title>" in page
-    assert page.count('src="data:image/png;base64,') == len(FIGURES)
+    assert page.count('src="data:image/png;base64,') == len(FIGURES) == len(CAPTIONS)
     assert "<table>" in page
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.index("Speed of the layer") < text.index("Speed of the whole model")
@@ -242,6 +236,8 @@ PARTS = [
     glue_rows,
     machine_rows,
     sweep_rows,
+    converted_rows,
+    speed_rows,
 ]
 
 
@@ -255,6 +251,7 @@ def test_a_report_of_measured_rows(tmp_path):
     path = tmp_path / "rows.jsonl"
     config = LayerBenchConfig("1x2", 16, (2, 4), ("forward",), (1,), seconds=0.01)
     bench_layer(config, path=path)
+    assert {row.family for row in rows.read_rows(path, LayerRow)} == {"1x2"}
     assert "1x2, hidden size 16" in write_report(path, tmp_path).read_text()
 
 
@@ -264,40 +261,16 @@ def test_missing_and_empty_rows_are_named(tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(ValueError, match="no result rows"):
         write_report(tmp_path / "empty.jsonl", tmp_path)
-    with pytest.raises(ValueError, match="no result rows"):
-        results_block(tmp_path)
 
 
-def test_readme_block_follows_the_rows(tmp_path):
-    write(tmp_path / "results" / "a.jsonl", all_rows())
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# Title\n{BEGIN}\nold\n{END}\nend\n")
-    assert not update_readme(readme, tmp_path / "results", check=True)
-    assert "old" in readme.read_text()
-    assert not update_readme(readme, tmp_path / "results")
-    assert update_readme(readme, tmp_path / "results", check=True)
-    text = readme.read_text()
-    assert text.startswith(f"# Title\n{BEGIN}\n### ")
-    assert text.endswith(f"{END}\nend\n")
-    assert "### Converted models: which layer where\n\n| feedforward layers" in text
-    assert "Converted models: speed" not in text  # no rows of it
-    write(tmp_path / "results" / "b.jsonl", glue_rows("cola"))
-    assert not update_readme(readme, tmp_path / "results", check=True)
-
-
-def test_the_projects_readme_shows_its_results():
-    if not README.exists() or BEGIN not in README.read_text():
-        pytest.skip("the README has no results yet")
-    assert update_readme(README, README.parent / "results", check=True)
-
-
-@pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{END}"])
-def test_readme_needs_its_markers(tmp_path, text):
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
-    with pytest.raises(ValueError, match="needs the markers"):
-        update_readme(readme, tmp_path)
-
-
-def test_rows_are_plain_json():
-    assert json.loads(json.dumps(all_rows())) == all_rows()
+def test_every_section_and_figure_is_shown(tmp_path):
+    write_report(write(tmp_path / "rows.jsonl", all_rows()), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    shown = {part for section in SECTIONS for part in section.parts if isinstance(part, str)}
+    assert shown == set(FIGURES)
+    empty = {"Use of leaves", "Thresholds of the native core"}  # of which there are no rows here
+    empty.add("The whole model in other engines")
+    empty |= {"Converted models: " + name for name in ("quantized", "tasks", "each layer")}
+    empty.add("Converted models: before training end to end")
+    found = {section.title for section in SECTIONS if f"## {section.title}\n" in text}
+    assert found == {section.title for section in SECTIONS} - empty

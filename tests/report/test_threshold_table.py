@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from ultrafastbert.report.threshold_table import threshold_table
+from ultrafastbert.rows.layers import ThresholdRow
+from ultrafastbert.rows.row import Spread
 
-CASE = {"kind": "threshold", "constant": "top_levels", "family": "1x11", "hidden_size": 768}
-CASE |= {"n_tokens": 16384, "pass": "forward", "threads": 1}
+CASE = {"constant": "top_levels", "family": "1x11", "hidden_size": 768, "n_tokens": 16384}
+CASE |= {"pass_name": "forward", "threads": 1, "rounds": 9}
 
 
 def row(value, chosen, micros, ratio):
     times = {"us_per_token": micros, "us_per_token_low": micros - 0.1}
-    times |= {"us_per_token_high": micros + 0.1, "time_over_chosen": ratio}
-    return {**CASE, "value": value, "chosen": chosen, **times}
+    times |= {"us_per_token_high": micros + 0.1, "time_over_chosen": Spread(*ratio)}
+    return ThresholdRow(**CASE, value=value, chosen=chosen, **times)
 
 
 def test_the_chosen_value_is_marked():

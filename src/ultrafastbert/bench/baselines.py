@@ -1,4 +1,4 @@
-"""Dense contestants: every implementation of a dense layer that PyTorch has on this machine.
+"""Dense baselines: every implementation of a dense layer that PyTorch has on this machine.
 
 The baseline of a speed-up is the fastest of them, or a BLAS level if that is faster. Left out:
 compilers.
@@ -104,7 +104,7 @@ LINEARS = (
     LinearImplementation("dynamic", "int8", torch.float32, _dynamic_int8, has_int8),
 )
 
-# Relative error against float32 beyond which a contestant does not compute the layer.
+# Relative error against float32 beyond which an implementation does not compute the layer.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 1e-1}
 
 
@@ -127,7 +127,7 @@ def build_dense(linear: LinearImplementation, layer: FeedForward, n_tokens: int)
     Raises ValueError for an activation other than GELU.
     """
     if layer.activation != "gelu":
-        raise ValueError(f"activation={layer.activation!r}: dense contestants are timed with GELU")
+        raise ValueError(f"activation={layer.activation!r}: dense baselines are timed with GELU")
     first = build_linear(linear, layer.dense_in, n_tokens, gelu=True)
     second = build_linear(linear, layer.dense_out, n_tokens)
     return lambda x: second(first(x))

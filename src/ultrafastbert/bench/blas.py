@@ -47,7 +47,7 @@ def is_available() -> bool:
 
 
 def name(level: int) -> str:
-    """Return the name of a level's contestants in result rows: blas1, blas2, blas3."""
+    """Return the name of a level's implementations in result rows: blas1, blas2, blas3."""
     return f"blas{level}"
 
 
@@ -59,7 +59,7 @@ def one_thread() -> AbstractContextManager:
 def fast_forward(level: int, layer: FastFeedForward) -> Route:
     """Return a function x (T, H) -> y (T, O), leaf (T, K) for a float32 layer with GELU."""
     if layer.activation != "gelu" or not layer.node_output or layer.shared is not None:
-        raise ValueError("BLAS contestants are for GELU, node_output=True and shared_size=0")
+        raise ValueError("BLAS levels are for GELU, node_output=True and shared_size=0")
     sizes = (layer.n_trees, layer.depth, layer.leaf_size)
     return _forward(level, sizes, layer.w_in, layer.b_in, layer.w_out)
 

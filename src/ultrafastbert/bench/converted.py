@@ -1,4 +1,4 @@
-"""How fast a converted model and its controls are beside the original, each computed every way."""
+"""How fast a converted model and its controls are beside the original, at their fastest, too."""
 
 import itertools
 from collections import defaultdict
@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ultrafastbert import rows
 from ultrafastbert.bench import encoder_latency as latency
 from ultrafastbert.bench import engines
 from ultrafastbert.bench.baselines import available_linears
@@ -23,6 +22,9 @@ from ultrafastbert.bench.timing import OtherLoad, use_threads
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.converted.folder import load_dense
 from ultrafastbert.models.io.saved import load_as_saved
+from ultrafastbert.rows.files import append_rows
+from ultrafastbert.rows.models import ConvertSpeedRow
+from ultrafastbert.rows.upgrades import MODELS_1
 from ultrafastbert.runs.status import Status
 
 # Files of documentation that texts to time are cut from.
@@ -31,7 +33,7 @@ N_FILES = 32
 LEAST_COSINE = {"float32": 0.9999, "bfloat16": 0.99, "int8": 0.9}
 
 
-class Contestant(NamedTuple):
+class EncoderName(NamedTuple):
     """A model, computed one way."""
 
     model: str
@@ -47,13 +49,13 @@ def bench_converted(
     original: str | Path,
     in_engines: bool = False,
     on_status: Status = lambda what, done, total: None,
-) -> list[rows.Row]:
+) -> list[ConvertSpeedRow]:
     """Time what `convert` wrote, its controls and the original; return a row for each way.
 
     Rows, of kind `convert_speed`, are appended to the folder's `rows.jsonl`: for each model one for
-    every implementation of linear layers that PyTorch has on this machine, as the original's eager
-    float32 is its slowest; with `in_engines` also of the exported models in other engines.
-    `speedup_SHAPE` is over that, `speedup_SHAPE_over_fastest` over the fastest of the original;
+    every dense backend of PyTorch on this machine, and with `in_engines` of the exported models in
+    other engines. `speedup_SHAPE` is over the original in eager float32, its slowest,
+    `speedup_SHAPE_over_fastest` over the fastest of the original;
     `cosine_SHAPE` tells how near vectors of texts are to those of the model as it is. Forward, one
     thread, texts of the documentation of Python's library; all in turn. Where weights of fast
     feedforward layers are float32, the model is timed with int8 ones, too.
@@ -68,32 +70,31 @@ def bench_converted(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     on_status("loading models", 0, None)
     models = _models(folder, original)
-    in_layers: list[str | None] = getattr(models["fff"].config, "ffn", [])
+    in_layers = _in_layers(models["fff"]) or ()
     ids = _tokens(AutoTokenizer.from_pretrained(folder))
     if in_engines:
         on_status("exporting models to other engines", 0, None)
     exported = _in_engines(models) if in_engines else {}
-    fields: dict[Contestant, rows.Row] = defaultdict(dict)
+    fields: dict[EncoderName, dict[str, Any]] = defaultdict(dict)
     for title, shape in latency.SHAPES.items():
         batches = latency.batches_of_shape(models.values(), shape, ids)
         encoders = _in_pytorch(models, batches[0].numel()) | exported
         on_status(f"timing {len(encoders)} ways to encode a {title}", 0, None)
-        for contestant, found in _time(title, models, encoders, batches):
-            fields[contestant] |= found
+        for name, found in _time(title, models, encoders, batches):
+            fields[name] |= found
     new = [
-        {
-            "kind": "convert_speed",
-            "original": original.absolute().name,
-            "run_ffn": ", ".join(dict.fromkeys(ffn or "original" for ffn in in_layers)),
-            "started": started,
-            **contestant._asdict(),
-            "ffn": getattr(models[contestant.model].config, "ffn", None),
-            "weight_dtype": _weight_dtype(models[contestant.model]) or "float32",
+        ConvertSpeedRow(
+            original=original.absolute().name,
+            run_ffn=", ".join(dict.fromkeys(ffn or "original" for ffn in in_layers)),
+            started=started,
+            **name._asdict(),
+            ffn=_in_layers(models[name.model]),
+            weight_dtype=_weight_dtype(models[name.model]) or "float32",
             **found,
-        }
-        for contestant, found in fields.items()
+        )
+        for name, found in fields.items()
     ]
-    return rows.append_rows(folder / "rows.jsonl", new)
+    return append_rows(folder / "rows.jsonl", new)
 
 
 def _models(folder: Path, original: Path) -> dict[str, PreTrainedModel]:
@@ -102,7 +103,8 @@ def _models(folder: Path, original: Path) -> dict[str, PreTrainedModel]:
     if models["fff"].config.weight_dtype is None:
         models["fff_int8"] = load_as_saved(folder, weight_dtype="int8").eval()
     for control in sorted((folder / "controls").glob("*/config.json")):
-        models[control.parent.name] = load_as_saved(control.parent).eval()
+        name = MODELS_1.get(control.parent.name, control.parent.name)
+        models[name] = load_as_saved(control.parent).eval()
     models["teacher"] = load_dense(original)
     sizes = {model.config.vocab_size for model in models.values()}
     if len(sizes) > 1:
@@ -110,14 +112,20 @@ def _models(folder: Path, original: Path) -> dict[str, PreTrainedModel]:
     return {name: cast(PreTrainedModel, model.base_model) for name, model in models.items()}
 
 
+def _in_layers(model: PreTrainedModel) -> tuple[str | None, ...] | None:
+    """Return what is in the layers of a converted model, None for the original."""
+    in_layers = getattr(model.config, "ffn", None)
+    return None if in_layers is None else tuple(in_layers)
+
+
 def _weight_dtype(model: PreTrainedModel) -> str | None:
     return getattr(model.config, "weight_dtype", None)
 
 
-def _in_pytorch(models: Mapping[str, PreTrainedModel], n_tokens: int) -> dict[Contestant, Encode]:
+def _in_pytorch(models: Mapping[str, PreTrainedModel], n_tokens: int) -> dict[EncoderName, Encode]:
     """Return the models under each implementation of linear layers, for so many tokens."""
     return {
-        Contestant(name, linear.name, linear.precision): latency.encoder_of(
+        EncoderName(name, linear.name, linear.precision): latency.encoder_of(
             with_linears(model, linear, n_tokens, keeps_dtype=True)
         )
         for name, model in models.items()
@@ -125,10 +133,10 @@ def _in_pytorch(models: Mapping[str, PreTrainedModel], n_tokens: int) -> dict[Co
     }
 
 
-def _in_engines(models: Mapping[str, PreTrainedModel]) -> dict[Contestant, Encode]:
+def _in_engines(models: Mapping[str, PreTrainedModel]) -> dict[EncoderName, Encode]:
     """Return the models in each other engine; those of smaller weights would be expanded."""
     return {
-        Contestant(name, engine, precision): partial(_run, run)
+        EncoderName(name, engine, precision): partial(_run, run)
         for name, model in models.items()
         if _weight_dtype(model) is None
         for engine, precision, run in engines.engine_runs(model, threads=1)
@@ -142,38 +150,36 @@ def _run(run: engines.Run, ids: Tensor) -> Tensor:
 def _time(
     title: str,
     models: Mapping[str, PreTrainedModel],
-    encoders: Mapping[Contestant, Encode],
+    encoders: Mapping[EncoderName, Encode],
     batches: Tensor,
-) -> Iterator[tuple[Contestant, rows.Row]]:
-    """Give contestants and the fields of their rows at one shape."""
+) -> Iterator[tuple[EncoderName, dict[str, Any]]]:
+    """Give encoders and the fields of their rows at one shape."""
     cosines = _cosines(models, encoders, batches[0])
-    for contestant, cosine in cosines.items():
-        if not cosine >= LEAST_COSINE[contestant.precision]:
+    for name, cosine in cosines.items():
+        if not cosine >= LEAST_COSINE[name.precision]:
             raise RuntimeError(
-                f"{contestant} gives other vectors than the model itself: their mean cosine is "
+                f"{name} gives other vectors than the model itself: their mean cosine is "
                 f"{cosine:.3f}; its time would mean nothing"
             )
     load = OtherLoad()
     timings = latency.time_encoders(encoders, batches, latency.SECONDS)
-    of_original = [timings[contestant] for contestant in encoders if contestant.model == "teacher"]
+    of_original = [timings[name] for name in encoders if name.model == "teacher"]
     fastest = min(of_original, key=lambda timing: timing.median)
-    for contestant, timing in timings.items():
+    for name, timing in timings.items():
         fields = latency.timing_fields(title, timing, of_original[0], load)
         fields[f"speedup_{title}_over_fastest"] = timing.speedup_over(fastest)
-        yield contestant, fields | {f"cosine_{title}": cosines[contestant]}
+        yield name, fields | {f"cosine_{title}": cosines[name]}
 
 
 def _cosines(
-    models: Mapping[str, PreTrainedModel], encoders: Mapping[Contestant, Encode], ids: Tensor
-) -> dict[Contestant, float]:
+    models: Mapping[str, PreTrainedModel], encoders: Mapping[EncoderName, Encode], ids: Tensor
+) -> dict[EncoderName, float]:
     """Return the mean cosines of texts' mean vectors to those of the models as they are."""
     with use_threads(1), torch.inference_mode():
         expected = {name: latency.encoder_of(model)(ids).mean(1) for name, model in models.items()}
         return {
-            contestant: float(
-                cosine_similarity(encode(ids).mean(1), expected[contestant.model]).mean()
-            )
-            for contestant, encode in encoders.items()
+            each: float(cosine_similarity(encode(ids).mean(1), expected[each.model]).mean())
+            for each, encode in encoders.items()
         }
 
 

@@ -1,6 +1,7 @@
 """Time of whole models, in turn: one short text, and a batch of shorter ones."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +9,6 @@ from transformers import PreTrainedModel
 
 from ultrafastbert.bench.timing import Name, OtherLoad, Timing, interleave, use_threads
 from ultrafastbert.models.converted.folder import n_positions
-from ultrafastbert.rows import Row
 
 # Texts and tokens of each: what a query is, and what is encoded in bulk.
 SHAPES = {"text": (1, 128), "batch": (32, 32)}
@@ -70,13 +70,13 @@ def time_models(
 
 def latency_fields(
     models: Mapping[str, PreTrainedModel], original: str, ids: Tensor
-) -> dict[str, Row]:
+) -> dict[str, dict[str, Any]]:
     """Return the fields of rows, by model: milliseconds, and how many times the original's speed.
 
     `latency_SHAPE_ms` are medians, `speedup_SHAPE` the 10th percentile, median and 90th, of SHAPE
     `text` (one of 128 tokens, or as many as all models read) and `batch` (32 of 32 tokens).
     """
-    fields: dict[str, Row] = {name: {} for name in models}
+    fields: dict[str, dict[str, Any]] = {name: {} for name in models}
     for title, shape in SHAPES.items():
         load = OtherLoad()
         timings = time_models(models, shape, ids, SECONDS)
@@ -85,7 +85,7 @@ def latency_fields(
     return fields
 
 
-def timing_fields(title: str, timing: Timing, original: Timing, load: OtherLoad) -> Row:
+def timing_fields(title: str, timing: Timing, original: Timing, load: OtherLoad) -> dict[str, Any]:
     """Return the fields of one model's time at the shape of that title."""
     return {
         f"latency_{title}_ms": 1e3 * timing.median,

@@ -1,4 +1,4 @@
-"""Other engines as contestants of whole models: each runs the model exported to ONNX."""
+"""Other engines for whole models: each runs the model exported to ONNX."""
 
 import logging
 from collections.abc import Iterator

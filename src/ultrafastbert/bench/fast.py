@@ -1,4 +1,4 @@
-"""Fast feedforward contestants: every way to compute one layer, each an entry with its own gate."""
+"""Fast feedforward implementations: every way to compute one layer, each with its own gate."""
 
 import copy
 from collections.abc import Callable

@@ -15,7 +15,7 @@ GATE_TOKENS = 128
 # Decisions closer to zero than this may go either way with the order of a sum in float32.
 MARGIN = 1e-4
 # A few roundings of float32, relative to the norm, for results that plain PyTorch gets exactly.
-FLOOR = 1e-6
+ROUNDING = 1e-6
 # Layers with more neurons are held to the kernel `gather`, in float32: the definition, which
 # computes all of them in float64, would need too much memory.
 DEFINED_NEURONS = 2**16
@@ -74,7 +74,7 @@ def prove(kernel: str, layer: FastFeedForward, expected: Expectation, backward: 
     for name, value, want, plain in zip(
         NAMES, got, expected.results, expected.errors, strict=False
     ):
-        if not _error(value, want) <= 2 * plain + FLOOR:
+        if not _error(value, want) <= 2 * plain + ROUNDING:
             raise RuntimeError(
                 f"kernel {kernel}: the {name} for {len(expected.x)} tokens is off by "
                 f"{_error(value, want):.1e}, plain PyTorch by {plain:.1e}; it is not timed"
@@ -113,7 +113,7 @@ def find_truth(layer: FastFeedForward, inputs: list[Tensor]) -> Truth:
     if layer.n_neurons > DEFINED_NEURONS:
         with torch.inference_mode():
             gathered = kernels.gather.forward(x[chosen], *_arguments(layer, torch.float32))
-        return Truth(calls, chosen, gathered[0].double(), gathered[1], FLOOR)
+        return Truth(calls, chosen, gathered[0].double(), gathered[1], ROUNDING)
     with torch.inference_mode():
         exact, plain = (
             reference_layer(x[chosen].to(dtype), *_arguments(layer, dtype))
@@ -142,7 +142,7 @@ def check_agreement(
 
     Without a tolerance, the error is at most twice that of plain PyTorch in float32.
     """
-    limit = 2 * truth.plain_error + FLOOR if tolerance is None else tolerance
+    limit = 2 * truth.plain_error + ROUNDING if tolerance is None else tolerance
     if found.routing_agreement < min_routing:
         raise RuntimeError(
             f"{name}: {found.routing_agreement:.1%} of the paths are the definition's, "

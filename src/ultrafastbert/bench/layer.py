@@ -2,18 +2,24 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ultrafastbert.bench import blas, machine
-from ultrafastbert.bench.contestants import Case, Contestant, dense_contestants, fast_contestants
-from ultrafastbert.bench.floor import Call, count_rows, floor_us
 from ultrafastbert.bench.gate import find_truth
+from ultrafastbert.bench.implementations import (
+    Case,
+    Implementation,
+    dense_implementations,
+    fast_implementations,
+)
+from ultrafastbert.bench.roofline import LayerCall, count_rows, roofline_us
 from ultrafastbert.bench.timing import (
     OtherLoad,
     Timing,
@@ -26,7 +32,9 @@ from ultrafastbert.fff import tree
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.fff.machine import check_memory
 from ultrafastbert.kernels import native
-from ultrafastbert.rows import Row, append_row
+from ultrafastbert.rows.files import append_row
+from ultrafastbert.rows.layers import LayerRow, LayerTime, MachineRow, SkippedRow
+from ultrafastbert.rows.row import Row
 from ultrafastbert.runs.outputs import check_file
 
 PASSES = ("forward", "forward+backward")
@@ -51,7 +59,7 @@ class LayerBenchConfig:
         threads: numbers of threads; by default one and as many as PyTorch uses.
         cache: of `hot` (the same input in every call), `fresh` (inputs rotate, so that nearly all
             leaves are visited) and `cold` (so, and the caches are emptied before each call).
-        seconds: budget of a case, for all contestants together.
+        seconds: budget of a case, for all implementations together.
         seed: of weights and tokens.
     """
 
@@ -85,27 +93,29 @@ def bench_layer(
 ) -> list[Row]:
     """Time a layer and return the rows; each is appended to the file `path`, case by case.
 
-    First come the machine's limits (rows of kind `machine`), from which the floor of each case is
-    computed. Every implementation is proven equal to the definition on the case's own shape before
-    it is timed. Raises RuntimeError if one is not.
+    First come the machine's limits (rows of kind `machine`), from which the roofline of each case
+    is computed. Every implementation is proven equal to the definition on the case's own shape
+    before it is timed. Raises RuntimeError if one is not.
     """
     if path:
         check_file(path)
-    rows = [append_row(path, row) if path else row for row in measure_machine(config.threads)]
+    rows: list[Row] = [
+        append_row(path, row) if path else row for row in measure_machine(config.threads)
+    ]
     for done, (label, case) in enumerate(_cases(config)):
         if on_progress:
             sizes = (config.n_tokens, config.passes, config.threads, config.cache)
             on_progress(done, math.prod(map(len, sizes)), label)
         with use_threads(case.threads), blas.one_thread():
-            contestants = [*fast_contestants(case), *dense_contestants(case)]
-            measured = measure(case, contestants, config.seconds, config.seed)
+            implementations = [*fast_implementations(case), *dense_implementations(case)]
+            measured = measure(case, implementations, config.seconds, config.seed)
             rows.extend(append_row(path, row) if path else row for row in measured)
     return rows
 
 
-def measure_machine(threads: tuple[int, ...]) -> list[Row]:
+def measure_machine(threads: tuple[int, ...]) -> list[MachineRow]:
     """Return the rows of the machine's limits; none without the native core."""
-    return [machine.measure(n).row() for n in threads] if machine.is_available() else []
+    return [machine.measure(n) for n in threads] if machine.is_available() else []
 
 
 def _cases(config: LayerBenchConfig) -> Iterator[tuple[str, Case]]:
@@ -132,52 +142,49 @@ def build_inputs(n_tokens: int, hidden_size: int, seed: int) -> list[Tensor]:
 
 
 def measure(
-    case: Case, contestants: list[Contestant], seconds: float, seed: int, kind: str = "layer"
-) -> Iterator[Row]:
-    """Time the contestants of a case in turn and yield a row of a kind for each."""
-    runs = {c.name: c.run for c in contestants if c.run}
+    case: Case,
+    implementations: list[Implementation],
+    seconds: float,
+    seed: int,
+    row: type[LayerTime] = LayerRow,
+) -> Iterator[LayerTime | SkippedRow]:
+    """Time the implementations of a case in turn and yield a row for each."""
+    runs = {each.name: each.run for each in implementations if each.run}
     load = OtherLoad()
     with torch.inference_mode(case.is_forward):
         timings = interleave(runs, seconds, _flush() if case.cache == "cold" else None)
-    shared = {"kind": kind, **_case_fields(case), "seed": seed, "other_load": load.share()}
-    floor = _floor(case)
-    for contestant in contestants:
-        row = {**shared, **_contestant_fields(contestant)}
-        if contestant.skipped:
-            yield {**row, "skipped": contestant.skipped}
+    shared = {**_case_fields(case), "seed": seed, "other_load": load.share()}
+    call = _call(case) if machine.is_available() else None
+    for each in implementations:
+        fields = {**shared, **_implementation_fields(each)}
+        if each.skipped:
+            yield SkippedRow(**fields, benchmark=row.kind, reason=each.skipped)
             continue
-        row |= _timing_fields(contestant.name, timings, case.n_tokens)
-        if contestant.role == "fff" and floor:
-            limit = floor(contestant.weight_bytes)
-            row |= {"floor_us": limit, "share_of_floor": limit / row["us_per_token"]}
-        yield row
+        fields |= _timing_fields(each.name, timings, case.n_tokens)
+        if each.role == "fff" and call:
+            limits = machine.measure(case.threads)
+            least = roofline_us(limits, replace(call, weight_bytes=each.weight_bytes))
+            fields |= {"roofline_us": least, "roofline_fraction": least / fields["us_per_token"]}
+        yield row(**fields)
 
 
-def _floor(case: Case) -> Callable[[int], float] | None:
-    """Return a function from the bytes of a weight to the case's floor in us per token."""
-    if not machine.is_available():
-        return None
-    layer, limits = case.layer, machine.measure(case.threads)
+def _call(case: Case) -> LayerCall:
+    """Return what a call of a case computes and moves at the least, in float32."""
+    layer = case.layer
     with torch.inference_mode():
         ranks, n_calls = count_rows(layer, case.inputs)
-
-    def floor(weight_bytes: int) -> float:
-        call = Call(
-            n_tokens=case.n_tokens,
-            hidden_size=layer.hidden_size,
-            output_size=layer.output_size,
-            n_active=layer.n_active,
-            n_rows=layer.n_neurons,
-            ranks=ranks,
-            n_calls=n_calls,
-            live_tokens=case.n_tokens * len(case.inputs),
-            cold=case.cache == "cold",
-            backward=not case.is_forward,
-            weight_bytes=weight_bytes,
-        )
-        return floor_us(limits, call)
-
-    return floor
+    return LayerCall(
+        n_tokens=case.n_tokens,
+        hidden_size=layer.hidden_size,
+        output_size=layer.output_size,
+        n_active=layer.n_active,
+        n_rows=layer.n_neurons,
+        ranks=ranks,
+        n_calls=n_calls,
+        live_tokens=case.n_tokens * len(case.inputs),
+        cold=case.cache == "cold",
+        backward=not case.is_forward,
+    )
 
 
 @cache
@@ -185,14 +192,14 @@ def _flush() -> machine.CacheFlush:
     return machine.CacheFlush()
 
 
-def _case_fields(case: Case) -> Row:
+def _case_fields(case: Case) -> dict[str, Any]:
     layer = case.layer
     leaves = layer.visited_leaves(torch.cat(case.inputs))  # (all tokens, K)
     return {
         "family": str(tree.Family(layer.n_trees, layer.depth, layer.leaf_size)),
         "hidden_size": layer.hidden_size,
         "n_active": layer.n_active,
-        "pass": case.pass_name,
+        "pass_name": case.pass_name,
         "n_tokens": case.n_tokens,
         "cache": case.cache,
         "threads": case.threads,
@@ -202,20 +209,19 @@ def _case_fields(case: Case) -> Row:
     }
 
 
-def _contestant_fields(contestant: Contestant) -> Row:
-    row: Row = {
-        "contestant": contestant.name,
-        "role": contestant.role,
-        "implementation": contestant.implementation,
-        "precision": contestant.precision,
-        "n_neurons": contestant.n_neurons,
+def _implementation_fields(chosen: Implementation) -> dict[str, Any]:
+    is_native = chosen.implementation == "native"
+    fields: dict[str, Any] = {
+        "role": chosen.role,
+        "implementation": chosen.implementation,
+        "precision": chosen.precision,
+        "n_neurons": chosen.n_neurons,
+        "instruction_set": native.instruction_set() if is_native else None,
     }
-    if contestant.implementation == "native":
-        row["instruction_set"] = native.instruction_set()
-    return row | (asdict(contestant.agreement) if contestant.agreement else {})
+    return fields | (asdict(chosen.agreement) if chosen.agreement else {})
 
 
-def _timing_fields(name: str, timings: dict[str, Timing], n_tokens: int) -> Row:
+def _timing_fields(name: str, timings: dict[str, Timing], n_tokens: int) -> dict[str, Any]:
     timing = timings[name]
     dense = [other for other in timings if other.startswith("dense ")]
     return {

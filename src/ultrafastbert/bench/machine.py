@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.layers import MachineRow
 
 try:
     from ultrafastbert import _native_bench
@@ -23,39 +22,13 @@ ASSUMED_L2, ASSUMED_LLC = 2**20, 2**25
 FILL, OVERFLOW = 0.5, 4
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a number of threads of this machine can do at most, all threads together.
-
-    Attributes:
-        threads: number of threads.
-        multiply_adds_per_s: float32 multiply-adds in registers.
-        l2_bytes, llc_bytes: capacity of the threads' own caches, and of the last level.
-        l2_bytes_per_s, llc_bytes_per_s, dram_bytes_per_s: read from a working set that lives there.
-        write_bytes_per_s: written to memory, around the caches.
-    """
-
-    threads: int
-    multiply_adds_per_s: float
-    l2_bytes: int
-    l2_bytes_per_s: float
-    llc_bytes: int
-    llc_bytes_per_s: float
-    dram_bytes_per_s: float
-    write_bytes_per_s: float
-
-    def row(self) -> Row:
-        """Return the result row, of kind `machine`."""
-        return {"kind": "machine", **asdict(self)}
-
-
 def is_available() -> bool:
     """Return whether the native core, which holds the loops, was built with the package."""
     return _native_bench is not None
 
 
 @cache
-def measure(threads: int) -> Limits:
+def measure(threads: int) -> MachineRow:
     """Measure what so many threads can do, once a process; takes about a second."""
     l2, llc = cache_bytes()
 
@@ -64,9 +37,9 @@ def measure(threads: int) -> Limits:
         return _together(threads, lambda: _native_bench.read_rate(share, SECONDS))
 
     overflow = OVERFLOW * llc // threads
-    return Limits(
+    return MachineRow(
         threads=threads,
-        multiply_adds_per_s=_together(threads, lambda: _native_bench.fma_rate(SECONDS)),
+        fma_per_s=_together(threads, lambda: _native_bench.fma_rate(SECONDS)),
         l2_bytes=l2 * threads,
         l2_bytes_per_s=read(FILL * l2 * threads),
         llc_bytes=llc,
@@ -87,7 +60,7 @@ def _together(threads: int, rate: Callable[[], float]) -> float:
 
 
 def cache_bytes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> tuple[int, int]:
-    """Return the sizes in bytes of a core's second-level cache and of the last level.
+    """Return the sizes in bytes of a core's L2 cache and of the last level.
 
     Read from Linux; common sizes elsewhere.
     """

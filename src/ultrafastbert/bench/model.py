@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -21,7 +22,8 @@ from ultrafastbert.bench.timing import OtherLoad, Timing, check_threads, interle
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.kernels import choose_kernel, use_kernel
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
-from ultrafastbert.rows import Row, append_row
+from ultrafastbert.rows.files import append_row
+from ultrafastbert.rows.models import ModelRow
 from ultrafastbert.runs.outputs import check_file
 
 OnProgress = Callable[[int, int, str], None]  # cases done, cases in all, what comes next
@@ -45,7 +47,7 @@ class ModelBenchConfig:
         shapes: (batch, sequence) of inference, each a case.
         training_shapes: (batch, sequence) of training steps, each a case.
         threads: number of threads; by default as many as PyTorch uses.
-        seconds: budget of a case, for all contestants together.
+        seconds: budget of a case, for all models together.
         seed: of weights and tokens.
         engines: whether the exported models run in other engines beside, in inference.
     """
@@ -78,7 +80,7 @@ class ModelBenchConfig:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class TimedModel:
     """One model, computed one way."""
 
     variant: str  # fff, fff_masked, ff, ff_active, none
@@ -97,10 +99,10 @@ def bench_model(
     config: ModelBenchConfig,
     on_progress: OnProgress | None = None,
     path: str | Path | None = None,
-) -> list[Row]:
+) -> list[ModelRow]:
     """Time models and return the rows; each is appended to the file `path`, case by case.
 
-    Contestants: the model as it is (`fff`), computed by masking (`fff_masked`), with a dense layer
+    Timed are the model as it is (`fff`), computed by masking (`fff_masked`), with a dense layer
     of as many neurons (`ff`), of as many as are active (`ff_active`), and without (`none`).
     Inference is of the encoder, under every implementation of its linear layers that the machine
     has, and where asked for in other engines; training is a step of masked language modelling with
@@ -109,7 +111,7 @@ def bench_model(
     """
     if path:
         check_file(path)
-    rows: list[Row] = []
+    rows: list[ModelRow] = []
     cases = [("forward", shape) for shape in config.shapes]
     cases += [("training", shape) for shape in config.training_shapes]
     for done, (pass_name, shape) in enumerate(cases):
@@ -133,21 +135,23 @@ def variants(config: UltraFastBertConfig) -> dict[str, UltraFastBertConfig]:
     return {name: UltraFastBertConfig(**{**sizes, **change}) for name, change in changes.items()}
 
 
-def _measure(pass_name: str, shape: tuple[int, int], config: ModelBenchConfig) -> Iterator[Row]:
+def _measure(
+    pass_name: str, shape: tuple[int, int], config: ModelBenchConfig
+) -> Iterator[ModelRow]:
     torch.manual_seed(config.seed)
     models = {name: UltraFastBertForMaskedLM(c) for name, c in variants(config.model).items()}
     _prove(models["fff"], shape[0] * shape[1], pass_name)
-    make = _inference_contestants if pass_name == "forward" else _training_contestants
-    contestants = {c.name: c for c in make(models, shape)}
+    make = _for_inference if pass_name == "forward" else _for_training
+    timed = {each.name: each for each in make(models, shape)}
     if config.engines and pass_name == "forward":
-        contestants |= {c.name: c for c in _engine_contestants(models, shape, config.threads)}
+        timed |= {each.name: each for each in _in_engines(models, shape, config.threads)}
     load = OtherLoad()
     with torch.inference_mode(pass_name == "forward"):
-        timings = interleave({name: c.run for name, c in contestants.items()}, config.seconds)
+        timings = interleave({name: each.run for name, each in timed.items()}, config.seconds)
     shared = {**_shared_fields(pass_name, shape, config), "other_load": load.share()}
-    for name, contestant in contestants.items():
-        fields = _contestant_fields(contestant)
-        yield {**shared, **fields, **_timing_fields(name, timings, shape[0] * shape[1])}
+    for name, each in timed.items():
+        times = _timing_fields(name, timings, shape[0] * shape[1])
+        yield ModelRow(**shared, **_model_fields(each), **times)
 
 
 def _prove(model: UltraFastBertForMaskedLM, n_tokens: int, pass_name: str) -> None:
@@ -157,27 +161,27 @@ def _prove(model: UltraFastBertForMaskedLM, n_tokens: int, pass_name: str) -> No
     prove(_kernel_name(layer), layer, expect(layer, x), backward=pass_name == "training")
 
 
-def _inference_contestants(
+def _for_inference(
     models: dict[str, UltraFastBertForMaskedLM], shape: tuple[int, int]
-) -> Iterator[Contestant]:
+) -> Iterator[TimedModel]:
     batches = [_tokens(models["fff"].config.vocab_size, shape) for _ in range(N_BATCHES)]
     for linear in baselines.available_linears():
         for variant, model in models.items():
             encoder = with_linears(model.model, linear, shape[0] * shape[1]).eval()
             run = partial(_infer, encoder, batches, None)
-            yield Contestant(variant, linear.name, linear.precision, model, run)
+            yield TimedModel(variant, linear.name, linear.precision, model, run)
     masked = partial(_infer, models["fff"].model.eval(), batches, "masked")
-    yield Contestant("fff_masked", "eager", "float32", models["fff"], masked)
+    yield TimedModel("fff_masked", "eager", "float32", models["fff"], masked)
 
 
-def _engine_contestants(
+def _in_engines(
     models: dict[str, UltraFastBertForMaskedLM], shape: tuple[int, int], threads: int
-) -> Iterator[Contestant]:
+) -> Iterator[TimedModel]:
     ids = [_tokens(models["fff"].config.vocab_size, shape) for _ in range(N_BATCHES)]
     batches = [{"input_ids": x, "attention_mask": torch.ones_like(x)} for x in ids]
     for variant, model in models.items():
         for name, precision, run in engines.engine_runs(model.model.eval(), threads):
-            yield Contestant(variant, name, precision, model, partial(_run_batch, run, batches))
+            yield TimedModel(variant, name, precision, model, partial(_run_batch, run, batches))
 
 
 def _run_batch(run: engines.Run, batches: list[dict[str, Tensor]], number: int) -> None:
@@ -189,18 +193,18 @@ def _infer(encoder: nn.Module, batches: list[Tensor], kernel: str | None, number
         encoder(batches[number % len(batches)])
 
 
-def _training_contestants(
+def _for_training(
     models: dict[str, UltraFastBertForMaskedLM], shape: tuple[int, int]
-) -> Iterator[Contestant]:
+) -> Iterator[TimedModel]:
     bf16 = baselines.has_bfloat16()
     how = ("autocast", "bfloat16") if bf16 else ("eager", "float32")
     batches = [_tokens(models["fff"].config.vocab_size, shape) for _ in range(N_BATCHES)]
     for variant, model in models.items():
         optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4, fused=True)
         train = partial(_train, model, optimizer, batches, bf16)
-        yield Contestant(variant, *how, model, partial(train, None))
+        yield TimedModel(variant, *how, model, partial(train, None))
         if variant == "fff":
-            yield Contestant("fff_masked", *how, model, partial(train, "masked"))
+            yield TimedModel("fff_masked", *how, model, partial(train, "masked"))
 
 
 def _train(
@@ -230,14 +234,15 @@ def _kernel_name(layer: FastFeedForward) -> str:
     return choose_kernel(layer.kernel, layer.problem(torch.float32)).name
 
 
-def _shared_fields(pass_name: str, shape: tuple[int, int], config: ModelBenchConfig) -> Row:
+def _shared_fields(
+    pass_name: str, shape: tuple[int, int], config: ModelBenchConfig
+) -> dict[str, Any]:
     return {
-        "kind": "model",
         "family": config.model.ffn_name,
         "hidden_size": config.model.hidden_size,
         "num_hidden_layers": config.model.num_hidden_layers,
         "vocab_size": config.model.vocab_size,
-        "pass": pass_name,
+        "pass_name": pass_name,
         "batch": shape[0],
         "sequence": shape[1],
         "n_tokens": shape[0] * shape[1],
@@ -246,24 +251,23 @@ def _shared_fields(pass_name: str, shape: tuple[int, int], config: ModelBenchCon
     }
 
 
-def _contestant_fields(contestant: Contestant) -> Row:
-    config = contestant.model.config
-    layers = [m for m in contestant.model.modules() if isinstance(m, FastFeedForward)]
+def _model_fields(timed: TimedModel) -> dict[str, Any]:
+    config = timed.model.config
+    layers = [m for m in timed.model.modules() if isinstance(m, FastFeedForward)]
     kernel = _kernel_name(layers[0]) if layers else None
     return {
-        "contestant": contestant.name,
-        "variant": contestant.variant,
-        "implementation": contestant.implementation,
-        "precision": contestant.precision,
+        "variant": timed.variant,
+        "implementation": timed.implementation,
+        "precision": timed.precision,
         "ffn": config.ffn_name,
-        "kernel": "masked" if contestant.variant == "fff_masked" else kernel,
+        "kernel": "masked" if timed.variant == "fff_masked" else kernel,
         "n_active": config.n_active,
         "n_neurons": config.n_neurons,
-        "n_parameters": contestant.model.num_parameters(),
+        "n_parameters": timed.model.num_parameters(),
     }
 
 
-def _timing_fields(name: str, timings: dict[str, Timing], n_tokens: int) -> Row:
+def _timing_fields(name: str, timings: dict[str, Timing], n_tokens: int) -> dict[str, Any]:
     timing = timings[name]
     dense = [other for other in timings if other.startswith("ff ")]
     return {
@@ -291,7 +295,7 @@ def _check_shape(batch: int, sequence: int, model: UltraFastBertConfig) -> None:
 def _check_memory(
     model: UltraFastBertConfig, pass_name: str, n_tokens: int, in_engines: bool
 ) -> None:
-    """Raise ValueError where all contestants together are more than the memory that is free."""
+    """Raise ValueError where all models together are more than the memory that is free."""
     size, depth, width = model.hidden_size, model.num_hidden_layers, model.n_neurons
     attention = 4 * size * size
     ffn = 2 * size * (2 * width + model.n_active)  # fff, ff and ff_active; none has none

@@ -1,4 +1,4 @@
-"""Wall-clock timing of several contestants in turn, so that all meet the same machine."""
+"""Wall-clock timing of several implementations in turn, so that all meet the same machine."""
 
 import os
 import statistics
@@ -11,11 +11,13 @@ from typing import TypeVar
 import psutil
 import torch
 
-# A turn this long is far above the clock's resolution, and so is the untimed half before it, in
-# which a contestant finds the caches as others left them: long enough to read tens of megabytes.
+from ultrafastbert.rows.row import Spread
+
+# A turn this long is far above the clock's resolution. So is the untimed half before it, in which
+# an implementation finds the caches as others left them: enough to read tens of megabytes.
 TURN_SECONDS = 10e-3
 MAX_CALLS = 4096
-# A call as long as this does not notice that the contestant before it has emptied the caches.
+# A call as long as this does not notice that the implementation before it has emptied the caches.
 COLD_SECONDS = 50e-3
 CALIBRATION_CALLS = 3
 # Fewer rounds have no spread; more than this many change no digit that is printed.
@@ -27,7 +29,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call of one contestant, one number a round, and the calls of each turn."""
+    """Seconds per call of one implementation, one number a round, and the calls of each turn."""
 
     seconds: tuple[float, ...]
     calls: int
@@ -47,17 +49,17 @@ class Timing:
         """90th percentile."""
         return quantile(self.seconds, 0.9)
 
-    def speedup_over(self, other: "Timing") -> tuple[float, float, float]:
+    def speedup_over(self, other: "Timing") -> Spread:
         """Return how many times faster this is than `other`: 10th percentile, median, 90th.
 
-        The ratio is taken round by round, so that what slows the whole machine cancels out. Where a
-        slow contestant had fewer rounds, the medians are compared: its first rounds would meet only
-        the first, cold ones of a quick contestant.
+        The ratio is taken round by round, so that what slows the whole machine cancels out. Where
+        the slower one had fewer rounds, the medians are compared: its first rounds would meet only
+        the first, cold ones of the quicker one.
         """
         if len(self.seconds) != len(other.seconds):
-            return other.low / self.high, other.median / self.median, other.high / self.low
+            return Spread(other.low / self.high, other.median / self.median, other.high / self.low)
         ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=True)]
-        return quantile(ratios, 0.1), statistics.median(ratios), quantile(ratios, 0.9)
+        return Spread(quantile(ratios, 0.1), statistics.median(ratios), quantile(ratios, 0.9))
 
 
 def quantile(values: list[float] | tuple[float, ...], share: float) -> float:
@@ -70,38 +72,37 @@ def quantile(values: list[float] | tuple[float, ...], share: float) -> float:
 
 
 def interleave(
-    contestants: Mapping[Name, Callable[[int], object]],
+    runs: Mapping[Name, Callable[[int], object]],
     seconds: float = 1.0,
     before: Callable[[], object] | None = None,
 ) -> dict[Name, Timing]:
-    """Time the contestants in turn, round after round (A B C A B C ...), within a budget.
+    """Time implementations in turn, round after round (A B C A B C ...), within a budget.
 
-    A contestant is called with a number that grows with every call, to choose among inputs. A turn
-    is as many timed calls as fill `TURN_SECONDS` after as many that are not timed, unless calls are
-    long. With `before`, such as emptying the caches, a turn is one timed call with `before` ahead
-    of it.
+    A run is called with a number that grows with every call, to choose among inputs. A turn is as
+    many timed calls as fill `TURN_SECONDS` after as many that are not timed, unless calls are long.
+    With `before`, such as emptying the caches, a turn is one timed call with `before` ahead of it.
     All take `MIN_ROUNDS` rounds; then those that had not used up their equal share of `seconds` go
     on for so long, together.
     """
-    once = {name: _shortest(run) for name, run in contestants.items()}
-    calls = {name: 1 if before else _n_calls(once[name]) for name in contestants}
-    times: dict[Name, list[float]] = {name: [] for name in contestants}
+    once = {name: _shortest(run) for name, run in runs.items()}
+    calls = {name: 1 if before else _n_calls(once[name]) for name in runs}
+    times: dict[Name, list[float]] = {name: [] for name in runs}
 
     def take_turns(names: Iterable[Name], n_round: int) -> None:
         for name in names:
             warm_up = before is None and once[name] < COLD_SECONDS
-            times[name].append(_turn(contestants[name], calls[name], n_round, warm_up, before))
+            times[name].append(_turn(runs[name], calls[name], n_round, warm_up, before))
 
     for n_round in range(MIN_ROUNDS):
-        take_turns(contestants, n_round)
-    share = seconds / max(1, len(contestants))
-    quick = [name for name in contestants if MIN_ROUNDS * once[name] <= share]
+        take_turns(runs, n_round)
+    share = seconds / max(1, len(runs))
+    quick = [name for name in runs if MIN_ROUNDS * once[name] <= share]
     end = time.perf_counter() + seconds
     for n_round in range(MIN_ROUNDS, MAX_ROUNDS):
         if time.perf_counter() >= end:
             break
         take_turns(quick, n_round)
-    return {name: Timing(tuple(times[name]), calls[name]) for name in contestants}
+    return {name: Timing(tuple(times[name]), calls[name]) for name in runs}
 
 
 def _shortest(run: Callable[[int], object]) -> float:

@@ -8,9 +8,14 @@ import psutil
 import torch
 
 from ultrafastbert.bench import blas
-from ultrafastbert.bench.contestants import Case, Contestant, dense_layers, fast_contestant
 from ultrafastbert.bench.fast import available_fast
 from ultrafastbert.bench.gate import find_truth
+from ultrafastbert.bench.implementations import (
+    Case,
+    Implementation,
+    dense_layers,
+    fast_implementation,
+)
 from ultrafastbert.bench.layer import (
     OnProgress,
     build_inputs,
@@ -22,7 +27,9 @@ from ultrafastbert.bench.layer import (
 from ultrafastbert.bench.timing import check_threads, use_threads
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.machine import check_memory
-from ultrafastbert.rows import Row, append_row
+from ultrafastbert.rows.files import append_row
+from ultrafastbert.rows.layers import LayerTime, SkippedRow, WidthRow
+from ultrafastbert.rows.row import Row
 from ultrafastbert.runs.outputs import check_file
 
 # Share of the memory that is free which a case may take.
@@ -83,9 +90,11 @@ def bench_width(
     """
     if path:
         check_file(path)
-    rows = [append_row(path, row) if path else row for row in measure_machine((config.threads,))]
+    rows: list[Row] = [
+        append_row(path, row) if path else row for row in measure_machine((config.threads,))
+    ]
     total = len(config.depths) * len(config.n_tokens)
-    last: dict[tuple[int, str], float] = {}  # us of a call of each contestant, one width before
+    last: dict[tuple[int, str], float] = {}  # us of a call of each implementation, one width before
     for done, (label, case) in enumerate(_cases(config)):
         if on_progress:
             on_progress(done, total, label)
@@ -95,11 +104,14 @@ def bench_width(
     return rows
 
 
-def _measure(case: Case, config: WidthBenchConfig, last: dict[tuple[int, str], float]) -> list[Row]:
-    contestants = [*_fast(case), *_dense(case, config, last)]
-    rows = list(measure(case, contestants, config.seconds, config.seed, "width"))
+def _measure(
+    case: Case, config: WidthBenchConfig, last: dict[tuple[int, str], float]
+) -> list[LayerTime | SkippedRow]:
+    implementations = [*_fast(case), *_dense(case, config, last)]
+    rows = list(measure(case, implementations, config.seconds, config.seed, WidthRow))
     for row in rows:
-        last[case.n_tokens, row["contestant"]] = row.get("latency_us", float("inf"))
+        micros = row.latency_us if isinstance(row, WidthRow) else float("inf")
+        last[case.n_tokens, row.name] = micros
     return rows
 
 
@@ -118,18 +130,18 @@ def _fits(case: Case, bytes_per_weight: int) -> bool:
     return n_bytes <= MEMORY_SHARE * psutil.virtual_memory().available
 
 
-def _fast(case: Case) -> Iterator[Contestant]:
+def _fast(case: Case) -> Iterator[Implementation]:
     """Yield the preferred kernel, the first of the table, in every precision that fits memory."""
     first, *others = available_fast(case.layer, case.threads)
-    yield fast_contestant(first, case)
+    yield fast_implementation(first, case)
     for chosen in others:
         if chosen.name == first.name and _fits(case, FAST_BYTES):
-            yield fast_contestant(chosen, case)
+            yield fast_implementation(chosen, case)
 
 
 def _dense(
     case: Case, config: WidthBenchConfig, last: dict[tuple[int, str], float]
-) -> Iterator[Contestant]:
+) -> Iterator[Implementation]:
     """Yield the dense layers as wide, as long as they fit the memory and the budget."""
 
     def left_out(name: str) -> str | None:

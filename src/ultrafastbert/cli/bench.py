@@ -39,17 +39,17 @@ def bench_layer_command(
     seconds: Annotated[float, typer.Option(help="Time for each case.")] = 3.0,
     rows: Annotated[Path | None, typer.Option(help=ROWS)] = None,
 ) -> None:
-    """Time a layer against dense layers, and against the limit that the machine sets.
+    """Time a layer against the fastest dense layers, and against the machine's roofline.
 
-    Contestants: every kernel and precision of the fast feedforward layer,
+    Timed are every kernel and precision of the fast feedforward layer,
     plain PyTorch (gather, masked), and the layer on BLAS level 1, 2 and 3;
     dense layers in PyTorch, oneDNN, BLAS, bfloat16 and int8, as wide as all
     neurons and as the active ones. Each is proven equal to the definition
     before it is timed.
 
-    The machine's peak and bandwidths are measured, too: the limit of a case
-    is the least time that they allow. Slow contestants take a few calls at
-    least, so the largest cases take minutes.
+    The machine's peak and bandwidths are measured, too: the roofline of a
+    case is the least time that they allow. Slow implementations take a few
+    calls at least, so the largest cases take minutes.
     """
     from ultrafastbert.bench import LayerBenchConfig, bench_layer
     from ultrafastbert.report.layer_tables import layer_table
@@ -149,10 +149,10 @@ def bench_converted_command(
         bool, typer.Option("--engines", help="Also in ONNX Runtime and OpenVINO; takes minutes.")
     ] = False,
 ) -> None:
-    """Time a converted model and its controls beside the original, in turn, on one thread.
+    """Time a converted model and its controls against the original at its fastest, on one thread.
 
-    Each with every kind of linear layers that PyTorch has here: the original's eager float32 is its
-    slowest. Rows are added to MODEL/rows.jsonl, and the model card is renewed.
+    Each is timed with every dense backend of PyTorch that is available here, in turn. Rows are
+    added to MODEL/rows.jsonl, and the model card is renewed.
     """
     from ultrafastbert.bench import bench_converted
     from ultrafastbert.report import write_model_card

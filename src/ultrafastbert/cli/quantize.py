@@ -27,9 +27,9 @@ def quantize_command(
     """
     from ultrafastbert.inference.quantize import quantize_model
     from ultrafastbert.report import write_model_card
-    from ultrafastbert.report.converted_results import shrink_table
+    from ultrafastbert.report.converted_results import quantize_table
 
     with showing(kept_rows(out / "rows.jsonl")) as show:
         row = quantize_model(model_folder(model), out, weight_dtype, glue_dir, show)
         write_model_card(out)
-    echo(shrink_table([row]))
+    echo(quantize_table([row]))

@@ -28,16 +28,27 @@ def report_write(
     echo(written)
 
 
-@report_app.command("readme")
-def report_readme(
-    readme: Annotated[Path, typer.Argument(help="The file with the markers.")] = Path("README.md"),
-    rows: Annotated[Path, typer.Argument(help="Folder of rows.")] = Path("results"),
+@report_app.command("results")
+def report_results(
+    rows: Annotated[
+        Path, typer.Argument(help="Folder of rows with a README.md that has the markers.")
+    ] = Path("results"),
+    readme: Annotated[
+        Path, typer.Option(help="Page for the ten top lines, which has the markers, too.")
+    ] = Path("README.md"),
 ) -> None:
-    """Renew the tables of the README from the rows of the repository."""
-    from ultrafastbert.report import update_readme
+    """Renew the repository's results: all tables, the README's ten lines, the figures (SVG).
 
-    unchanged = update_readme(readme, rows)
-    echo(f"{readme} is {'as the rows give it' if unchanged else 'renewed'}")
+    Text is replaced between the lines <!-- results:begin --> and
+    <!-- results:end --> of both pages. The figure of latency against
+    quality goes to docs/figures beside the README, others to ROWS/figures.
+    """
+    from ultrafastbert.report import update_results
+
+    with showing() as show:
+        show(f"drawing figures and writing tables from {rows}")
+        unchanged = update_results(rows, readme)
+    echo(f"{rows / 'README.md'} and {readme} are {'unchanged' if unchanged else 'renewed'}")
 
 
 @report_app.command("card")

@@ -48,7 +48,7 @@ def candidates(
         n_active = ConvertedFeedForward(hidden_size, config.ffn).n_active
         found["random"] = _tree(config, seed, split="random", routing_learning_rate=0.0)
         found["ff_active"] = _plain(config, f"ff:{n_active}", seed)
-        found["ff_time"] = _plain(config, f"ff:{equal_latency_width}", seed)
+        found["ff_equal_latency"] = _plain(config, f"ff:{equal_latency_width}", seed)
         found["none"] = _plain(config, "none", seed)
     if config.ablations:
         held = _tree(config, seed, routing_learning_rate=0.0)

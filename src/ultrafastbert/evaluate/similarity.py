@@ -15,6 +15,7 @@ from ultrafastbert.evaluate.pair_tasks import PAIR_TASKS, SentencePairTask
 from ultrafastbert.evaluate.task_data import load_task
 from ultrafastbert.evaluate.tasks import score
 from ultrafastbert.models.bert.pooling import pool
+from ultrafastbert.rows.row import Score
 
 BATCH_SENTENCES = 64
 
@@ -61,10 +62,12 @@ def scores(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     evaluations: Iterable[Evaluation],
-    when: str = "",
-) -> dict[str, float]:
-    """Return a model's scores by row field, see `SentencePairTask.field`."""
-    return {each.task.field(each.split, when): each.score(model, tokenizer) for each in evaluations}
+) -> tuple[Score, ...]:
+    """Return a model's scores, for a result row."""
+    return tuple(
+        Score(each.task.spec.name, each.split, each.task.metric, each.score(model, tokenizer))
+        for each in evaluations
+    )
 
 
 def sentence_vectors(

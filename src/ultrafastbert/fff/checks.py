@@ -1,5 +1,7 @@
 """Checks of the layer's tensors, once for each call, with errors that name argument and value."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -62,7 +64,7 @@ def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
     named = {"x": x, "w_in": w_in, "b_in": b_in, "w_out": w_out}
     for name, tensor in named.items():
         check_floating(name, tensor)
-        _check_device(name, tensor, x)
+    _check_devices(x, named)
     for name in ("b_in", "w_out"):
         if named[name].dtype != w_in.dtype:
             raise TypeError(f"{name} has dtype {named[name].dtype}, but w_in has {w_in.dtype}")
@@ -73,9 +75,11 @@ def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
         )
 
 
-def _check_device(name: str, tensor: Tensor, x: Tensor) -> None:
-    if tensor.device != x.device:
-        raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
+def _check_devices(x: Tensor, named: Mapping[str, Tensor | None]) -> None:
+    device = x.device
+    for name, tensor in named.items():
+        if tensor is not None and tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device}, but x is on {device}")
 
 
 def check_saved(grad_y: Tensor, x: Tensor, w_in: Tensor, leaf: Tensor, logits: Tensor) -> None:
@@ -91,8 +95,8 @@ def check_quantized_inputs(x: Tensor, weights: Weights, spec: TreeSpec) -> None:
     """Raise TypeError or ValueError unless x (T, H) and quantized weights fit the spec."""
     if weights.w_in.dim() != 3 or weights.w_out.dim() != 3:
         raise ValueError("w_in and w_out must be (n_trees, rows, columns)")
-    shapes = _quantized_shapes(weights, spec)
-    for name, tensor in weights._asdict().items():
+    shapes, named = _quantized_shapes(weights, spec), weights._asdict()
+    for name, tensor in named.items():
         if tensor is None:
             continue
         is_narrow = name in ("w_in", "w_out")
@@ -103,7 +107,7 @@ def check_quantized_inputs(x: Tensor, weights: Weights, spec: TreeSpec) -> None:
             )
         if tensor.dtype not in allowed:
             raise TypeError(f"{name} has dtype {tensor.dtype}; it must be {allowed[0]}")
-        _check_device(name, tensor, x)
+    _check_devices(x, named)
     for rows, scale in (("w_in", "scale_in"), ("w_out", "scale_out")):
         if getattr(weights, rows).dtype == torch.int8 and getattr(weights, scale) is None:
             raise ValueError(f"{rows} is int8 and needs {scale}")

@@ -10,8 +10,8 @@ from ultrafastbert.fff.machine import check_memory
 class FeedForward(nn.Module):
     """Dense feedforward layer, act(x W_in + b) W_out: (..., H) -> (..., O).
 
-    The control of the fast feedforward layer: at full width (its twin) and as wide as the active
-    neurons. Without biases unless asked, as crammedBERT's (arXiv 2212.14034): `bias` is that of
+    The control of the fast feedforward layer, at full width and as wide as the active neurons.
+    Without biases unless asked, as crammedBERT's (arXiv 2212.14034): `bias` is that of
     the neurons, `output_bias` that of the sum.
     """
 

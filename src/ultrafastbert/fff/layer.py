@@ -247,13 +247,20 @@ class FastFeedForward(nn.Module):
     def _call_operator(self, x: Tensor) -> Tensor:
         if self.training and self.soft_training and not self.weight_dtype:
             return self._mix(x)
+        if self.weight_dtype:
+            weights = self.weights()
+            y = fast_feedforward_quantized(x, weights, self.spec, self.kernel, self.b_out)
+        else:
+            y = self._route(x)
         if not torch.is_grad_enabled() and not is_compiling():
             prepared = self._prepared
             if prepared is None or prepared.dtype != x.dtype or not prepared.holds():
-                self._prepared = self._prepare(x.dtype)  # for the next call
-        if self.weight_dtype:
-            weights = self.weights()
-            return fast_feedforward_quantized(x, weights, self.spec, self.kernel, self.b_out)
+                # For the next call; the operator has checked the weights by now.
+                self._prepared = self._prepare(x.dtype)
+        return y
+
+    def _route(self, x: Tensor) -> Tensor:
+        """Return the output of one path a tree; count the leaves in training mode."""
         y, leaf = ops.fast_feedforward_with_leaf(
             x, self.w_in, self.b_in, self.w_out, self.spec, self.kernel, self.b_out
         )
@@ -281,7 +288,7 @@ class FastFeedForward(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        # Nothing is asked on the prepared way, so it ends where one of these changes.
+        # The fast path asks for none of these, so it ends where one of them changes.
         if name in ("depth", "leaf_size", "activation", "node_output", "soft_training", "training"):
             self._prepared = None
 
@@ -309,7 +316,7 @@ class FastFeedForward(nn.Module):
         return super()._apply(move, recurse=False)
 
     def _prepare(self, dtype: torch.dtype) -> Prepared | None:
-        """Return a shorter way than the operator for x of this dtype, where there is one."""
+        """Return the fast path past the operator for x of this dtype, where there is one."""
         if self.training and self.leaf_usage is not None:
             return None  # leaves are to be counted
         holder = self._holder

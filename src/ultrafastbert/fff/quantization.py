@@ -1,4 +1,4 @@
-"""Smaller weights for inference: bfloat16, or int8 with a scale for each row."""
+"""Quantized weights for inference: bfloat16, or int8 with one scale per row."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ INT8_MAX = 127
 class Weights(NamedTuple):
     """The weights of a fast feedforward layer, in any precision.
 
-    A row's values are its numbers times its scale, where there are scales. Nodes may keep input
+    A row's values are its integers times its scale, where there are scales. Nodes may keep input
     rows of their own in full precision, `w_routing`: then `w_in` holds those of leaves only.
     """
 
@@ -45,7 +45,7 @@ def check_finite(w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
     """Raise ValueError where weights hold NaN or infinity."""
     for name, weight in {"w_in": w_in, "b_in": b_in, "w_out": w_out}.items():
         if not weight.is_meta and not weight.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity, which smaller weights cannot keep")
+            raise ValueError(f"{name} holds NaN or infinity, which cannot be quantized")
 
 
 def quantize(
@@ -79,8 +79,8 @@ def _quantize_rows(rows: Tensor, weight_dtype: str) -> tuple[Tensor, Tensor | No
         return rows.bfloat16().contiguous(), None
     # A row of zeros has any scale.
     scale = rows.float().abs().amax(-1).clamp(min=torch.finfo(torch.float32).tiny) / INT8_MAX
-    numbers = (rows.float() / scale.unsqueeze(-1)).round().clamp(-INT8_MAX, INT8_MAX)
-    return numbers.to(torch.int8).contiguous(), scale
+    integers = (rows.float() / scale.unsqueeze(-1)).round().clamp(-INT8_MAX, INT8_MAX)
+    return integers.to(torch.int8).contiguous(), scale
 
 
 def _values(rows: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:

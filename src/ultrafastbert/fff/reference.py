@@ -72,7 +72,7 @@ def output_of_path(
 ) -> Tensor:
     """Return the same, given the leaf (T, K) that each token reaches, from its path's rows alone.
 
-    Every transform of functions takes it. Rows are gathered: T K (D + L) (H + O) numbers.
+    Every `torch.func` transform takes it. It gathers rows: T K (D + L) (H + O) elements.
     """
     rows = output_rows(leaf, spec)  # (T, K, s)
     trees = torch.arange(w_in.shape[0], device=leaf.device)[:, None]

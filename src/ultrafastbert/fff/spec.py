@@ -59,17 +59,17 @@ class TreeSpec:
 
 
 @lru_cache
-def _kept(depth: int, leaf_size: int, activation: str, node_output: bool) -> TreeSpec:
+def _cached(depth: int, leaf_size: int, activation: str, node_output: bool) -> TreeSpec:
     return TreeSpec(depth, leaf_size, activation, node_output)
 
 
 def tree_spec(depth: int, leaf_size: int, activation: str, node_output: bool) -> TreeSpec:
-    """Return the spec of these options; a call costs 0.2 us, since checked ones are kept.
+    """Return the spec of these options, from a cache: a call costs 0.2 us, building one 1.3 us.
 
     Raises ValueError as `TreeSpec` does.
     """
     # Compilers cannot see through the cache, and evaluate the constructor only once.
-    make = TreeSpec if is_compiling() else _kept
+    make = TreeSpec if is_compiling() else _cached
     return make(depth, leaf_size, activation, node_output)
 
 

@@ -1,4 +1,4 @@
-"""Transforms of functions: `torch.func` and forward-mode differentiation.
+"""Function transforms: `torch.func` and forward-mode differentiation.
 
 They need a rule of every operator, and drop in silence what an operator has no rule for.
 """

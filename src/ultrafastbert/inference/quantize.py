@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ultrafastbert import rows
 from ultrafastbert.data import docstrings
 from ultrafastbert.models.converted.folder import copy_companions, load_tokenizer
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.models.quantized import Quantizable
+from ultrafastbert.rows import append_row
+from ultrafastbert.rows.models import QuantizeRow
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.status import Status
 
@@ -29,14 +30,14 @@ def quantize_model(
     weight_dtype: str = "int8",
     glue_dir: str | Path | None = None,
     on_status: Status = lambda what, done, total: None,
-) -> rows.Row:
+) -> QuantizeRow:
     """Write a quantized copy of a saved model to a new folder; return its result row.
 
     Weights of fast feedforward layers become `weight_dtype`, `int8` or `bfloat16`; such a model
     is for inference only. All other matrices are stored in bfloat16 and computed in float32.
     Sentence vectors of 256 paragraphs, from the documentation of Python's library, are compared
     before and after. With `glue_dir`, STS-B is scored before and after, too.
-    The row, of kind `shrink`, is appended to the folder's `rows.jsonl`.
+    The row is appended to the folder's `rows.jsonl`.
 
     Raises:
         FileExistsError: if `out_dir` is not empty.
@@ -50,7 +51,7 @@ def quantize_model(
 
 def _quantize(
     folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
-) -> rows.Row:
+) -> QuantizeRow:
     # Here, as it reads labelled rows by libraries of the extra `train`.
     from ultrafastbert.evaluate.similarity import load_evaluations, scores, sentence_vectors
 
@@ -66,24 +67,23 @@ def _quantize(
     on_status("encoding texts before", 0, None)
     before = sentence_vectors(original, tokenizer, texts)
     on_status("scoring before", 0, None)
-    measured = scores(original, tokenizer, evaluations, "before")
+    scores_before = scores(original, tokenizer, evaluations)
     on_status(f"quantizing to {weight_dtype}, then encoding and scoring after", 0, None)
     copy_companions(folder, new, NOT_COPIED)
     _save(original, new, weight_dtype)
     small = _load(new)
     cosines = _cosines(before, sentence_vectors(small, tokenizer, texts), weight_dtype)
-    measured |= scores(small, tokenizer, evaluations)
-    row = {
-        "kind": "shrink",
-        "weight_dtype": weight_dtype,
-        "bytes_before": _weight_bytes(folder),
-        "bytes": _weight_bytes(new),
-        "n_texts": len(texts),
-        "cosine_mean": float(cosines.mean()),
-        "cosine_min": float(cosines.min()),
-        **measured,
-    }
-    return rows.append_row(new / "rows.jsonl", row)
+    row = QuantizeRow(
+        weight_dtype=weight_dtype,
+        bytes_before=_weight_bytes(folder),
+        bytes=_weight_bytes(new),
+        n_texts=len(texts),
+        cosine_mean=float(cosines.mean()),
+        cosine_min=float(cosines.min()),
+        scores_before=scores_before,
+        scores=scores(small, tokenizer, evaluations),
+    )
+    return append_row(new / "rows.jsonl", row)
 
 
 def _load(folder: Path) -> Quantizable:

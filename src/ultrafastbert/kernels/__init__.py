@@ -29,7 +29,7 @@ _IN_ORDER: tuple[Kernel, ...] = (
     masked.KERNEL,
 )
 KERNELS = {kernel.name: kernel for kernel in _IN_ORDER}
-# What some of them can besides; asked once, since it takes long.
+# Optional capabilities; looked up once, since `isinstance` with a protocol is slow.
 _QUANTIZED = {k.name: k for k in _IN_ORDER if isinstance(k, QuantizedKernel)}
 _PREPARING = {k.name: k for k in _IN_ORDER if isinstance(k, PreparingKernel)}
 
@@ -62,7 +62,7 @@ def check_kernel(name: str | None) -> None:
 
 
 def choose_kernel(name: str | None, problem: Problem) -> Kernel:
-    """Return the kernel called `name` or by `use_kernel`, else the first of the table that fits.
+    """Return the kernel named here or by `use_kernel`, else the first of the table that fits.
 
     Warns once of each kernel that would be preferred but is not available here. Raises ValueError
     for a name that is unknown, not available here or not made for the problem.
@@ -99,7 +99,7 @@ def _warn_that_it_is_missing(name: str) -> None:
 
 
 def may_use(kernel: str, name: str | None) -> bool:
-    """Return whether a call that names `name` may go to `kernel`: it, or none, is asked for."""
+    """Return whether a call with `kernel=name` may run on `kernel`: it, or any, is asked for."""
     return (name or _default_kernel) in ("", kernel)
 
 
@@ -113,8 +113,10 @@ def choose_quantized_kernel(problem: Problem) -> QuantizedKernel | None:
 
     None where no kernel takes them here: they must be expanded.
     """
-    fitting = (k for k in _QUANTIZED.values() if may_use(k.name, None))
-    return next((k for k in fitting if k.is_available() and k.supports(problem)), None)
+    for name, kernel in _QUANTIZED.items():
+        if may_use(name, None) and kernel.is_available() and kernel.supports(problem):
+            return kernel
+    return None
 
 
 def place_weights(*weights: Tensor) -> None:
@@ -124,7 +126,7 @@ def place_weights(*weights: Tensor) -> None:
 
 
 def prepare(name: str | None, problem: Problem, holder: dict[str, Any]) -> Prepared | None:
-    """Return a shorter way than the operator, if the kernel that calls go to has one.
+    """Return the fast path of the kernel that calls go to, or None where it has none.
 
     `holder` has the weights, see `PreparingKernel.prepare`.
     """

@@ -57,10 +57,10 @@ class Kernel(Protocol):
         """The name that users write: `kernel="gather"`."""
 
     def why_unavailable(self) -> str:
-        """Return what this kernel lacks here and how to get it; an empty text if it works."""
+        """Return what this kernel lacks here and how to get it; "" where it works."""
 
     def is_available(self) -> bool:
-        """Return whether it works here, on some device: `why_unavailable()` has nothing to say."""
+        """Return whether it works here, on some device: `why_unavailable()` returns ""."""
 
     def supports(self, problem: Problem) -> bool:
         """Return whether it computes this device, dtype and these sizes."""
@@ -105,9 +105,9 @@ class QuantizedKernel(Kernel, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A layer whose sizes and weights were looked up once: the shortest way, for inference.
+    """The fast path of a layer, for inference: its sizes and weights were looked up once.
 
-    No operator, no record for gradients. Weights may change in place.
+    It bypasses the operator and records nothing for gradients. Weights may change in place.
 
     Attributes:
         kernel: name of the kernel that prepared it.
@@ -127,15 +127,15 @@ class Prepared:
 
 @runtime_checkable
 class PreparingKernel(Kernel, Protocol):
-    """A kernel with a shorter way than the operator, for layers that infer again and again."""
+    """A kernel with a fast path that bypasses the operator, for repeated inference."""
 
     def place_weights(self, *weights: Tensor) -> None:
-        """Move weights, in place, to memory that the kernel reads faster; others are left."""
+        """Move weights, in place, to memory that the kernel reads faster; leave those it cannot."""
 
     def prepare(
         self, dtype: torch.dtype, holder: dict[str, Any], spec: TreeSpec
     ) -> Prepared | None:
-        """Return the shorter way for x of a dtype, or None where these weights have none.
+        """Return the fast path for x of a dtype, or None where these weights have none.
 
         `holder` has the weights by the names of `Weights`, and biases of leaves as `b_out`; it is
         looked at again in every call.

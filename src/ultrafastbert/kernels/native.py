@@ -128,7 +128,7 @@ class NativeKernel(QuantizedKernel, PreparingKernel):
     def prepare(
         self, dtype: torch.dtype, holder: dict[str, Any], spec: TreeSpec
     ) -> Prepared | None:
-        """Return the shorter way for contiguous weights on CPUs, see `PreparingKernel.prepare`."""
+        """Return the fast path for contiguous weights on CPUs, see `PreparingKernel.prepare`."""
         weights, b_out = Weights.held_by(holder), holder.get("b_out")
         held = [tensor for tensor in (*weights, b_out) if tensor is not None]
         if not can_prepare() or weights.b_in.dtype != logits_dtype(dtype):
@@ -137,8 +137,8 @@ class NativeKernel(QuantizedKernel, PreparingKernel):
             return None
         self.place_weights(*held)
         call = _call(dtype, holder, weights, spec)
-        short = call if b_out is None else partial(_call_biased, call, holder)
-        return Prepared(self.name, dtype, short, call.holds)
+        whole = call if b_out is None else partial(_call_biased, call, holder)
+        return Prepared(self.name, dtype, whole, call.holds)
 
 
 KERNEL: Kernel = NativeKernel()
@@ -158,7 +158,7 @@ def available_instruction_sets() -> list[str]:
 
 
 def has_address(tensor: Tensor) -> bool:
-    """Return whether a tensor's numbers lie in memory just as they are.
+    """Return whether a tensor's elements lie in memory just as they are.
 
     Those of fake and functional tensors, subclasses, entries of a batch and lazy negatives do not.
     """
@@ -174,7 +174,7 @@ def has_address(tensor: Tensor) -> bool:
 
 @cache
 def can_prepare() -> bool:
-    """Return whether PyTorch tells the core where tensors are, in a way that it knows."""
+    """Return whether PyTorch has DLPack's exchange table, in a version that the core knows."""
     table = getattr(Tensor, EXCHANGE_TABLE, None)
     return _native is not None and _native.is_exchange_table(table)
 

@@ -9,7 +9,9 @@ from ultrafastbert.data.text import Source, named_sources
 from ultrafastbert.distill import ConvertConfig, convert
 from ultrafastbert.distill.recipe import SETTINGS
 from ultrafastbert.report import write_model_card, write_report
-from ultrafastbert.rows import Row, read_rows
+from ultrafastbert.rows import read_rows
+from ultrafastbert.rows.models import ConvertSpeedRow
+from ultrafastbert.rows.row import Row
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.outputs import make_folder, replacing
 from ultrafastbert.runs.status import Status
@@ -65,7 +67,7 @@ def quickstart_convert(
         run_folder.check(out_dir, SETTINGS, resume)
         source = named_sources(text, "text") or [str(_documentation(out_dir, on_status))]
         rows = convert(original, out_dir, source, config, glue_dir, resume, on_status)
-        if not any(row["kind"] == "convert_speed" for row in rows):
+        if not any(isinstance(row, ConvertSpeedRow) for row in rows):
             bench_converted(out_dir, original, on_status=on_status)
         on_status("drawing figures and writing the report", 0, None)
         write_model_card(out_dir)

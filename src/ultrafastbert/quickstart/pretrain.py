@@ -6,12 +6,12 @@ layer at all) read the same tokens, are fine-tuned on the same task and timed si
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from transformers import TrainerCallback
 
-from ultrafastbert import rows
 from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer, bench_model
 from ultrafastbert.data import docstrings
 from ultrafastbert.data.corpus import Corpus, prepare_corpus, prepare_documents
@@ -20,6 +20,11 @@ from ultrafastbert.data.text import named_sources, source_key, text_apart_from
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.bert.configuration import parse_ffn
 from ultrafastbert.report import write_model_card, write_report
+from ultrafastbert.rows import append_row, append_rows, read_rows
+from ultrafastbert.rows.layers import LayerRow
+from ultrafastbert.rows.models import ModelRow
+from ultrafastbert.rows.row import Row
+from ultrafastbert.rows.training import GlueRow
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.outputs import make_folder, replacing
 from ultrafastbert.train import finetune as glue
@@ -35,6 +40,7 @@ HARVEST = "harvest.json"
 # Tokens of a call in the benchmark of the layer.
 LAYER_TOKENS = (1, 128, 4096)
 
+R = TypeVar("R", bound=Row)
 # What is being done, how much of it, of how much (where that is known), and a note.
 Status = Callable[[str, int, int | None, str], None]
 
@@ -214,7 +220,7 @@ def _fine_tune(
     )
     sizes = {"train": len(task.train), "validation": len(task.validation)}
     spec = glue.TaskSpec(LIBRARY_TASK, label_names=task.label_names, n_rows=sizes)
-    done = {row["model"] for row in _rows(path, "glue")}
+    done = {row.model for row in _rows(path, GlueRow)}
     for name in (name for name in models if name not in done):
         row = glue.fine_tune_on(
             models[name],
@@ -226,8 +232,7 @@ def _fine_tune(
             report,
             model_name=name,
         )
-        row["majority_accuracy"] = task.majority_accuracy
-        rows.append_row(path, row)
+        append_row(path, replace(row, majority_accuracy=task.majority_accuracy))
 
 
 def _harvest(cache_dir: Path, on_status: Status) -> list[docstrings.LibraryText]:
@@ -261,13 +266,13 @@ def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: St
 
     on_status("measuring the machine", 0, None, "")
     trained = UltraFastBertConfig.from_pretrained(model)
-    if not _rows(path, "layer"):
+    if not _rows(path, LayerRow):
         layer = LayerBenchConfig(n_tokens=LAYER_TOKENS, seconds=config.bench_seconds)
-        rows.append_rows(path, bench_layer(layer, progress))
-    if not _rows(path, "model"):
+        append_rows(path, bench_layer(layer, progress))
+    if not _rows(path, ModelRow):
         whole = ModelBenchConfig(trained, seconds=config.bench_seconds)
-        rows.append_rows(path, bench_model(whole, progress))
+        append_rows(path, bench_model(whole, progress))
 
 
-def _rows(path: Path, kind: str) -> list[rows.Row]:
-    return rows.read_rows(path, kind) if path.exists() else []
+def _rows(path: Path, kind: type[R]) -> list[R]:
+    return read_rows(path, kind) if path.exists() else []

@@ -1,102 +1,105 @@
-"""Rows of converted models -> tables: error of every layer, and scores, beside the controls.
+"""Converted models: FVU of every layer, and quality of whole models, beside the controls.
 
-Rows of several conversions give one table for each, see `runs`.
+FVU is the fraction of variance unexplained: 0 is perfect, 1 no better than the mean. Rows of
+several conversions give one table for each, see `runs`.
 """
 
 import itertools
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
-from ultrafastbert.evaluate.metrics import Needs, metrics_for
-from ultrafastbert.evaluate.pair_tasks import score_titles
-from ultrafastbert.report.runs import RUN, by_run
-from ultrafastbert.report.tables import NONE, group, latest, markdown_table, spread, task_title
-from ultrafastbert.rows import Row
+from ultrafastbert.report.cells import NONE, markdown_table, spread
+from ultrafastbert.report.grouping import group, latest, of_kind
+from ultrafastbert.report.runs import by_run
+from ultrafastbert.report.titles import model_title, task_title
+from ultrafastbert.rows.conversion import (
+    ConvertLayerRow,
+    ConvertLayerwiseRow,
+    ConvertRow,
+    ConvertTaskRow,
+    ModelFit,
+    WholeModel,
+)
+from ultrafastbert.rows.row import Metric, Row, metrics_of
 
-TITLES = {
-    "fff": "fast feedforward",
-    "random": "the same with random, fixed routing",
-    "fff_held": "the same with fixed principal splits",
-    "fff_random_start": "the same with routing learned from random splits",
-    "ff_active": "dense, as wide as the active neurons",
-    "ff_time": "dense, of equal time as a single layer",
-    "none": "no feedforward layer (its mean output)",
-    "teacher": "the original",
-}
-# The first is what blocks learn where there is such a norm: in their own outputs, a few components
-# that it takes back may have nearly all of the variance.
-ERRORS = {
-    "unexplained_after_norm": "variance left unexplained behind the layer's norm, %, by",
-    "unexplained": "variance left unexplained, %, by",
-}
-# In percentage points: of a smaller gap, shares are those of chance.
+W = TypeVar("W", bound=WholeModel)
+
+# In percentage points: of a smaller gap, what is recovered is chance.
 LEAST_GAP = 1.0
+SEEDS = "seeds"
 TASK_SEEDS = "seeds (of the fine-tuning: the first seed's model)"
 SMALL_PERCENTAGE = 10.0
 MOST_DECIMALS = 3
 
 
 def convert_layer_table(rows: Iterable[Row]) -> str:
-    """Return the share of each layer's output variance that is left unexplained, in percent.
+    """Return the FVU of each layer's outputs, in per cent; empty without rows of layers.
 
-    Where a norm reads the sum of a block's input and output, the same behind it is a table before.
-    With dense layers of several widths, also how wide one would have to be for the tree's error.
-    Empty without rows of converted layers.
+    Where a norm reads the sum of a block's input and output, the FVU behind it is a table before:
+    a few components that the norm takes back may have nearly all of the variance. With dense layers
+    of several widths, also how wide one would have to be for the tree's FVU.
     """
-    found = [row for row in rows if row["kind"] == "convert_layer"]
-    return by_run(latest(found, *RUN, "model", "ffn", "layer", "seed"), _layer_table)
+    found = latest(
+        of_kind(rows, ConvertLayerRow),
+        lambda row: (row.run, row.model, row.ffn, row.layer, row.seed),
+    )
+    return by_run(found, _layer_tables)
 
 
-def _layer_table(found: list[Row]) -> str:
-    return "\n\n".join(filter(None, (_error_table(found, error) for error in ERRORS)))
+def _layer_tables(found: list[ConvertLayerRow]) -> str:
+    metrics = metrics_of(ConvertLayerRow).items()
+    return "\n\n".join(filter(None, (_layer_table(found, *each) for each in metrics)))
 
 
-def _error_table(found: list[Row], error: str) -> str:
-    found = [row for row in found if error in row]
+def _layer_table(found: list[ConvertLayerRow], field: str, metric: Metric) -> str:
+    found = [row for row in found if getattr(row, field) is not None]
     if not found:
         return ""
-    layers = sorted({row["layer"] for row in found})
-    header = [
-        ERRORS[error],
-        "neurons used",
-        *(f"layer {layer}" for layer in layers),
-        "seeds",
+    layers = sorted({row.layer for row in found})
+    header = [metric.title, "neurons used", *(f"layer {layer}" for layer in layers), SEEDS]
+    models = group(found, lambda row: (row.model, row.ffn)).values()
+    body = [_layer_line(same, layers, field, metric) for same in models]
+    return markdown_table(header, [*body, *_equal_width_lines(found, layers, field)])
+
+
+def _layer_line(
+    rows: list[ConvertLayerRow], layers: list[int], field: str, metric: Metric
+) -> list[str]:
+    first = rows[0]
+    cells = [
+        _percent([metric.factor * getattr(row, field) for row in rows if row.layer == layer])
+        for layer in layers
     ]
-    body = [_layer_line(same, layers, error) for same in group(found, "model", "ffn").values()]
-    return markdown_table(header, [*body, *_equal_width_lines(found, layers, error)])
+    title = model_title(first.model, first.ffn, first.n_active)
+    return [title, str(first.n_active), *cells, str(len({row.seed for row in rows}))]
 
 
-def _layer_line(rows: list[Row], layers: list[int], error: str) -> list[str]:
-    line = [model_title(rows[0]), str(rows[0]["n_active"])]
-    return [
-        *line,
-        *(_percent([100 * r[error] for r in rows if r["layer"] == layer]) for layer in layers),
-        _n_seeds(rows),
-    ]
-
-
-def _equal_width_lines(rows: list[Row], layers: list[int], error: str) -> list[list[str]]:
-    """Return how wide a dense layer of the tree's error is, from mean errors over seeds."""
+def _equal_width_lines(
+    rows: list[ConvertLayerRow], layers: list[int], field: str
+) -> list[list[str]]:
+    """Return how wide a dense layer of the tree's FVU is, from means over seeds."""
     widths, multipliers = [], []
     for layer in layers:
-        here = [row for row in rows if row["layer"] == layer]
-        trees = [row for row in here if row["model"] == "fff"]
-        dense = group((row for row in here if row["ffn"].startswith("ff:")), "n_active")
-        errors = {width: _mean(same, error) for (width,), same in dense.items()}
-        if len(errors) < 2 or len({row["ffn"] for row in trees}) != 1:
+        here = [row for row in rows if row.layer == layer]
+        trees = [row for row in here if row.model == "fff"]
+        dense = group((row for row in here if row.ffn.startswith("ff:")), lambda row: row.n_active)
+        errors = {width: _mean(same, field) for width, same in dense.items()}
+        if len(errors) < 2 or len({row.ffn for row in trees}) != 1:
             return []
-        width, is_bound = equal_width(_mean(trees, error), errors)
+        width, is_bound = equal_width(_mean(trees, field), errors)
         bound = "> " if is_bound else ""
         widths.append(f"{bound}{width:.0f}")
-        multipliers.append(f"{bound}{width / trees[0]['n_active']:.1f}")
+        multipliers.append(f"{bound}{width / trees[0].n_active:.1f}")
     return [
-        ["dense width of the tree's error", "", *widths, ""],
+        ["dense width of the tree's FVU", "", *widths, ""],
         ["that width over the neurons used", "", *multipliers, ""],
     ]
 
 
-def _mean(rows: list[Row], error: str) -> float:
-    return statistics.mean(row[error] for row in rows)
+def _mean(rows: list[ConvertLayerRow], field: str) -> float:
+    return statistics.mean(getattr(row, field) for row in rows)
 
 
 def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
@@ -116,119 +119,134 @@ def equal_width(error: float, errors: dict[int, float]) -> tuple[float, bool]:
     return widths[0], False
 
 
-def convert_table(rows: Iterable[Row]) -> str:
-    """Return how well whole models do: error of the last hidden states, and STS-B.
+class Measured(NamedTuple):
+    """What was measured of one model with one seed: values in per cent, by title."""
 
-    Beside each score the share of the gap between no FF and teacher that a model recovers: what it
-    keeps of the teacher's score says little where no FF layer at all keeps most of it. Where that
-    keeps all but a point, there is no share. Means over seeds, with the standard deviation. Empty
-    without rows of whole models.
+    model: str
+    ffn: str | None
+    n_active: int | None
+    seed: int | None
+    values: dict[str, float]
+
+
+def convert_table(rows: Iterable[Row]) -> str:
+    """Return how well whole models do: FVU of what they give, and scores on tasks.
+
+    Beside each the gap recovered between no FF layers and the original, in per cent: what a model
+    keeps of the original's score says little where no FF layer at all keeps most of it. Where that
+    gap is less than a percentage point, what is recovered of it would be chance. All by seed; in
+    tables over several seeds, means and standard deviations.
     """
-    return _quality_table([row for row in rows if row["kind"] == "convert"])
+    return _quality_tables(of_kind(rows, ConvertRow))
 
 
 def layerwise_table(rows: Iterable[Row]) -> str:
-    """Return the same of models before they are trained end to end, when blocks alone have learned.
+    """Return the same of models before they are trained end to end, when layers alone have learned.
 
     What models that are trained as a whole have in common they owe to their other weights.
     """
-    rows = [_without_end_to_end(row) for row in rows]
-    before = [row for row in rows if row["kind"] == "convert_layerwise"]
-    originals = [row for row in rows if row["kind"] == "convert" and row["model"] == "teacher"]
-    for run in group(before, *RUN):
-        before += group(originals, *RUN).get(run, [])
-    return _quality_table(before)
+    rows = list(rows)
+    before = [_without_end_to_end(row) for row in of_kind(rows, ConvertLayerwiseRow)]
+    finished = [_without_end_to_end(row) for row in of_kind(rows, ConvertRow)]
+    found: list[WholeModel] = list(before)
+    for run in group(before, lambda row: row.run):
+        found += [row for row in finished if row.model == "teacher" and row.run == run]
+    return _quality_tables(found)
 
 
-def _without_end_to_end(row: Row) -> Row:
+def _without_end_to_end(row: W) -> W:
     """Return a row without settings that make no difference before that training."""
-    return {field: value for field, value in row.items() if not field.startswith("end_to_end_")}
+    return replace(row, end_to_end_steps=None, end_to_end_tokens=None)
 
 
-def _quality_table(found: list[Row]) -> str:
-    nearness = metrics_for(Needs.STATES, Needs.LOGITS, Needs.CLASS_LOGITS)
-    columns = {name: (metric.heading, metric.factor) for name, metric in nearness.items()}
-    columns |= {field: (title, 1.0) for field, title in score_titles().items()}
-    found = latest(found, *RUN, "model", "ffn", "seed")
-    return by_run(found, lambda same: _gap_table(same, columns))
+def _quality_tables(found: Iterable[WholeModel]) -> str:
+    found = latest(found, lambda row: (row.run, row.model, row.ffn, row.seed))
+    return by_run(found, lambda same: _gap_table([_measured(row) for row in same]))
+
+
+def _measured(row: WholeModel) -> Measured:
+    return Measured(row.model, row.ffn, row.n_active, row.seed, quality_of(row))
+
+
+def quality_of(row: ModelFit) -> dict[str, float]:
+    """Return the metrics and scores of a converted model by title, in the unit of the title."""
+    fields = {name: (m, getattr(row, name)) for name, m in metrics_of(ModelFit).items()}
+    values = {m.title: m.factor * value for m, value in fields.values() if value is not None}
+    scores = {task_title(s.task, s.metric, s.split): s.value for s in row.scores}
+    return values | scores
 
 
 def convert_task_table(rows: Iterable[Row]) -> str:
-    """Return the scores of models fine-tuned on GLUE tasks, and shares of the gap as above.
+    """Return the scores of models fine-tuned on GLUE tasks, and gaps recovered as above.
 
     Only models of a conversion's first seed are fine-tuned: seeds, over which there are means and
     standard deviations here, are those of the fine-tuning.
     """
-    return by_run([row for row in rows if row["kind"] == "convert_task"], _task_table)
+    return by_run(of_kind(rows, ConvertTaskRow), _task_table)
 
 
-def _task_table(tasks: list[Row]) -> str:
+def _task_table(tasks: list[ConvertTaskRow]) -> str:
+    models = group(tasks, lambda row: (row.model, row.ffn, row.seed)).values()
     scores = [
-        {name: same[0].get(name) for name in ("model", "ffn", "n_active", "seed")}
-        | {row["task"]: row["value"] for row in same}
-        for same in group(tasks, "model", "ffn", "seed").values()
+        Measured(
+            same[0].model,
+            same[0].ffn,
+            same[0].n_active,
+            same[0].seed,
+            {task_title(row.task, row.metric): row.value for row in same},
+        )
+        for same in models
     ]
-    names = dict.fromkeys(row["task"] for row in tasks)
-    return _gap_table(scores, {name: (task_title(name, tasks), 1.0) for name in names}, TASK_SEEDS)
+    return _gap_table(scores, TASK_SEEDS)
 
 
-def _gap_table(
-    rows: list[Row], columns: dict[str, tuple[str, float]], seeds_title: str = "seeds"
-) -> str:
-    """Return scores by model, each followed by the share of the gap recovered, and their seeds.
-
-    `columns` gives the title of a field, and a factor on its values; fields without values are left
-    out.
-    """
-    columns = {field: rest for field, rest in columns.items() if any(field in r for r in rows)}
+def _gap_table(rows: list[Measured], seeds_title: str = SEEDS) -> str:
+    """Return what was measured by model, each beside the gap recovered, and the number of seeds."""
+    columns = _columns(rows)
     if not columns:
         return ""
     header = ["model", "neurons used"]
-    for title, _ in columns.values():
-        header += [title, "share of the gap recovered, %"]
-    body = []
-    for same in group(rows, "model", "ffn").values():
-        line = [model_title(same[0]), _n_active(same[0])]
-        for field, (_, factor) in columns.items():
-            line.append(_percent([factor * row[field] for row in same if field in row]))
-            least = LEAST_GAP / factor
-            shares = [_gap_recovered(row, rows, field, least) for row in same if field in row]
-            known = [100 * share for share in shares if share is not None]
-            line.append(_spread(known, 0))
-        body.append([*line, _n_seeds(same)])
+    for title in columns:
+        header += [title, "gap recovered, %"]
+    models = group(rows, lambda row: (row.model, row.ffn)).values()
+    body = [_gap_line(same, rows, columns) for same in models]
     return markdown_table([*header, seeds_title], body)
 
 
-def _n_seeds(rows: list[Row]) -> str:
-    """Return how many seeds rows are of; the original as it is has none."""
-    seeds = {row["seed"] for row in rows} - {None}
-    return str(len(seeds)) if seeds else NONE
+def _columns(rows: list[Measured]) -> list[str]:
+    """Return the titles of all values: metrics in their order, then scores as they come."""
+    metrics = [metric.title for metric in metrics_of(ModelFit).values()]
+    found = dict.fromkeys(title for row in rows for title in row.values)
+    scores = [title for title in found if title not in metrics]
+    return [title for title in metrics if title in found] + scores
 
 
-def _n_active(row: Row) -> str:
-    return NONE if row["n_active"] is None else str(row["n_active"])
+def _gap_line(same: list[Measured], rows: list[Measured], columns: list[str]) -> list[str]:
+    first = same[0]
+    n_active = NONE if first.n_active is None else str(first.n_active)
+    line = [model_title(first.model, first.ffn, first.n_active), n_active]
+    for title in columns:
+        with_it = [row for row in same if title in row.values]
+        gaps = [_gap_recovered(row, rows, title) for row in with_it]
+        line.append(_percent([row.values[title] for row in with_it]))
+        line.append(_spread([100 * gap for gap in gaps if gap is not None], 0))
+    seeds = {row.seed for row in same} - {None}
+    return [*line, str(len(seeds)) if seeds else NONE]  # the original as it is has none
 
 
-def _gap_recovered(row: Row, rows: list[Row], field: str, least_gap: float) -> float | None:
-    """Return 0 for what a model without FF layers reaches with the same seed, 1 for the teacher.
+def _gap_recovered(row: Measured, rows: list[Measured], title: str) -> float | None:
+    """Return 0 for what a model without FF layers reaches with the same seed, 1 for the original.
 
     None where one of these is not known, or the gap between them is less than the least.
     """
-    known = [r for r in rows if field in r]
-    floors = [r for r in known if r["model"] == "none" and r["seed"] == row["seed"]]
-    ceilings = [r for r in known if r["model"] == "teacher" and r["seed"] in (None, row["seed"])]
-    if not floors or not ceilings or row["model"] in ("none", "teacher"):
+    known = [each for each in rows if title in each.values]
+    none = [each for each in known if each.model == "none" and each.seed == row.seed]
+    original = [each for each in known if each.model == "teacher" and each.seed in (None, row.seed)]
+    if not none or not original or row.model in ("none", "teacher"):
         return None
-    floor, ceiling = floors[0][field], ceilings[0][field]
-    is_known = abs(ceiling - floor) >= least_gap
-    return (row[field] - floor) / (ceiling - floor) if is_known else None
-
-
-def model_title(row: Row) -> str:
-    """Return what a row's model is called, with the layer in the place of the FF blocks."""
-    other = "dense" if (row["ffn"] or "").startswith("ff:") else TITLES["fff"]
-    title = TITLES.get(row["model"], other)
-    return f"{title} ({row['ffn']})" if row.get("n_active") else title
+    worst, best = none[0].values[title], original[0].values[title]
+    is_known = abs(best - worst) >= LEAST_GAP
+    return (row.values[title] - worst) / (best - worst) if is_known else None
 
 
 def _percent(values: list[float]) -> str:

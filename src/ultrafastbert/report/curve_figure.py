@@ -1,4 +1,4 @@
-"""The figure of end-to-end distillation: held-out error of whole models over their updates."""
+"""The figure of end-to-end distillation: held-out FVU of whole models over training steps."""
 
 import textwrap
 from collections.abc import Sequence
@@ -7,34 +7,40 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ultrafastbert.report.convert_tables import model_title
-from ultrafastbert.report.runs import RUN, heading
+from ultrafastbert.report.grouping import group, latest, of_kind
+from ultrafastbert.report.runs import heading
 from ultrafastbert.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
-from ultrafastbert.report.tables import group, latest
-from ultrafastbert.rows import Row
+from ultrafastbert.report.titles import model_title
+from ultrafastbert.rows.conversion import ConvertCurveRow
+from ultrafastbert.rows.row import Row, metrics_of
 
-COLOURS = {"fff": BLUE, "random": PURPLE, "ff_active": ORANGE, "ff_time": RED, "none": GREY}
-PANELS = {
-    "unexplained_states": "last hidden states: variance left unexplained",
-    "unexplained_logits": "logits: variance left unexplained",
+COLOURS = {
+    "fff": BLUE,
+    "random": PURPLE,
+    "ff_active": ORANGE,
+    "ff_equal_latency": RED,
+    "none": GREY,
 }
+PANELS = {name: metrics_of(ConvertCurveRow)[name] for name in ("fvu_states", "fvu_logits")}
 SIDE = (6.2, 4.2)  # inches
 TITLE_WIDTH = 80  # characters
 
 
 def convert_curves(rows: Sequence[Row]) -> Figure | None:
-    """Error on held-out texts over the updates end to end, a line a seed; a panel for each run."""
-    points = [row for row in rows if row["kind"] == "convert_curve"]
-    points = latest(points, *RUN, "model", "ffn", "seed", "step")
+    """FVU on held-out texts over the steps end to end, a line a seed; a panel for each run."""
+    points = latest(
+        of_kind(rows, ConvertCurveRow),
+        lambda row: (row.run, row.model, row.ffn, row.seed, row.step),
+    )
     panels = [
         (
-            "\n".join((*textwrap.wrap(heading(run), TITLE_WIDTH), title)),
+            "\n".join((*textwrap.wrap(heading(run), TITLE_WIDTH), metric.title)),
             field,
-            [row for row in same if field in row],
+            [row for row in same if getattr(row, field) is not None],
         )
-        for run, same in group(points, *RUN).items()
-        for field, title in PANELS.items()
-        if any(field in row for row in same)
+        for run, same in group(points, lambda row: row.run).items()
+        for field, metric in PANELS.items()
+        if any(getattr(row, field) is not None for row in same)
     ]
     if not panels:
         return None
@@ -46,15 +52,15 @@ def convert_curves(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _draw(axis: Axes, rows: list[Row], field: str) -> None:
+def _draw(axis: Axes, rows: list[ConvertCurveRow], field: str) -> None:
     labelled = set()
-    for (model, _), points in group(rows, "model", "seed").items():
-        ordered = sorted(points, key=lambda row: row["step"])
-        steps, errors = zip(*((row["step"], row[field]) for row in ordered), strict=True)
-        label = None if model in labelled else model_title(points[0])
+    for (model, _), points in group(rows, lambda row: (row.model, row.seed)).items():
+        ordered = sorted(points, key=lambda row: row.step)
+        steps, errors = zip(*((row.step, getattr(row, field)) for row in ordered), strict=True)
+        label = None if model in labelled else model_title(model, points[0].ffn, None)
         axis.plot(steps, errors, "o-", color=COLOURS.get(model, GREEN), label=label, markersize=3)
         labelled.add(model)
-    axis.set(yscale="log", xlabel="updates end to end")
+    axis.set(yscale="log", xlabel="training steps end to end")
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     axis.yaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""Figures of layer speeds over the batch size: beside dense layers, and beside the limit."""
+"""Figures of layer speeds over the batch size: beside dense layers, and beside the roofline."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ultrafastbert.report import tables
+from ultrafastbert.report.grouping import group
+from ultrafastbert.report.layer_cases import (
+    fast_kernel,
+    fastest,
+    forward_alone,
+    fresh,
+    most_threads,
+    n_tokens,
+    timed,
+)
 from ultrafastbert.report.style import (
     BLUE,
     GREEN,
@@ -18,9 +27,11 @@ from ultrafastbert.report.style import (
     ratio_axis,
     token_axis,
 )
-from ultrafastbert.rows import Row
+from ultrafastbert.report.titles import CACHE_TITLES
+from ultrafastbert.rows.layers import LayerTime
+from ultrafastbert.rows.row import Row
 
-# What the fast kernel is compared with: name of the contestant (None: depends on the case) -> label
+# What the fast kernel is compared with: label and colour
 BASELINES = {
     "masked": ("the same layer, masked", PURPLE),
     "eager": ("dense, PyTorch float32", RED),
@@ -32,18 +43,18 @@ BASELINES = {
 
 def layer_speed(rows: Sequence[Row]) -> Figure | None:
     """Speed-up of the float32 kernel over its baselines, over tokens; most threads only."""
-    groups = tables.group(tables.fresh(tables.most_threads(rows)), "family", "hidden_size", "pass")
-    groups = {key: same for key, same in groups.items() if any(map(tables.fast_kernel, [same]))}
+    groups = group(
+        fresh(most_threads(timed(rows))), lambda row: (row.family, row.hidden_size, row.pass_name)
+    )
+    groups = {key: same for key, same in groups.items() if fast_kernel(same)}
     if not groups:
         return None
     n_lines = -(-len(groups) // 2)
     figure = Figure(figsize=(10, 3.9 * n_lines), layout="constrained")
     axes = figure.subplots(n_lines, min(2, len(groups)), squeeze=False, sharey=True).flatten()
     for axis, ((family, hidden, pass_name), same) in zip(axes, groups.items(), strict=False):
-        axis.set_title(
-            f"{family}, hidden size {hidden}: {pass_name}, threads: {same[0]['threads']}"
-        )
-        _speedups(axis, list(tables.group(same, "n_tokens").values()))
+        axis.set_title(f"{family}, hidden size {hidden}: {pass_name}, threads: {same[0].threads}")
+        _speedups(axis, list(group(same, n_tokens).values()))
     for axis in axes[len(groups) :]:
         axis.set_visible(False)
     for axis in axes[::2]:
@@ -53,7 +64,7 @@ def layer_speed(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _speedups(axis: Axes, cases: list[list[Row]]) -> None:
+def _speedups(axis: Axes, cases: list[list[LayerTime]]) -> None:
     ratio_axis(axis)
     for key, (label, colour) in BASELINES.items():
         points = sorted(point for case in cases if (point := _speedup(case, key)))
@@ -61,28 +72,27 @@ def _speedups(axis: Axes, cases: list[list[Row]]) -> None:
             tokens, low, median, high = zip(*points, strict=True)
             axis.plot(tokens, median, "o-", color=colour, label=f"over {label}", markersize=4)
             axis.fill_between(tokens, low, high, color=colour, alpha=0.15, linewidth=0)
-    token_axis(axis, {case[0]["n_tokens"] for case in cases})
+    token_axis(axis, {case[0].n_tokens for case in cases})
 
 
-def _speedup(case: list[Row], baseline: str) -> tuple[float, float, float, float] | None:
+def _speedup(case: list[LayerTime], baseline: str) -> tuple[float, float, float, float] | None:
     """Return tokens and low, median, high of the fast kernel's speed-up, or None."""
-    ours = tables.fast_kernel(case)
+    ours = fast_kernel(case)
     if ours is None:
         return None
-    best = tables.fastest(case, "latency_us", role="dense", precision="float32")
-    active = tables.fastest(case, "latency_us", role="ff_active")
+    best, active = fastest(case, "dense", "float32"), fastest(case, "ff_active")
     name = {
         "masked": "fff masked float32",
         "eager": "dense eager float32",
-        "float32": best["contestant"] if best else None,
-        "fastest": ours["fastest_dense"],
-        "active": active["contestant"] if active else None,
+        "float32": best.name if best else None,
+        "fastest": ours.fastest_dense,
+        "active": active.name if active else None,
     }[baseline]
-    ratio = ours["speedup_over"].get(name)
-    return (ours["n_tokens"], *ratio) if ratio else None
+    ratio = ours.speedup_over.get(name or "")
+    return (ours.n_tokens, *ratio) if ratio else None
 
 
-# Lines of fast feedforward contestants: colour, marker and line.
+# Lines of fast feedforward implementations: colour, marker and line.
 LINES = {
     "fff native float32": (BLUE, "o-"),
     "fff native bfloat16 weights": (GREEN, "s-"),
@@ -101,19 +111,18 @@ LABELS = {
 }
 
 
-def label(contestant: str) -> str:
+def label(name: str) -> str:
     """Return what a line is called in a legend."""
-    return LABELS.get(contestant, contestant.removeprefix("fff "))
+    return LABELS.get(name, name.removeprefix("fff "))
 
 
 def layer_kernels(rows: Sequence[Row]) -> Figure | None:
-    """Speed-up of every fast contestant over the batch size; forward, one thread.
+    """Speed-up of every fast implementation over the batch size; forward, one thread.
 
     Left over the fastest dense layer in float32, right over the fastest of any precision.
     """
-    found = [r for r in tables.fresh(rows) if r["pass"] == "forward" and r["threads"] == 1]
-    groups = tables.group(found, "family", "hidden_size")
-    groups = {key: same for key, same in groups.items() if tables.fast_kernel(same)}
+    groups = group(forward_alone(timed(rows)), lambda row: (row.family, row.hidden_size))
+    groups = {key: same for key, same in groups.items() if fast_kernel(same)}
     most = max((_n_sizes(same) for same in groups.values()), default=0)
     # A line needs two points; tables show families of which one size was timed.
     groups = {key: same for key, same in groups.items() if _n_sizes(same) >= min(2, most)}
@@ -122,43 +131,41 @@ def layer_kernels(rows: Sequence[Row]) -> Figure | None:
     figure = Figure(figsize=(10, 4.3 * len(groups)), layout="constrained")
     panels = figure.subplots(len(groups), 2, squeeze=False, sharey="row")
     for (left, right), ((family, hidden), same) in zip(panels, groups.items(), strict=True):
-        cases = list(tables.group(same, "n_tokens").values())
+        cases = list(group(same, n_tokens).values())
         left.set_title(f"{family}, hidden size {hidden}: over the fastest dense layer in float32")
         right.set_title("over the fastest dense layer of any precision")
         left.set_ylabel("times faster (1: as fast)")
-        _kernel_lines(left, cases, precision="float32")
+        _kernel_lines(left, cases, "float32")
         _kernel_lines(right, cases)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 
-def _n_sizes(rows: Sequence[Row]) -> int:
-    return len({row["n_tokens"] for row in rows})
+def _n_sizes(rows: Sequence[LayerTime]) -> int:
+    return len({row.n_tokens for row in rows})
 
 
-def _kernel_lines(axis: Axes, cases: list[list[Row]], **dense: str) -> None:
+def _kernel_lines(axis: Axes, cases: list[list[LayerTime]], precision: str | None = None) -> None:
     points: dict[str, list[tuple[int, float]]] = {}
     for case in cases:
-        baseline = tables.fastest(case, "latency_us", role="dense", **dense)
+        baseline = fastest(case, "dense", precision)
         for row in case:
-            if baseline and row["contestant"] in LINES:
-                ratio = row["speedup_over"][baseline["contestant"]][1]
-                points.setdefault(row["contestant"], []).append((row["n_tokens"], ratio))
+            if baseline and row.name in LINES:
+                ratio = row.speedup_over[baseline.name].median
+                points.setdefault(row.name, []).append((row.n_tokens, ratio))
     ratio_axis(axis)
-    token_axis(axis, {case[0]["n_tokens"] for case in cases})
-    for contestant, (colour, line) in LINES.items():
-        if contestant in points:
-            tokens, ratios = zip(*sorted(points[contestant]), strict=True)
-            name = label(contestant)
-            axis.plot(tokens, ratios, line, color=colour, label=name, markersize=5)
+    token_axis(axis, {case[0].n_tokens for case in cases})
+    for name, (colour, line) in LINES.items():
+        if name in points:
+            tokens, ratios = zip(*sorted(points[name]), strict=True)
+            axis.plot(tokens, ratios, line, color=colour, label=label(name), markersize=5)
 
 
-def layer_limit(rows: Sequence[Row]) -> Figure | None:
-    """Share of the limit that the native kernel reaches over the batch size; a panel a case."""
-    found = [row for row in tables.timed(rows) if "share_of_floor" in row]
-    found = [row for row in found if row["implementation"] == "native"]
-    groups = tables.group(found, "family", "hidden_size", "pass", "cache")
+def layer_roofline(rows: Sequence[Row]) -> Figure | None:
+    """Fraction of the roofline that the native kernel reaches over the batch size."""
+    found = [row for row in timed(rows) if row.roofline_fraction and row.implementation == "native"]
+    groups = group(found, lambda row: (row.family, row.hidden_size, row.pass_name, row.cache))
     if not groups:
         return None
     n_lines = -(-len(groups) // 2)
@@ -166,29 +173,32 @@ def layer_limit(rows: Sequence[Row]) -> Figure | None:
     axes = figure.subplots(n_lines, min(2, len(groups)), squeeze=False, sharey=True).flatten()
     labelled: dict[str, Any] = {}
     for axis, ((family, hidden, pass_name, cache), same) in zip(axes, groups.items(), strict=False):
-        axis.set_title(f"{family}, hidden size {hidden}: {pass_name}, {tables.CACHE_TITLES[cache]}")
-        _limit_lines(axis, same)
+        axis.set_title(f"{family}, hidden size {hidden}: {pass_name}, {CACHE_TITLES[cache]}")
+        _roofline_lines(axis, same)
         handles, labels = axis.get_legend_handles_labels()
         labelled |= dict(zip(labels, handles, strict=True))
     for axis in axes[len(groups) :]:
         axis.set_visible(False)
     for axis in axes[::2]:
-        axis.set_ylabel("share of the limit")
-    axes[0].set_ylim(0, max(1.05, 1.05 * max(row["share_of_floor"] for row in found)))
+        axis.set_ylabel("fraction of roofline")
+    axes[0].set_ylim(0, max(1.05, 1.05 * max(map(_fraction, found))))
     figure.legend(list(labelled.values()), list(labelled), loc="outside lower center", ncols=3)
     return figure
 
 
-def _limit_lines(axis: Axes, same: list[Row]) -> None:
-    for (contestant, threads), points in tables.group(same, "contestant", "threads").items():
-        points = sorted(points, key=lambda row: row["n_tokens"])
-        tokens = [row["n_tokens"] for row in points]
-        shares = [row["share_of_floor"] for row in points]
-        colour, line = LINES[contestant]
+def _fraction(row: LayerTime) -> float:
+    return row.roofline_fraction or 0.0
+
+
+def _roofline_lines(axis: Axes, same: list[LayerTime]) -> None:
+    for (name, threads), points in group(same, lambda row: (row.name, row.threads)).items():
+        points = sorted(points, key=n_tokens)
+        colour, line = LINES[name]
         style = line[0] + ("-" if threads == 1 else "--")
-        name = f"{label(contestant)}, threads: {threads}"
-        axis.plot(tokens, shares, style, color=colour, label=name, markersize=5)
-    token_axis(axis, {row["n_tokens"] for row in same})
+        text = f"{label(name)}, threads: {threads}"
+        tokens, fractions = list(map(n_tokens, points)), list(map(_fraction, points))
+        axis.plot(tokens, fractions, style, color=colour, label=text, markersize=5)
+    token_axis(axis, {row.n_tokens for row in same})
     axis.axhline(1, color="black", linewidth=0.8)
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.grid(axis="y", alpha=0.3)

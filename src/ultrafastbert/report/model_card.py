@@ -10,7 +10,10 @@ from ultrafastbert.models.io.card import write_card
 from ultrafastbert.report import tables
 from ultrafastbert.report.answer import caveats
 from ultrafastbert.report.converted_results import converted_results
-from ultrafastbert.rows import Row, read_rows
+from ultrafastbert.rows import read_rows
+from ultrafastbert.rows.models import ModelRow
+from ultrafastbert.rows.row import Row
+from ultrafastbert.rows.training import GlueRow, PretrainRow
 
 # Files of rows that pretraining and fine-tuning leave in the folder of a model.
 ROWS_OF_A_MODEL = ("rows.jsonl", "glue.jsonl")
@@ -40,7 +43,7 @@ def results(config: UltraFastBertConfig, rows: Sequence[Row], own: Sequence[Row]
 
     `own` are the rows from the model's own folder, which tell its name in the tables.
     """
-    rows = [row for row in rows if row["kind"] in ("pretrain", "glue") or _is_speed(row, config)]
+    rows = [row for row in rows if _concerns(row, config)]
     sections = {
         "Pretraining": tables.pretrain_table(rows),
         "Fine-tuned on tasks": f"{tables.task_table(rows)}\n{tables.glue_table(rows, False)}",
@@ -50,14 +53,15 @@ def results(config: UltraFastBertConfig, rows: Sequence[Row], own: Sequence[Row]
     }
     if not rows:
         return ""
-    names = {row["name"] for row in own if row["kind"] == "pretrain"}
+    names = {row.name for row in own if isinstance(row, PretrainRow)}
     called = "".join(f"This model is called {name}.\n\n" for name in sorted(names))
     found = [f"### {name}\n\n{text.strip()}" for name, text in sections.items() if text.strip()]
     return f"## Results\n\n{called}" + "\n\n".join(found)
 
 
-def _is_speed(row: Row, config: UltraFastBertConfig) -> bool:
-    """Return whether a row times a model of this shape, or one of its controls."""
-    shape = (config.ffn_name, config.hidden_size, config.num_hidden_layers)
-    fields = ("family", "hidden_size", "num_hidden_layers")
-    return row["kind"] == "model" and tuple(row[field] for field in fields) == shape
+def _concerns(row: Row, config: UltraFastBertConfig) -> bool:
+    """Return whether a row is of a training, or times a model of this shape or its controls."""
+    if isinstance(row, ModelRow):
+        shape = (row.family, row.hidden_size, row.num_hidden_layers)
+        return shape == (config.ffn_name, config.hidden_size, config.num_hidden_layers)
+    return isinstance(row, PretrainRow | GlueRow)

@@ -17,8 +17,8 @@ _GLUE_VALUES = {
 GLUE = {model: dict(zip(GLUE_TASKS, values, strict=True)) for model, values in _GLUE_VALUES.items()}
 
 LAYER_SPEED_OF = ("1x11", 768)  # family, hidden size
-# Contestant -> times faster than the dense layer of 4095 neurons written with the same routines,
-# and than dense level 3, the fastest there on CPUs.
+# Implementation -> times faster than the dense layer of 4095 neurons written with the same
+# routines, and than dense level 3, the fastest there on CPUs.
 LAYER_SPEED = {
     "fff blas1 float32": ("130.7x (CPU)", "48x (CPU)"),
     "fff blas2 float32": ("255.1x (CPU)", "78x (CPU)"),

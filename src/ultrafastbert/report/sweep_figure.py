@@ -1,14 +1,25 @@
 """The figure of a sweep: quality of whole models against their measured time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ultrafastbert.report.style import BLUE, GREEN, GREY, ORANGE, RED
-from ultrafastbert.report.sweep_tables import SCORES, chosen_ffn, is_uniform, sweep_models
-from ultrafastbert.rows import Row
+from ultrafastbert.report.sweep_tables import (
+    ScoreOf,
+    chosen_ffn,
+    is_uniform,
+    score_titles,
+    score_value,
+    sweep_models,
+)
+from ultrafastbert.rows.row import Row
+from ultrafastbert.rows.sweep import ConvertSweepRow, Members
+
+Value = Callable[[ConvertSweepRow], float | None]  # of a model, on the vertical axis
 
 
 def sweep_front(rows: Sequence[Row]) -> Figure | None:
@@ -16,12 +27,17 @@ def sweep_front(rows: Sequence[Row]) -> Figure | None:
     models = sweep_models(rows)
     if not models:
         return None
-    panels = {"unexplained_states": "variance of the last states explained, %"}
-    panels |= {f: title for f, title in SCORES.items() if all(f in row for row in models)}
+    panels: list[tuple[str, Value]] = [
+        ("explained variance (1 - FVU) of the last hidden states, %", _explained)
+    ]
+    for of, title in score_titles(models).items():
+        value = partial(_score, of)
+        if all(value(row) is not None for row in models):
+            panels.append((title, value))
     figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (field, title) in zip(axes, panels.items(), strict=True):
-        _draw(axis, models, field, chosen_ffn(rows))
+    for axis, (title, value) in zip(axes, panels, strict=True):
+        _draw(axis, models, value, chosen_ffn(rows))
         axis.set(xlabel="one text of 128 tokens, ms (one thread)", ylabel=title)
         axis.grid(alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -29,15 +45,15 @@ def sweep_front(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _draw(axis: Axes, models: list[Row], field: str, chosen: tuple[str | None, ...] | None) -> None:
-    points = {row["ffn"]: (row["latency_text_ms"], _value(row, field)) for row in models}
-    by_layer = [points[row["ffn"]] for row in models if not is_uniform(row)]
+def _draw(axis: Axes, models: list[ConvertSweepRow], value: Value, chosen: Members | None) -> None:
+    points = {row.ffn: (row.latency_text_ms, value(row)) for row in models}
+    by_layer = [points[row.ffn] for row in models if not is_uniform(row)]
     if by_layer:
         axis.plot(*zip(*by_layer, strict=True), "o-", color=BLUE, label="chosen by layer")
     for row in filter(is_uniform, models):
-        member = row["ffn"][0]
+        member = row.ffn[0]
         colour, label = _uniform_style(member)
-        x, y = points[row["ffn"]]
+        x, y = points[row.ffn]
         known = axis.get_legend_handles_labels()[1]
         axis.plot(x, y, "s", color=colour, label=None if label in known else label)
         axis.annotate(
@@ -48,8 +64,12 @@ def _draw(axis: Axes, models: list[Row], field: str, chosen: tuple[str | None, .
         axis.plot(*points[chosen], "o", label="saved", **ring)
 
 
-def _value(row: Row, field: str) -> float:
-    return 100 * (1 - row[field]) if field == "unexplained_states" else row[field]
+def _explained(row: ConvertSweepRow) -> float:
+    return 100 * (1 - row.fvu_states)
+
+
+def _score(of: ScoreOf, row: ConvertSweepRow) -> float | None:
+    return score_value(row.scores, of)
 
 
 def _uniform_style(member: str | None) -> tuple[str, str]:

@@ -3,25 +3,27 @@
 import itertools
 from collections.abc import Iterable, Sequence
 
-from ultrafastbert.evaluate.pair_tasks import score_titles
-from ultrafastbert.report.tables import NONE, count, latest, markdown_table, number
-from ultrafastbert.rows import Row
+from ultrafastbert.report.cells import NONE, count, markdown_table, number
+from ultrafastbert.report.grouping import latest, of_kind
+from ultrafastbert.report.titles import task_title
+from ultrafastbert.rows.row import Row, Score
+from ultrafastbert.rows.sweep import ConvertChoiceRow, ConvertSweepRow, Members
 
-SCORES = score_titles("validation")
+ScoreOf = tuple[str, str, str]  # task, split, metric
 
 
-def sweep_models(rows: Iterable[Row]) -> list[Row]:
+def sweep_models(rows: Iterable[Row]) -> list[ConvertSweepRow]:
     """Return the rows of a sweep's models, from the slowest on, each measurement once."""
-    found = [{**row, "ffn": tuple(row["ffn"])} for row in rows if row["kind"] == "convert_sweep"]
-    return sorted(latest(found, "ffn"), key=lambda row: -row["latency_text_ms"])
+    found = latest(of_kind(rows, ConvertSweepRow), lambda row: row.ffn)
+    return sorted(found, key=lambda row: -row.latency_text_ms)
 
 
-def is_uniform(row: Row) -> bool:
+def is_uniform(row: ConvertSweepRow) -> bool:
     """Return whether a model has the same in every layer."""
-    return len(set(row["ffn"])) == 1
+    return len(set(row.ffn)) == 1
 
 
-def describe(ffn: Sequence[str | None]) -> str:
+def describe(ffn: Members) -> str:
     """Return what is in the layers of a model, from the first on, in few words."""
     runs = [(member or "original", len(list(same))) for member, same in itertools.groupby(ffn)]
     if len(runs) == 1:
@@ -29,16 +31,27 @@ def describe(ffn: Sequence[str | None]) -> str:
     return ", ".join(member if n == 1 else f"{n} x {member}" for member, n in runs)
 
 
-def last_choice(rows: Iterable[Row]) -> Row | None:
+def last_choice(rows: Iterable[Row]) -> ConvertChoiceRow | None:
     """Return the row of the model that was chosen last."""
-    choices = [{**row, "ffn": tuple(row["ffn"])} for row in rows if row["kind"] == "convert_choice"]
+    choices = of_kind(rows, ConvertChoiceRow)
     return choices[-1] if choices else None
 
 
-def chosen_ffn(rows: Iterable[Row]) -> tuple[str | None, ...] | None:
+def chosen_ffn(rows: Iterable[Row]) -> Members | None:
     """Return what is in the layers of the model that was chosen last."""
     choice = last_choice(rows)
-    return choice["ffn"] if choice else None
+    return choice.ffn if choice else None
+
+
+def score_titles(models: Iterable[ConvertSweepRow]) -> dict[ScoreOf, str]:
+    """Return the titles of all scores that models have."""
+    found = dict.fromkeys(score.of for row in models for score in row.scores)
+    return {of: task_title(of[0], of[2], of[1]) for of in found}
+
+
+def score_value(scores: Iterable[Score], of: ScoreOf) -> float | None:
+    """Return one of a model's scores, or None."""
+    return next((score.value for score in scores if score.of == of), None)
 
 
 def sweep_table(rows: Sequence[Row]) -> str:
@@ -46,20 +59,26 @@ def sweep_table(rows: Sequence[Row]) -> str:
     models, chosen = sweep_models(rows), chosen_ffn(rows)
     if not models:
         return ""
-    header = ["feedforward layers, first to last", "last states unexplained, %"]
-    scores = {field: t for field, t in SCORES.items() if any(field in row for row in models)}
-    header += scores.values()
-    header += ["one text of 128 tokens, ms", "x original (p10 to p90)"]
+    scores = score_titles(models)
+    header = ["feedforward layers, first to last", "FVU of the last hidden states, %"]
+    header += [*scores.values(), "one text of 128 tokens, ms", "x original (p10 to p90)"]
     header += ["32 texts of 32, ms", "x original"]
     body = []
     for row in models:
-        mark = " (chosen)" if row["ffn"] == chosen else ""
-        line = [describe(row["ffn"]) + mark, f"{100 * row['unexplained_states']:.1f}"]
-        line += [f"{row[field]:.1f}" if field in row else NONE for field in scores]
-        low, middle, high = row["speedup_text"]
-        line += [number(row["latency_text_ms"]), f"{middle:.2f}x ({low:.2f} to {high:.2f})"]
-        line += [number(row["latency_batch_ms"]), f"{row['speedup_batch'][1]:.2f}x"]
-        body.append(line)
+        mark = " (chosen)" if row.ffn == chosen else ""
+        values = [score_value(row.scores, of) for of in scores]
+        low, middle, high = row.speedup_text
+        body.append(
+            [
+                describe(row.ffn) + mark,
+                f"{100 * row.fvu_states:.1f}",
+                *(NONE if value is None else f"{value:.1f}" for value in values),
+                number(row.latency_text_ms),
+                f"{middle:.2f}x ({low:.2f} to {high:.2f})",
+                number(row.latency_batch_ms),
+                f"{row.speedup_batch.median:.2f}x",
+            ]
+        )
     return markdown_table(header, body)
 
 
@@ -68,13 +87,13 @@ def gains(rows: Iterable[Row]) -> list[str]:
     models = sweep_models(rows)
     texts = []
     for uniform in filter(is_uniform, models):
-        rivals = [row for row in models if row["predicted_ms"] <= uniform["predicted_ms"]]
-        best = min(rivals, key=lambda row: row["unexplained_states"])
-        if best["ffn"] != uniform["ffn"] and uniform["ffn"][0] is not None:
+        rivals = [row for row in models if row.predicted_ms <= uniform.predicted_ms]
+        best = min(rivals, key=lambda row: row.fvu_states)
+        if best.ffn != uniform.ffn and uniform.ffn[0] is not None:
             texts.append(
-                f"In the time of {describe(uniform['ffn'])}, "
-                f"{describe(best['ffn'])} leaves {100 * best['unexplained_states']:.1f} % of the "
-                f"last states unexplained instead of {100 * uniform['unexplained_states']:.1f} %."
+                f"In the time of {describe(uniform.ffn)}, {describe(best.ffn)} has an FVU of the "
+                f"last hidden states of {100 * best.fvu_states:.1f} % instead of "
+                f"{100 * uniform.fvu_states:.1f} %."
             )
     return texts
 
@@ -82,13 +101,14 @@ def gains(rows: Iterable[Row]) -> list[str]:
 def trained(rows: Sequence[Row]) -> list[str]:
     """Return what training as a whole gained for the model chosen last, if it was trained so."""
     after = last_choice(rows)
-    if not after or not after.get("end_to_end_steps"):
+    if after is None or not after.end_to_end_steps or after.fvu_states is None:
         return []
-    before = next(row for row in sweep_models(rows) if row["ffn"] == after["ffn"])
-    text = f"Trained end to end ({count(after['end_to_end_steps'])} updates), the chosen model "
-    text += f"leaves {100 * after['unexplained_states']:.1f} % of the last states unexplained "
-    text += f"instead of {100 * before['unexplained_states']:.1f} %"
-    for field, title in SCORES.items():
-        if field in after and field in before:
-            text += f"; {title} {after[field]:.1f} instead of {before[field]:.1f}"
+    before = next(row for row in sweep_models(rows) if row.ffn == after.ffn)
+    text = f"Trained end to end ({count(after.end_to_end_steps)} training steps), the chosen model "
+    text += f"has an FVU of the last hidden states of {100 * after.fvu_states:.1f} % "
+    text += f"instead of {100 * before.fvu_states:.1f} %"
+    for score in after.scores:
+        if (earlier := score_value(before.scores, score.of)) is not None:
+            title = task_title(score.task, score.metric, score.split)
+            text += f"; {title} {score.value:.1f} instead of {earlier:.1f}"
     return [f"{text}."]

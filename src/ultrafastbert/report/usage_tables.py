@@ -1,11 +1,13 @@
-"""Rows of diagnosed models -> tables: leaf usage, top tokens of regions, clusterability."""
+"""Diagnosed models: tables of leaf usage, top tokens of regions, clusterability."""
 
 import statistics
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from ultrafastbert.report.runs import by_run
-from ultrafastbert.report.tables import group, latest, markdown_table, number
-from ultrafastbert.rows import Row
+from ultrafastbert.report.cells import markdown_table, number
+from ultrafastbert.report.grouping import group, latest, of_kind
+from ultrafastbert.rows.row import Row, metrics_of
+from ultrafastbert.rows.usage import ClusterabilityRow, ConvertLayerUsageRow, Region
 
 # Tokens of a batch in training, by default: what a leaf sees of it says how fast it learns.
 BATCH_TOKENS = 2048
@@ -17,10 +19,6 @@ SMALLEST_SHARE = 0.01
 
 def usage_table(rows: Iterable[Row]) -> str:
     """Return how the leaves of each layer are used, means over its trees; empty without rows."""
-    return by_run([row for row in rows if row["kind"] == "convert_layer_usage"], _usage_table)
-
-
-def _usage_table(rows: list[Row]) -> str:
     layers = usage_layers(rows)
     if not layers:
         return ""
@@ -31,24 +29,24 @@ def _usage_table(rows: list[Row]) -> str:
     return markdown_table(header, map(_usage_line, layers.values())) + "\n"
 
 
-def usage_layers(rows: Iterable[Row]) -> dict[int, list[Row]]:
+def usage_layers(rows: Iterable[Row]) -> dict[int, list[ConvertLayerUsageRow]]:
     """Return the rows of trees by layer of a model, each measurement once."""
-    found = [row for row in rows if row["kind"] == "convert_layer_usage"]
-    return {n: same for (n,), same in group(latest(found, "layer", "tree"), "layer").items()}
+    found = latest(of_kind(rows, ConvertLayerUsageRow), lambda row: (row.layer, row.tree))
+    return group(found, lambda row: row.layer)
 
 
-def _usage_line(trees: list[Row]) -> list[str]:
+def _usage_line(trees: list[ConvertLayerUsageRow]) -> list[str]:
     def mean(field: str) -> float:
-        return statistics.mean(row[field] for row in trees)
+        return statistics.mean(getattr(row, field) for row in trees)
 
     first = trees[0]
-    most_bits = (first["n_leaves"] - 1).bit_length()
+    most_bits = (first.n_leaves - 1).bit_length()
     median = statistics.mean(
-        BATCH_TOKENS * statistics.median(row["counts"]) / row["n_tokens"] for row in trees
+        BATCH_TOKENS * statistics.median(row.counts) / row.n_tokens for row in trees
     )
     return [
-        f"{first['layer']} ({first['ffn']})",
-        f"{mean('n_visited'):,.4g} of {first['n_leaves']:,}",
+        f"{first.layer} ({first.ffn})",
+        f"{mean('n_visited'):,.4g} of {first.n_leaves:,}",
         f"{mean('entropy_bits'):.2f} (of {most_bits})",
         number(mean("effective_leaves")),
         f"{mean('n_dead'):,.4g}",
@@ -57,6 +55,14 @@ def _usage_line(trees: list[Row]) -> list[str]:
         f"{100 * mean('token_purity'):.0f}",
         f"{100 * mean('position_purity'):.0f}",
     ]
+
+
+class NamedRegion(NamedTuple):
+    """A leaf of a layer, its share of the tokens, and those that are frequent in it."""
+
+    name: str
+    share: float
+    tokens: list[tuple[str, float]]
 
 
 def region_table(rows: Iterable[Row]) -> str:
@@ -69,64 +75,56 @@ def region_table(rows: Iterable[Row]) -> str:
     return markdown_table(header, body) + "\n"
 
 
-def top_regions(trees: list[Row], most: int = REGIONS) -> list[Row]:
-    """Return the most used leaves of a layer's trees, each with its `name`.
+def top_regions(trees: list[ConvertLayerUsageRow], most: int = REGIONS) -> list[NamedRegion]:
+    """Return the most used leaves of a layer's trees.
 
     Tokens of nearly no share are left out.
     """
     found = sorted(
-        ((row, region) for row in trees for region in row["regions"]),
-        key=lambda pair: -pair[1]["share"],
+        ((row, region) for row in trees for region in row.regions), key=lambda pair: -pair[1].share
     )
     return [
-        {
-            "name": f"layer {row['layer']}, {_leaf_name(row, region, len(trees))}",
-            "share": region["share"],
-            "tokens": [pair for pair in region["tokens"] if pair[1] >= SMALLEST_SHARE],
-        }
+        NamedRegion(
+            f"layer {row.layer}, {_leaf_name(row, region, len(trees))}",
+            region.share,
+            [pair for pair in region.tokens if pair[1] >= SMALLEST_SHARE],
+        )
         for row, region in found[:most]
     ]
 
 
-def _leaf_name(row: Row, region: Row, n_trees: int) -> str:
-    tree = f"tree {row['tree']}, " if n_trees > 1 else ""
-    return f"{tree}leaf {region['leaf']}"
+def _leaf_name(row: ConvertLayerUsageRow, region: Region, n_trees: int) -> str:
+    tree = f"tree {row.tree}, " if n_trees > 1 else ""
+    return f"{tree}leaf {region.leaf}"
 
 
-def _region_line(region: Row) -> list[str]:
+def _region_line(region: NamedRegion) -> list[str]:
     tokens = ", ".join(
-        f"{text} {100 * share:.0f}".replace("|", "\\|") for text, share in region["tokens"][:TOKENS]
+        f"{text} {100 * share:.0f}".replace("|", "\\|") for text, share in region.tokens[:TOKENS]
     )
-    return [region["name"], f"{100 * region['share']:.1f}", tokens]
+    return [region.name, f"{100 * region.share:.1f}", tokens]
 
 
 def clusterability_table(rows: Iterable[Row]) -> str:
-    """Return what regions explain of each layer's outputs, in percent; empty without rows."""
+    """Return how well simple predictions explain each layer, in per cent; empty without rows."""
     if not (found := clusterability_rows(rows)):
         return ""
-    header = ["variance left unexplained, %, by", *PREDICTIONS.values(), "tree over dense"]
+    titles = [metric.title for metric in metrics_of(ClusterabilityRow).values()]
+    header = ["FVU, %, by", *titles, "tree over dense"]
     header += ["largest output's share of the variance, %"]
     return markdown_table(header, map(_clusterability_line, found)) + "\n"
 
 
-def clusterability_rows(rows: Iterable[Row]) -> list[Row]:
+def clusterability_rows(rows: Iterable[Row]) -> list[ClusterabilityRow]:
     """Return the rows of clusterability of a model's layers, each measurement once."""
-    return latest([row for row in rows if row["kind"] == "clusterability"], "layer")
+    return latest(of_kind(rows, ClusterabilityRow), lambda row: row.layer)
 
 
-PREDICTIONS = {
-    "region_unexplained": "regions alone",
-    "linear_unexplained": "one linear map",
-    "local_unexplained": "a linear map in each region (as a tree)",
-    "dense_unexplained": "dense, as wide as the path, briefly trained",
-}
-
-
-def _clusterability_line(row: Row) -> list[str]:
-    dense = row["dense_unexplained"]
+def _clusterability_line(row: ClusterabilityRow) -> list[str]:
+    metrics = metrics_of(ClusterabilityRow).items()
     return [
-        f"layer {row['layer']} ({row['ffn']})",
-        *(f"{100 * row[field]:.1f}" for field in PREDICTIONS),
-        f"{row['local_unexplained'] / dense:.2f}" if dense else "-",
-        f"{100 * row['largest_output_share']:.0f}",
+        f"layer {row.layer} ({row.ffn})",
+        *(f"{metric.factor * getattr(row, name):.1f}" for name, metric in metrics),
+        f"{row.fvu_local / row.fvu_dense:.2f}" if row.fvu_dense else "-",
+        f"{100 * row.largest_output_share:.0f}",
     ]

@@ -6,16 +6,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ultrafastbert.report import tables
+from ultrafastbert.report.grouping import group
+from ultrafastbert.report.layer_cases import fast_kernel, fastest, timed
 from ultrafastbert.report.layer_figures import LINES, label
 from ultrafastbert.report.style import BLUE, GREY, RED
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.layers import LayerTime, WidthRow
+from ultrafastbert.rows.row import Row
 
 GPT3_NEURONS = 2**16 - 1  # of a tree of depth 15: the width of GPT-3's layers, but one
 
-BASELINE_LINES = {"limit": (GREY, "-"), "float32": (RED, "v--"), "any": ("black", "d:")}
+BASELINE_LINES = {"roofline": (GREY, "-"), "float32": (RED, "v--"), "any": ("black", "d:")}
 BASELINE_LABELS = {
-    "limit": "limit of the machine for FFF, float32",
+    "roofline": "roofline of the machine for FFF, float32",
     "float32": "dense, fastest float32",
     "any": "dense, fastest of any precision",
 }
@@ -23,22 +25,22 @@ BASELINE_LABELS = {
 
 def time_over_width(rows: Sequence[Row]) -> Figure | None:
     """Time of a token over the number of neurons: logarithmic for trees, linear if dense."""
-    groups = tables.group(tables.timed(rows, "width"), "hidden_size", "n_tokens", "threads")
+    groups = group(timed(rows, WidthRow), lambda row: (row.hidden_size, row.n_tokens, row.threads))
     if not groups:
         return None
     figure = Figure(figsize=(5.2 * len(groups), 4.6), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
-    for axis, ((hidden, n_tokens, threads), same) in zip(panels, groups.items(), strict=True):
-        tokens = "1 token" if n_tokens == 1 else f"{n_tokens:,} tokens"
+    for axis, ((hidden, n, threads), same) in zip(panels, groups.items(), strict=True):
+        tokens = "1 token" if n == 1 else f"{n:,} tokens"
         axis.set_title(f"{tokens} per call, hidden size {hidden}, threads: {threads}")
-        _width_lines(axis, list(tables.group(same, "n_neurons").values()))
+        _width_lines(axis, list(group(same, lambda row: row.n_neurons).values()))
     panels[0].set_ylabel("µs per token")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 
-def _width_lines(axis: Axes, cases: list[list[Row]]) -> None:
+def _width_lines(axis: Axes, cases: list[list[LayerTime]]) -> None:
     axis.set_xscale("log", base=2)
     axis.set(yscale="log", xlabel="neurons of the layer")
     for name, (colour, line) in (LINES | BASELINE_LINES).items():
@@ -52,28 +54,25 @@ def _width_lines(axis: Axes, cases: list[list[Row]]) -> None:
     _annotate(axis, cases)
 
 
-def _point(case: list[Row], name: str) -> tuple[int, float] | None:
+def _point(case: list[LayerTime], name: str) -> tuple[int, float] | None:
     """Return neurons and µs per token of a line, or None where it was not measured."""
-    ours = tables.fast_kernel(case)
-    if name == "limit":
-        floor = ours.get("floor_us") if ours else None
-        return (case[0]["n_neurons"], floor) if floor else None
-    chosen = {
-        "float32": tables.fastest(case, "latency_us", role="dense", precision="float32"),
-        "any": tables.fastest(case, "latency_us", role="dense"),
-    }
-    row = chosen.get(name) or tables.fastest(case, "latency_us", contestant=name)
-    return (row["n_neurons"], row["us_per_token"]) if row else None
+    if name == "roofline":
+        ours = fast_kernel(case)
+        least = ours.roofline_us if ours else None
+        return (case[0].n_neurons, least) if least else None
+    found = {"float32": fastest(case, "dense", "float32"), "any": fastest(case, "dense")}
+    row = found.get(name) or next((row for row in case if row.name == name), None)
+    return (row.n_neurons, row.us_per_token) if row else None
 
 
-def _annotate(axis: Axes, cases: list[list[Row]]) -> None:
+def _annotate(axis: Axes, cases: list[list[LayerTime]]) -> None:
     """Point at the layer as wide as GPT-3's, of which a token uses 16 neurons."""
     for case in cases:
-        ours = tables.fast_kernel(case)
-        if ours and ours["n_neurons"] == GPT3_NEURONS:
+        ours = fast_kernel(case)
+        if ours and ours.n_neurons == GPT3_NEURONS:
             axis.annotate(
-                f"GPT-3's width: {ours['n_active']} of {ours['n_neurons']:,}",
-                (ours["n_neurons"], ours["us_per_token"]),
+                f"GPT-3's width: {ours.n_active} of {ours.n_neurons:,}",
+                (ours.n_neurons, ours.us_per_token),
                 (14, -34),
                 textcoords="offset points",
                 ha="right",

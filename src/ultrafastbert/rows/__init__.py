@@ -1,5 +1,20 @@
-"""Result rows, the only source of tables and figures."""
+"""Result rows: typed, one class for each kind; the only source of tables and figures."""
 
-from ultrafastbert.rows.files import Row, append_row, append_rows, environment, read_rows
+from ultrafastbert.rows.bridge import Row, from_dict
+from ultrafastbert.rows.environment import Environment, environment
+from ultrafastbert.rows.files import append_row, append_rows, kinds_in, read_rows
+from ultrafastbert.rows.kinds import KINDS, parse, to_plain
 
-__all__ = ["Row", "append_row", "append_rows", "environment", "read_rows"]
+__all__ = [
+    "KINDS",
+    "Environment",
+    "Row",
+    "append_row",
+    "append_rows",
+    "environment",
+    "from_dict",
+    "kinds_in",
+    "parse",
+    "read_rows",
+    "to_plain",
+]

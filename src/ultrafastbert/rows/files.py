@@ -1,61 +1,50 @@
-"""Result rows: one JSON object a line, the only source of tables and figures.
-
-A row has a `kind` (pretrain, glue, layer, model, ...), what was measured, and the environment it
-was measured in. Units are in the names of the fields: `latency_us`, `tokens_per_s`.
-"""
+"""Files of rows: one JSON object a line, appended whole or not at all, checked when read."""
 
 import json
-import platform
-from collections.abc import Iterator
-from functools import cache
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar, overload
 
-import torch
-
+from ultrafastbert.rows import bridge
+from ultrafastbert.rows.environment import environment
+from ultrafastbert.rows.kinds import KINDS, parse, to_plain
+from ultrafastbert.rows.row import Row
+from ultrafastbert.rows.upgrades import KINDS_1
 from ultrafastbert.runs.locks import locked
 from ultrafastbert.runs.outputs import make_folder, real
 
-Row = dict[str, Any]
+R = TypeVar("R", bound=Row)
 
 
-@cache
-def _machine() -> dict[str, str]:
-    info = Path("/proc/cpuinfo")  # the only place that knows the name on Linux
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "ultrafastbert": version("ultrafastbert"),
-    }
-
-
-def environment() -> Row:
-    """Return what a number depends on: processor, threads, versions."""
-    return {**_machine(), "threads": torch.get_num_threads()}
-
-
-def append_row(path: str | Path, row: Row) -> Row:
+@overload
+def append_row(path: str | Path, row: R) -> R: ...
+@overload
+def append_row(path: str | Path, row: dict[str, Any]) -> Any: ...
+def append_row(path: str | Path, row: Any) -> Any:
     """Append a row, with its environment, to a file of rows; return it as written."""
     return append_rows(path, [row])[0]
 
 
-def append_rows(path: str | Path, new: list[Row]) -> list[Row]:
+@overload
+def append_rows(path: str | Path, new: Sequence[R]) -> list[R]: ...
+@overload
+def append_rows(path: str | Path, new: Sequence[dict[str, Any]]) -> list[Any]: ...
+def append_rows(path: str | Path, new: Any) -> Any:
     """Append rows in one write, so that all of them are there or none; return them as written.
 
-    Processes that write to the same file wait for each other.
+    Processes that write to the same file wait for each other. Raises TypeError for what is no row.
     """
-    new = [{**row, "environment": environment()} for row in new]
+    new = [bridge.from_dict(row) if isinstance(row, Mapping) else row for row in new]
+    for row in new:
+        if KINDS.get(getattr(row, "kind", "")) is not type(row):
+            raise TypeError(f"{row!r} is no result row")
+    new = [replace(row, environment=environment()) for row in new]
     path = real(path)
     make_folder(path.parent)
     with locked(path.with_name(f".{path.name}.lock")), path.open("a+b") as file:
         file.truncate(_whole_size(file))
-        file.write("".join(json.dumps(row) + "\n" for row in new).encode())
+        file.write("".join(json.dumps(to_plain(row)) + "\n" for row in new).encode())
     return new
 
 
@@ -65,18 +54,54 @@ def _whole_size(file: IO[bytes]) -> int:
     return file.read().rfind(b"\n") + 1
 
 
-def read_rows(path: str | Path, kind: str | None = None) -> list[Row]:
-    """Return the rows of a file, or of all `*.jsonl` files below a folder, of one kind or all.
+@overload
+def read_rows(path: str | Path, kind: type[R]) -> list[R]: ...
+@overload
+def read_rows(path: str | Path, kind: None = None) -> list[Row]: ...
+@overload
+def read_rows(path: str | Path, kind: str) -> list[dict[str, Any]]: ...
+def read_rows(path: str | Path, kind: Any = None) -> Any:
+    """Return the rows of a file, or of all `*.jsonl` files below a folder, of one class or all.
 
-    Raises FileNotFoundError for a missing path, ValueError naming a line that is not a row.
+    Rows of earlier versions are given as those of today. Raises FileNotFoundError for a missing
+    path, ValueError naming the file and line of what is no row, see `kinds.parse`.
     """
     path = Path(path)
     files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
     rows = [row for file in files for row in _read_file(file)]
-    return [row for row in rows if kind is None or row["kind"] == kind]
+    if isinstance(kind, str):  # of rooms that read by key
+        return [bridge.as_dict(row) for row in rows if row.kind == KINDS_1.get(kind, kind)]
+    return [row for row in rows if kind is None or isinstance(row, kind)]
+
+
+def kinds_in(path: str | Path) -> set[str]:
+    """Return the kinds of the rows of a file, unchecked: also those of other versions."""
+    plain = (_read_line(line, place) for place, line in _lines(Path(path)))
+    return {KINDS_1.get(row["kind"], row["kind"]) for row in plain}
 
 
 def _read_file(path: Path) -> Iterator[Row]:
+    for place, line in _lines(path):
+        plain = _read_line(line, place)
+        try:
+            row = parse(plain)
+        except ValueError as error:
+            raise ValueError(f"{place} is not a result row: {error}") from None
+        yield row
+
+
+def _read_line(line: str, place: str) -> dict[str, Any]:
+    try:
+        plain = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place} is not a result row: {error}") from None
+    if not isinstance(plain, dict) or "kind" not in plain:
+        raise ValueError(f"{place} is not a result row: it has no kind")
+    return plain
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Give the lines of a file that were written whole, each with where it is."""
     with path.open("rb") as file:
         whole = _whole_size(file)
         file.seek(0)
@@ -86,10 +111,4 @@ def _read_file(path: Path) -> Iterator[Row]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} holds no result rows: it is not UTF-8 text") from error
     for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not a result row: {error}") from None
-        if not isinstance(row, dict) or "kind" not in row:
-            raise ValueError(f"{path}, line {number} is not a result row: it has no kind")
-        yield row
+        yield f"{path}, line {number}", line

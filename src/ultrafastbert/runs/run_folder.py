@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ultrafastbert.rows import read_rows
+from ultrafastbert.rows import kinds_in
 from ultrafastbert.runs import locks
 from ultrafastbert.runs.outputs import make_folder, real, remove_empty, replacing
 
@@ -77,7 +77,7 @@ def result_of(folder: Path) -> Path | None:
 
 
 def _has_learned(path: Path) -> bool:
-    return any(row["kind"] not in TIMED for row in read_rows(path))
+    return any(kind not in TIMED for kind in kinds_in(path))
 
 
 def check(folder: Path, file_name: str, resume: bool) -> None:

@@ -124,4 +124,6 @@ def bullets(texts: Iterable[str]) -> str:
 
 def _written_with() -> str:
     versions = ("ultrafastbert", "torch", "transformers", "python")
-    return f"Written with {', '.join(f'{name} {environment()[name]}' for name in versions)}."
+    return (
+        f"Written with {', '.join(f'{name} {getattr(environment(), name)}' for name in versions)}."
+    )

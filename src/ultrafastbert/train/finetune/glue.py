@@ -5,9 +5,10 @@ from pathlib import Path
 
 import datasets
 
-from ultrafastbert import rows
 from ultrafastbert.evaluate.task_data import check_dataset, load_task
 from ultrafastbert.evaluate.tasks import TASKS, TaskSpec, get_task
+from ultrafastbert.rows import append_row
+from ultrafastbert.rows.training import GlueRow
 from ultrafastbert.runs.outputs import check_file
 from ultrafastbert.train.finetune.config import GlueConfig
 from ultrafastbert.train.finetune.job import FineTuneJob
@@ -21,9 +22,9 @@ def run_glue(
     data_dir: str | Path | None = None,
     rows_path: str | Path | None = None,
     on_progress: OnProgress | None = None,
-    on_row: Callable[[rows.Row], None] | None = None,
+    on_row: Callable[[GlueRow], None] | None = None,
     model_name: str | None = None,
-) -> list[rows.Row]:
+) -> list[GlueRow]:
     """Fine-tune a model on GLUE tasks (all nine by default) and return a row per task and seed.
 
     Each row is appended to `rows_path` as soon as it is done. A row that the file holds already, of
@@ -48,7 +49,7 @@ def run_glue(
                 row = job.find(rows_path)
                 if row is None:
                     row = job.run(on_progress)
-                    row = rows.append_row(rows_path, row) if rows_path else row
+                    row = append_row(rows_path, row) if rows_path else row
             if on_row is not None:
                 on_row(row)
             results.append(row)
@@ -63,7 +64,7 @@ def fine_tune(
     data_dir: str | Path | None = None,
     on_progress: OnProgress | None = None,
     model_name: str | None = None,
-) -> rows.Row:
+) -> GlueRow:
     """Fine-tune the model of a folder on one GLUE task with one seed, and return its row.
 
     Data as in `load_task`; errors as in `load_task` and `fine_tune_on`.
@@ -84,7 +85,7 @@ def fine_tune_on(
     config: GlueConfig | None = None,
     on_progress: OnProgress | None = None,
     model_name: str | None = None,
-) -> rows.Row:
+) -> GlueRow:
     """Fine-tune the model of a folder on labelled rows of one's own, and return its result row.
 
     The data sets need the task's text columns and `label`: class ids, or floats for regression.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -21,11 +22,12 @@ from transformers import (
     set_seed,
 )
 
-from ultrafastbert import rows
 from ultrafastbert.evaluate.task_data import data_digest
 from ultrafastbert.evaluate.tasks import TaskSpec, score
 from ultrafastbert.fff.machine import bf16_supported
 from ultrafastbert.models.io.saved import load_complete, load_padding_tokenizer, model_digest
+from ultrafastbert.rows import read_rows
+from ultrafastbert.rows.training import GlueRow
 from ultrafastbert.runs.locks import locked
 from ultrafastbert.runs.outputs import make_folder, real
 from ultrafastbert.train.finetune.config import GlueConfig
@@ -72,8 +74,7 @@ class FineTuneJob:
         options = dataclasses.asdict(config)
         options |= {"epochs": self.epochs, "bf16": self.bf16}
         del options["seeds"]
-        self.identity: rows.Row = {
-            "kind": "glue",
+        self.identity: dict[str, Any] = {
             "model": model_name or model_dir.resolve().name,
             "model_dir": model_dir.resolve().name,
             "model_digest": model_digest(model_dir),
@@ -104,14 +105,16 @@ class FineTuneJob:
         with locked(path.with_name(f".{path.name}.{job}.lock"), in_use):
             yield
 
-    def find(self, rows_path: str | Path | None) -> rows.Row | None:
+    def find(self, rows_path: str | Path | None) -> GlueRow | None:
         """Return the row of this job that a file holds already, or None."""
         if rows_path is None or not Path(rows_path).exists():
             return None
-        found = rows.read_rows(rows_path, "glue")
-        return next((row for row in found if self.wanted.items() <= row.items()), None)
+        found = read_rows(rows_path, GlueRow)
+        wanted = self.wanted.items()
+        fitting = (row for row in found if all(getattr(row, key) == value for key, value in wanted))
+        return next(fitting, None)
 
-    def run(self, on_progress: OnProgress | None = None) -> rows.Row:
+    def run(self, on_progress: OnProgress | None = None) -> GlueRow:
         """Train and evaluate; return the result row."""
         with quiet(), tempfile.TemporaryDirectory() as empty_dir:
             self._report(on_progress, "loading")
@@ -132,16 +135,16 @@ class FineTuneJob:
             seconds = time.perf_counter() - started
             trainer.reports.evaluating()
             metrics = self._evaluate(trainer, encoded)
-        return {
+        return GlueRow(
             **self.identity,
-            "metric": self.spec.metrics[0],
-            "value": metrics[self.spec.metrics[0]],
-            "metrics": metrics,
-            "subset": any(len(d) < self.spec.n_rows.get(s, 0) for s, d in self.splits.items()),
-            "seconds": seconds,
-            "train_tokens": encoded["train"].n_tokens * self.epochs,
-            "n_parameters": model.num_parameters(),
-        }
+            metric=self.spec.metrics[0],
+            value=metrics[self.spec.metrics[0]],
+            metrics=metrics,
+            subset=any(len(d) < self.spec.n_rows.get(s, 0) for s, d in self.splits.items()),
+            seconds=seconds,
+            train_tokens=encoded["train"].n_tokens * self.epochs,
+            n_parameters=model.num_parameters(),
+        )
 
     @property
     def n_steps(self) -> int:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,11 +15,12 @@ from transformers import (
     set_seed,
 )
 
-from ultrafastbert import rows
 from ultrafastbert.data.masking import IGNORED_LABEL, MaskedStream, collate
 from ultrafastbert.data.packing import PackedRows
 from ultrafastbert.fff.machine import check_memory
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
+from ultrafastbert.rows import append_rows, read_rows
+from ultrafastbert.rows.training import PretrainCurveRow, PretrainRow
 from ultrafastbert.runs import run_folder
 from ultrafastbert.train.pretrain.recipes import PretrainConfig
 from ultrafastbert.train.pretrain.trainer import PretrainTrainer
@@ -38,7 +40,7 @@ def pretrain(
     name: str,
     resume: bool = False,
     callbacks: list[TrainerCallback] | None = None,
-) -> rows.Row:
+) -> PretrainRow:
     """Train a model from scratch, save it in `out_dir`, and return its result row.
 
     The folder gets the model and tokenizer, `rows.jsonl` (a row of kind `pretrain` and the loss
@@ -94,11 +96,11 @@ def _finish(
     validation_rows: PackedRows,
     tokenizer: PreTrainedTokenizerFast,
     out_dir: Path,
-) -> rows.Row:
+) -> PretrainRow:
     """Measure and save a trained model; return its result row."""
     model = trainer.trained
-    row = _result(config, name, model, trainer)
-    row |= evaluate(model, validation_rows, tokenizer, config)
+    measured = evaluate(model, validation_rows, tokenizer, config)
+    row = _result(config, name, trainer, measured)
     if run_folder.is_main_process():
         model.save_pretrained(out_dir)
         # Pipelines truncate to it.
@@ -148,12 +150,12 @@ def evaluate(
     return {"validation_loss": loss / count, "validation_accuracy": correct / count}
 
 
-def _finished(path: Path) -> rows.Row | None:
-    done = rows.read_rows(path, "pretrain") if path.exists() else []
+def _finished(path: Path) -> PretrainRow | None:
+    done = read_rows(path, PretrainRow) if path.exists() else []
     return done[-1] if done else None
 
 
-def describe(config: PretrainConfig) -> rows.Row:
+def describe(config: PretrainConfig) -> dict[str, Any]:
     """Return a configuration as plain values, the model's sizes in front."""
     model = config.model.to_diff_dict()
     options = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
@@ -161,34 +163,33 @@ def describe(config: PretrainConfig) -> rows.Row:
 
 
 def _result(
-    config: PretrainConfig, name: str, trained: UltraFastBertForMaskedLM, trainer: PretrainTrainer
-) -> rows.Row:
+    config: PretrainConfig, name: str, trainer: PretrainTrainer, measured: dict[str, float]
+) -> PretrainRow:
     model = config.model
     tokens = int(trainer.ramp.sum()) * trainer.tokens_per_row
     seconds = trainer.state.log_history[-1]["seconds"]
-    return {
-        "kind": "pretrain",
-        "name": name,
-        "ffn": model.ffn_name,
-        "n_active": model.n_active,
-        "n_neurons": model.n_neurons,
-        "hidden_size": model.hidden_size,
-        "num_hidden_layers": model.num_hidden_layers,
-        "n_parameters": trained.num_parameters(),
-        "tokens": tokens,
-        "steps": len(trainer.ramp),
-        "seed": config.seed,
-        "seconds": seconds,
-        "tokens_per_s": tokens / seconds,
-    }
+    return PretrainRow(
+        name=name,
+        ffn=model.ffn_name,
+        n_active=model.n_active,
+        n_neurons=model.n_neurons,
+        hidden_size=model.hidden_size,
+        num_hidden_layers=model.num_hidden_layers,
+        n_parameters=trainer.trained.num_parameters(),
+        tokens=tokens,
+        steps=len(trainer.ramp),
+        seed=config.seed,
+        seconds=seconds,
+        tokens_per_s=tokens / seconds,
+        **measured,
+    )
 
 
-def _write_rows(path: Path, row: rows.Row, trainer: PretrainTrainer) -> None:
-    run = {"kind": "pretrain_curve", "name": row["name"], "seed": row["seed"]}
+def _write_rows(path: Path, row: PretrainRow, trainer: PretrainTrainer) -> None:
     fields = ("step", "tokens", "loss", "learning_rate")
     points = [
-        run | {key: entry[key] for key in fields}
+        PretrainCurveRow(name=row.name, seed=row.seed, **{key: entry[key] for key in fields})
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    rows.append_rows(path, [*points, row])
+    append_rows(path, [*points, row])

@@ -1,4 +1,4 @@
-"""Contestants of a case: proven, then ready to be timed; fast feedforward and dense."""
+"""Implementations of the layers of a case, proven equal, then ready to be timed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from ultrafastbert.bench.gate import Agreement, Truth, agree, check_agreement, e
 from ultrafastbert.fff.dense import FeedForward
 from ultrafastbert.fff.layer import FastFeedForward
 
-# A contestant whose activations need more than this is left out, with a row that says so.
+# An implementation whose activations need more than this is left out, with a row that says so.
 MAX_ACTIVATION_BYTES = 2**31
 # Bytes of activations per token and neuron, (masked, dense), as counted in their code.
 BYTES_PER_NEURON = {"forward": (16, 8), "forward+backward": (32, 16)}
@@ -22,8 +22,8 @@ Run = Callable[[int], object]  # called with a number that chooses among the inp
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """One implementation in one case."""
+class Implementation:
+    """A way to compute a layer, in one case."""
 
     role: str  # fff, dense (as wide as all neurons), ff_active (as wide as the active ones)
     implementation: str
@@ -42,7 +42,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement: all contestants on the same inputs.
+    """One measurement: all implementations on the same inputs.
 
     Attributes:
         layer: in float32.
@@ -68,7 +68,7 @@ class Case:
 
     @cached_property
     def inputs(self) -> list[Tensor]:
-        """Inputs that the contestants are called with in turn."""
+        """Inputs that implementations are called with in turn."""
         return self.rotation[:1] if self.cache == "hot" else self.rotation
 
     @property
@@ -77,30 +77,30 @@ class Case:
         return self.pass_name == "forward"
 
 
-def fast_contestants(case: Case) -> Iterator[Contestant]:
+def fast_implementations(case: Case) -> Iterator[Implementation]:
     """Yield every implementation of the case's layer, proven equal to the definition.
 
     Raises RuntimeError if one is not.
     """
     for chosen in available_fast(case.layer, case.threads):
         if case.is_forward or chosen.trains:
-            yield fast_contestant(chosen, case)
+            yield fast_implementation(chosen, case)
 
 
-def fast_contestant(chosen: FastImplementation, case: Case) -> Contestant:
+def fast_implementation(chosen: FastImplementation, case: Case) -> Implementation:
     """Return one implementation of the case's layer, proven; RuntimeError if it is wrong."""
     fields = ("fff", chosen.name, chosen.precision, case.layer.n_neurons)
     if chosen.skipped:
-        return Contestant(*fields, skipped=chosen.skipped)
+        return Implementation(*fields, skipped=chosen.skipped)
     if chosen.name == "masked" and not _fits(case, case.layer.n_neurons, masked=True):
-        return Contestant(*fields, skipped=_too_large())
+        return Implementation(*fields, skipped=_too_large())
     fast = chosen.build(case.layer)
     found = agree(fast.route, case.truth)
     check_agreement(" ".join(fields[:3]), found, case.truth, chosen.tolerance, chosen.min_routing)
     if not case.is_forward:
         prove(chosen.name, case.layer, expect(case.layer, case.rotation[0]), backward=True)
     run = _forward(fast.run, case.inputs, chosen.dtype) if case.is_forward else _step(fast, case)
-    return Contestant(*fields, run, weight_bytes=chosen.weight_bytes, agreement=found)
+    return Implementation(*fields, run, weight_bytes=chosen.weight_bytes, agreement=found)
 
 
 def _forward(layer: Callable[[Tensor], Tensor], tokens: list[Tensor], dtype: torch.dtype) -> Run:
@@ -118,7 +118,7 @@ def _step(fast: FastRun, case: Case) -> Run:
     return run
 
 
-def dense_contestants(case: Case) -> Iterator[Contestant]:
+def dense_implementations(case: Case) -> Iterator[Implementation]:
     """Yield every dense layer, as wide as all neurons and as the active ones.
 
     Raises RuntimeError if one does not compute what PyTorch's float32 does.
@@ -130,21 +130,21 @@ def dense_contestants(case: Case) -> Iterator[Contestant]:
 
 def dense_layers(
     role: str, width: int, case: Case, left_out: Callable[[str], str | None] = lambda name: None
-) -> Iterator[Contestant]:
+) -> Iterator[Implementation]:
     """Yield every dense layer of one width, but those for which `left_out` has a reason."""
     layer = FeedForward(case.layer.hidden_size, width)
     too_large = None if _fits(case, width) else _too_large()
-    implementations: list = (
+    chosen_from: list = (
         baselines.available_dense(case.threads)
         if case.is_forward
         else baselines.available_trainings()
     )
     build = _dense_run if case.is_forward else _training_run
-    for chosen in implementations:
+    for chosen in chosen_from:
         fields = (role, chosen.name, chosen.precision, width)
-        reason = too_large or left_out(Contestant(*fields).name)
+        reason = too_large or left_out(Implementation(*fields).name)
         run = None if reason else build(chosen, layer, case)
-        yield Contestant(*fields, run, reason)
+        yield Implementation(*fields, run, reason)
 
 
 def _dense_run(dense: baselines.DenseImplementation, layer: FeedForward, case: Case) -> Run:

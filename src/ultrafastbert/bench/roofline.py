@@ -1,13 +1,13 @@
-"""The floor of a fast feedforward layer: the time that no implementation can go below."""
+"""The roofline of a fast feedforward layer: the least time that the machine allows."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ultrafastbert.bench.machine import Limits
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.layer import FastFeedForward
+from ultrafastbert.rows.layers import MachineRow
 
 # Distinct rows are counted over this many calls, and averaged.
 COUNTED_CALLS = 64
@@ -15,7 +15,7 @@ ACTIVATION_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """What one call of a layer computes and moves at the least.
 
     Attributes:
@@ -44,26 +44,26 @@ class Call:
     weight_bytes: float = 4
 
 
-def floor_us(limits: Limits, call: Call) -> float:
+def roofline_us(limits: MachineRow, call: LayerCall) -> float:
     """Return the least time of a token in microseconds: max(arithmetic, memory) over the tokens.
 
-    Arithmetic: T n_active (H + O) multiply-adds at the measured peak, three times as many with the
+    Arithmetic: T n_active (H + O) FMAs at the measured peak, three times as many with the
     backward pass; products of narrow weights at 4 / weight_bytes times float32's rate.
 
     Memory, each at the measured rate of where it lives: x is read once, y written once, and of each
-    distinct row visited w_in and w_out are read once, from the second-level cache for the most used
+    distinct row visited w_in and w_out are read once, from the L2 cache for the most used
     rows that fit it, from the last level for those that fit that, else from memory; all from memory
     when cold. The backward pass also reads grad_y, and writes grad_x and the gradients of all rows,
     of which those that nobody visited are zeros.
     """
     n_terms = call.n_tokens * call.n_active * (call.hidden_size + call.output_size)
-    rate = limits.multiply_adds_per_s * 4 / call.weight_bytes
+    rate = limits.fma_per_s * 4 / call.weight_bytes
     arithmetic = n_terms * (3 if call.backward else 1) / rate
     return max(arithmetic, memory_seconds(limits, call)) / call.n_tokens * 1e6
 
 
-def memory_seconds(limits: Limits, call: Call) -> float:
-    """Return the least time in seconds for what one call moves; see `floor_us`."""
+def memory_seconds(limits: MachineRow, call: LayerCall) -> float:
+    """Return the least time in seconds for what one call moves; see `roofline_us`."""
     token_in, token_out = (ACTIVATION_BYTES * n for n in (call.hidden_size, call.output_size))
     x, y = call.n_tokens * token_in, call.n_tokens * token_out
     seconds = x / _read_rate(limits, call.live_tokens * token_in, call.cold)
@@ -77,7 +77,7 @@ def memory_seconds(limits: Limits, call: Call) -> float:
     return seconds
 
 
-def _rows_seconds(limits: Limits, call: Call) -> float:
+def _rows_seconds(limits: MachineRow, call: LayerCall) -> float:
     row_bytes = call.weight_bytes * (call.hidden_size + call.output_size)
     caches = (
         ()
@@ -97,13 +97,13 @@ def _rows_seconds(limits: Limits, call: Call) -> float:
     return seconds
 
 
-def _read_rate(limits: Limits, live_bytes: float, cold: bool) -> float:
+def _read_rate(limits: MachineRow, live_bytes: float, cold: bool) -> float:
     if cold or live_bytes > limits.llc_bytes:
         return limits.dram_bytes_per_s
     return limits.l2_bytes_per_s if live_bytes <= limits.l2_bytes else limits.llc_bytes_per_s
 
 
-def _write_rate(limits: Limits, live_bytes: float, cold: bool) -> float:
+def _write_rate(limits: MachineRow, live_bytes: float, cold: bool) -> float:
     # A cache takes writes at most as fast as it gives reads.
     if cold or live_bytes > limits.llc_bytes:
         return limits.write_bytes_per_s

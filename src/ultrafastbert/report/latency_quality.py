@@ -1,0 +1,87 @@
+"""The figure of latency against quality: the original in its engines, ours, the controls."""
+
+import statistics
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ultrafastbert.report.converted_speed import ORIGINAL, last_benchmark
+from ultrafastbert.report.curve_figure import COLOURS
+from ultrafastbert.report.engine_table import engine_name
+from ultrafastbert.report.grouping import group, of_kind
+from ultrafastbert.report.quality_run import last_score, quality_run, values_of
+from ultrafastbert.report.runs import heading
+from ultrafastbert.report.style import GREEN
+from ultrafastbert.report.titles import MODEL_TITLES
+from ultrafastbert.rows.models import ConvertSpeedRow
+from ultrafastbert.rows.row import Row
+
+MARKERS = {"eager": "o", "packed": "D", "dynamic": "v", "ONNX Runtime": "^", "OpenVINO": "s"}
+NOTE = "hollow: int8, at the score of the float32 weights"
+# The time of trees of int8 weights stands beside that of the same tree.
+SAME_MODEL = {"fff_int8": "fff"}
+
+
+def latency_quality(rows: Sequence[Row]) -> Figure | None:
+    """Score of whole models over the time of one text, a line for each model, a point an engine.
+
+    Scores are those of the conversion with the most models and seeds; bars are their standard
+    deviation. Models that were not both timed and scored are left out.
+    """
+    run = quality_run(rows)
+    title = last_score(run)
+    timed = _timed(rows, run[0].original, run[0].run_ffn) if run else []
+    if title is None or not timed:
+        return None
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axis = figure.subplots()
+    models = group(timed, lambda row: SAME_MODEL.get(row.model, row.model))
+    for model, ways in models.items():
+        if scores := values_of(run, model, title):
+            _line(axis, model, ways, scores)
+    axis.set_title(heading(run[0].run), fontsize=8)
+    axis.set(xlabel="one text of 128 tokens, ms (one thread; less is better)", ylabel=title)
+    axis.set_xlim(left=0, right=1.15 * max(row.latency_text_ms for row in timed))
+    axis.grid(alpha=0.3)
+    _legend(figure, timed)
+    return figure
+
+
+def _timed(rows: Sequence[Row], original: str | None, run_ffn: str | None) -> list[ConvertSpeedRow]:
+    """Return the last benchmark of a conversion."""
+    speeds = of_kind(rows, ConvertSpeedRow)
+    return last_benchmark(
+        [row for row in speeds if (row.original, row.run_ffn) == (original, run_ffn)]
+    )
+
+
+def _line(axis: Axes, model: str, ways: list[ConvertSpeedRow], scores: list[float]) -> None:
+    colour = "black" if model == ORIGINAL else COLOURS.get(model, GREEN)
+    score = statistics.mean(scores)
+    times = [row.latency_text_ms for row in ways]
+    axis.hlines(score, min(times), max(times), color=colour, linewidth=1, alpha=0.5)
+    for row in ways:
+        is_int8 = "int8" in (row.precision, row.weight_dtype)
+        face = "white" if is_int8 else colour
+        marker = MARKERS.get(row.implementation, "o")
+        axis.plot(row.latency_text_ms, score, marker, color=colour, markerfacecolor=face)
+    if len(scores) > 1:
+        deviation = statistics.stdev(scores)
+        axis.errorbar(min(times), score, deviation, color=colour, capsize=3, linewidth=1)
+    name = MODEL_TITLES.get(model, model)
+    place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+    axis.annotate(name, (max(times), score), fontsize=9, color=colour, **place)
+
+
+def _legend(figure: Figure, timed: list[ConvertSpeedRow]) -> None:
+    known = {row.implementation for row in timed}
+    handles = [
+        Line2D([], [], marker=marker, linestyle="", color="black", label=engine_name(name))
+        for name, marker in MARKERS.items()
+        if name in known
+    ]
+    hollow = {"markerfacecolor": "white", "color": "black", "linestyle": ""}
+    handles.append(Line2D([], [], marker="o", label=NOTE, **hollow))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

@@ -1,0 +1,80 @@
+"""What all result rows share, and how a field says that it is a metric."""
+
+from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
+
+from ultrafastbert.rows.bridge import ByKey
+from ultrafastbert.rows.environment import Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(ByKey):
+    """One result: what was measured, of what, in which environment.
+
+    Units are in the names of the fields: `latency_us`, `tokens_per_s`. Fields of None were not
+    measured, or do not apply, and are left out of the file.
+
+    Attributes:
+        kind: of the row, the same for all rows of a class.
+        version: of the kind's fields; `upgrades` knows those of earlier versions.
+        environment: filled in when the row is written.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 2
+
+    environment: Environment | None = None
+
+
+class Spread(NamedTuple):
+    """A ratio or time over the rounds of a measurement."""
+
+    low: float  # 10th percentile
+    median: float
+    high: float  # 90th percentile
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Marks a field as a metric, `Annotated[float, Metric(...)]`: tables show all that rows have.
+
+    Attributes:
+        title: of its column, with the unit.
+        factor: from the field's value to the unit of the title, such as 100 for per cent.
+        decimals: that are shown, where a table has no rule of its own.
+    """
+
+    title: str
+    factor: float = 1.0
+    decimals: int = 1
+
+
+def metrics_of(row: type[Row]) -> dict[str, Metric]:
+    """Return the metrics of a class of rows, by field, in the order of its fields."""
+    hints = get_type_hints(row, include_extras=True)
+    marks = {
+        name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated
+    }
+    return {field.name: marks[field.name] for field in fields(row) if field.name in marks}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model's score on a split of a task, in per cent.
+
+    Attributes:
+        task: as `evaluate.tasks.TASKS` names it.
+        split: of its data, such as validation.
+        metric: such as spearman.
+        value: per cent.
+    """
+
+    task: str
+    split: str
+    metric: str
+    value: float
+
+    @property
+    def of(self) -> tuple[str, str, str]:
+        """What was scored: task, split, metric."""
+        return self.task, self.split, self.metric
