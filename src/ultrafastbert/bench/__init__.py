@@ -1,5 +1,9 @@
 """Benchmarks: what is timed, and against which baseline."""
 
+from ultrafastbert.imports.extras import require
+
+require("scipy", "threadpoolctl")
+
 from ultrafastbert.bench.converted import bench_converted
 from ultrafastbert.bench.layer import LayerBenchConfig, bench_layer
 from ultrafastbert.bench.model import ModelBenchConfig, bench_model

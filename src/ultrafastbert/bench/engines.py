@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from transformers import PreTrainedModel
 
+from ultrafastbert.imports.extras import require
 from ultrafastbert.inference.engines.agreement import prove_equal
-from ultrafastbert.inference.engines.companions import require
 from ultrafastbert.inference.engines.onnx_export import MODEL_FILE, write_onnx
 from ultrafastbert.inference.engines.runtimes import ENGINES, Run
 from ultrafastbert.inference.engines.unrolled import unroll
@@ -20,8 +20,7 @@ WEIGHT_BYTES = 17
 
 def check_installed() -> None:
     """Raise ImportError, saying what to install, unless all engines are there."""
-    require("onnx", "onnx", "onnxscript", "onnxruntime")
-    require("openvino", "openvino")
+    require("onnx", "onnxscript", "onnxruntime", "openvino")
 
 
 def engine_runs(model: PreTrainedModel, threads: int) -> Iterator[tuple[str, str, Run]]:

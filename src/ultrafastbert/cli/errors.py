@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from safetensors import SafetensorError
 
 from ultrafastbert.cli.streams import discard_unwritable, say
+from ultrafastbert.imports.extras import name_extra
 
 # Exit codes as shells give them: of a command ended by Ctrl-C, and of one that nobody reads from.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -41,7 +42,8 @@ def one_line_errors() -> Iterator[None]:
     ) as error:
         if os.environ.get("ULTRAFASTBERT_TRACEBACK"):
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
+        said = name_extra(error) if isinstance(error, ImportError) else error
+        message = " ".join(str(said).split()) or type(error).__name__
         say(f"error: {message}")
         sys.exit(2)
     finally:

@@ -1,5 +1,9 @@
 """Distillation: dense encoders get fast FF layers, which learn the outputs of the originals."""
 
+from ultrafastbert.imports.extras import require
+
+require("accelerate", "datasets", "scipy", "sklearn")
+
 from ultrafastbert.distill.config import ConvertConfig
 from ultrafastbert.distill.diagnose import DiagnoseConfig, diagnose
 from ultrafastbert.distill.in_memory import convert_model

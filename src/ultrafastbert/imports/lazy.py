@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
+from ultrafastbert.imports.extras import name_extra
 from ultrafastbert.imports.moved import moved_to
 
 
@@ -32,7 +33,10 @@ def lazy_names(
                 name=name,
                 obj=sys.modules[package],
             )
-        value = getattr(import_module(f"{package}.{places[name]}"), name)
+        try:
+            value = getattr(import_module(f"{package}.{places[name]}"), name)
+        except ModuleNotFoundError as error:
+            raise name_extra(error) from error
         setattr(sys.modules[package], name, value)  # the next use finds it at once
         return value
 

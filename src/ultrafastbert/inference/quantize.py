@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ultrafastbert.data import docstrings
+from ultrafastbert.imports.extras import require
 from ultrafastbert.models.converted.folder import copy_companions, load_tokenizer
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.models.quantized import Quantizable
@@ -53,6 +54,7 @@ def _quantize(
     folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
 ) -> QuantizeRow:
     # Here, as it reads labelled rows by libraries of the extra `train`.
+    require("datasets", "scipy")
     from ultrafastbert.evaluate.similarity import load_evaluations, scores, sentence_vectors
 
     evaluations = load_evaluations(glue_dir)

@@ -1,21 +1,11 @@
-"""Files beside an exported model, and packages that an export needs."""
+"""Files beside an exported model."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import PreTrainedConfig
 
 from ultrafastbert.data.tokenizer import copy_tokenizer
-
-
-def require(extra: str, *packages: str) -> None:
-    """Raise ImportError, saying what to install, unless all packages are there."""
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f"{', '.join(missing)} must be installed: pip install 'ultrafastbert[{extra}]'"
-        )
 
 
 def add_companions(config: PreTrainedConfig, model_dir: str | Path, folder: Path) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ultrafastbert.imports.extras import require
 from ultrafastbert.inference.engines.agreement import prove_equal
-from ultrafastbert.inference.engines.companions import add_companions, require
+from ultrafastbert.inference.engines.companions import add_companions
 from ultrafastbert.inference.engines.runtimes import ENGINES
 from ultrafastbert.inference.engines.tracing import (
     NamedOutputs,
@@ -44,7 +45,7 @@ def export_onnx(model_dir: str | Path, out: str | Path) -> Export:
     Raises ImportError without the extra `onnx`, FileExistsError if `out` is not empty, OSError and
     ValueError for a folder that is no model of ours, RuntimeError if the outputs differ.
     """
-    require("onnx", "onnx", "onnxscript")
+    require("onnx", "onnxscript")
     out = Path(out)
     with run_folder.new_folder(out) as folder:
         model = load_ultrafastbert(model_dir)

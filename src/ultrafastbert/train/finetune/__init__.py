@@ -1,5 +1,9 @@
 """Fine-tuning and evaluation on the nine GLUE tasks, and on any labelled sentences."""
 
+from ultrafastbert.imports.extras import require
+
+require("accelerate", "datasets", "scipy", "sklearn")
+
 from ultrafastbert.evaluate.task_data import data_digest, load_task
 from ultrafastbert.evaluate.tasks import TASKS, TaskSpec, get_task, score
 from ultrafastbert.train.finetune.config import GlueConfig

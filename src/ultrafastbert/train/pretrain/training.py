@@ -18,6 +18,7 @@ from transformers import (
 from ultrafastbert.data.masking import IGNORED_LABEL, MaskedStream, collate
 from ultrafastbert.data.packing import PackedRows
 from ultrafastbert.fff.machine import check_memory
+from ultrafastbert.imports.extras import require
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.rows import append_rows, read_rows
 from ultrafastbert.rows.training import PretrainCurveRow, PretrainRow
@@ -53,6 +54,7 @@ def pretrain(
     BlockingIOError while another process uses the folder; FloatingPointError if the loss is not a
     number.
     """
+    require("accelerate")
     out_dir = Path(out_dir)
     with run_folder.locked(out_dir):
         run_folder.check(out_dir, SETTINGS, resume)
