@@ -237,14 +237,14 @@ def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkey
     found = said("bench", "converted", model, dense)
     holds(found, "loading models", "timing ")
     found = said(
-        "shrink",
+        "quantize",
         model,
         tmp_path / "small",
         "--weight-dtype",
         "bfloat16",
         kept=f"rows: {tmp_path / 'small' / 'rows.jsonl'}",
     )
-    holds(found, "loading the model", "encoding texts", "scoring", "quantizing to int8")
+    holds(found, "loading the model", "encoding texts", "scoring", "quantizing to bfloat16")
     for folder, last in ((model, "following tokens"), (dense, "layer 0: what regions explain")):
         options = ["--text", text_file, "--tokens", 1500, "--figures", tmp_path / "figures"]
         found = said("diagnose", folder, *options, kept=None)

@@ -1,16 +1,18 @@
 """Conversions: what is saved loads, what was cut off goes on, and what is measured is printed."""
 
 import dataclasses
+import inspect
 import itertools
-import sys
 
 import pytest
 import torch
 from short_runs import ALL_STAGES
 from transformers import AutoModel
 
-from ultrafastbert import cli
-from ultrafastbert.distill import convert, end_to_end
+from ultrafastbert.cli import convert_options
+from ultrafastbert.cli.convert import convert_command
+from ultrafastbert.cli.sweep import sweep_command
+from ultrafastbert.distill import ConvertConfig, SweepConfig, convert, end_to_end
 from ultrafastbert.report.convert_tables import ERRORS, convert_table, convert_task_table
 from ultrafastbert.train import resumable
 
@@ -90,8 +92,8 @@ def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, mo
         if what.startswith("layer 1:"):
             raise KeyboardInterrupt
 
-    def interrupt_in_sequence(what, done, total):
-        if what.startswith("layer 1 in sequence"):
+    def interrupt_sequential(what, done, total):
+        if what.startswith("layer 1, sequential"):
             raise KeyboardInterrupt
 
     def interrupt_later(what, done, total):
@@ -107,7 +109,7 @@ def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, mo
             text_file,
             config,
             resume=True,
-            on_status=interrupt_in_sequence,
+            on_status=interrupt_sequential,
         )
     monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(end_to_end, "LOGGING_STEPS", 1)
@@ -150,23 +152,33 @@ def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, t
     assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)
 
 
-def test_the_command_converts_and_prints_tables(
-    dense_folder, text_file, stsb, tmp_path, monkeypatch, capsys
-):
+def test_the_command_converts_and_prints_tables(dense_folder, text_file, stsb, tmp_path, run):
     sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
     sizes += ["--dense-widths", "8,16", "--ablations", "--in-sequence-steps", "2"]
     command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
-    monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, command), *sizes])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    captured = capsys.readouterr()
-    assert not ended.value.code, captured.err
-    lines = captured.out.splitlines()
+    code, printed, error = run(*command, *sizes)
+    assert not code, error
+    lines = printed.splitlines()
     title = ERRORS["unexplained_after_norm"]
-    assert lines[0].startswith("**dense, 1x2x3, 5 updates of a block, ")
+    assert lines[0].startswith("**dense, 1x2x3, 5 ")
     assert lines[2].startswith(f"| {title} | neurons used | layer 0 |")
     assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
     assert any(line.startswith("| dense (ff:8) | 8 | ") for line in lines)
     assert any(line.startswith("| the same with fixed principal splits (1x2x3)") for line in lines)
     assert any(line.startswith("| that width over the neurons used |") for line in lines)
     assert any(line.startswith("| the original | - | ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "config"), [(convert_command, ConvertConfig()), (sweep_command, SweepConfig())]
+)
+def test_commands_have_the_defaults_of_configurations(command, config):
+    parameters = inspect.signature(command).parameters.items()
+    given = {name: parameter.default for name, parameter in parameters}
+    assert type(config)(**convert_options.settings(type(config), given)) == config
+
+
+def test_the_old_name_of_an_option_leads_to_the_new_one(run, tmp_path):
+    code, _, error = run("convert", tmp_path, tmp_path, "--text", "a", "--block", "a.*.b")
+    assert code == 2
+    assert "--block is called --ff-location now" in error

@@ -8,7 +8,7 @@ from ultrafastbert.distill.equal_latency import time_equal_width, widest
 from ultrafastbert.report.convert_tables import equal_width
 
 
-def test_the_dense_layer_of_equal_time_is_timed_once(
+def test_the_dense_layer_of_equal_latency_is_timed_once(
     dense_folder, text_file, tmp_path, monkeypatch
 ):
     def interrupt(what, done, total):
@@ -26,7 +26,7 @@ def test_the_dense_layer_of_equal_time_is_timed_once(
     assert len({row["ffn"] for row in rows if row.get("model") == "ff_equal_latency"}) == 1
 
 
-def test_a_dense_layer_of_equal_time_is_never_narrower_than_the_path():
+def test_a_dense_layer_of_equal_latency_is_never_narrower_than_the_path():
     row = time_equal_width(16, "1x2x9", seconds=0.0)
     assert (row["kind"], row["n_active"]) == ("convert_time", 11)
     assert [case["n_tokens"] for case in row["measured"]] == [128, 4096]

@@ -139,7 +139,7 @@ def test_what_a_norm_takes_back_does_not_hide_the_rest():
 
 
 @pytest.mark.parametrize(("model_type", "has_norm"), [("bert", True), ("modernbert", False)])
-def test_outputs_in_sequence_make_up_for_drift(model_type, has_norm, texts, tokenizer, tmp_path):
+def test_sequential_outputs_make_up_for_drift(model_type, has_norm, texts, tokenizer, tmp_path):
     model = tiny_model(model_type)
     location = location_of(model)
     original = capture(model, tokenizer, texts, 500, [1], tmp_path / "original")[1]
@@ -156,7 +156,7 @@ def test_outputs_in_sequence_make_up_for_drift(model_type, has_norm, texts, toke
     torch.testing.assert_close(y, wanted, atol=0.02, rtol=0.02)
 
 
-def test_models_are_nearer_to_the_original_in_sequence(dense_folder, text_file, tmp_path):
+def test_sequential_distillation_brings_models_nearer(dense_folder, text_file, tmp_path):
     errors = []
     for steps, again in ((400, 0), (200, 200)):
         config = dataclasses.replace(

@@ -65,15 +65,15 @@ class Conversion:
         """Return the file of a trained FF layer."""
         return self.run.work / f"{name}.seed{seed}.layer{layer_id}.{stage}.safetensors"
 
-    def learned_in_sequence(self, seed: int, name: str) -> set[int]:
-        """Return the layers of a model that were distilled in sequence so far."""
+    def distilled_sequentially(self, seed: int, name: str) -> set[int]:
+        """Return the layers of a model that were distilled sequentially so far."""
         found = self.run.rows("convert_in_sequence")
         return {row["layer"] for row in found if (row["seed"], row["model"]) == (seed, name)}
 
     def student(self, seed: int, name: str) -> PreTrainedModel:
         """Return the teacher's copy with the FF layers of a candidate as they are so far."""
         run, ffn = self.run, self.candidates[seed][name].ffn
-        learned = self.learned_in_sequence(seed, name)
+        learned = self.distilled_sequentially(seed, name)
         stages = {id_: IN_SEQUENCE if id_ in learned else ALONE for id_ in run.layer_ids}
         return run.student(
             [ffn if layer_id in run.layer_ids else None for layer_id in range(run.n_layers)],

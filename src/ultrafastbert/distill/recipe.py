@@ -70,7 +70,7 @@ def convert(
 
 
 def _distill_layers(conversion: Conversion) -> None:
-    """Train the layers that are not trained yet, one by one, then those of models in sequence."""
+    """Train the layers that are not trained yet, one by one, then those of models sequentially."""
     run = conversion.run
     # A text that is too short is found at the start.
     captured = None if run.rows("convert_layer") else run.captured()
@@ -80,5 +80,5 @@ def _distill_layers(conversion: Conversion) -> None:
         for case in left:
             layers.distill_layer(conversion, case, captured[case[1]])
         for seed, name in again:
-            sequential.distill_in_sequence(conversion, seed, name, captured)
+            sequential.distill_sequentially(conversion, seed, name, captured)
     run.remove("train", "validation", IN_SEQUENCE)

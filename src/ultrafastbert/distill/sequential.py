@@ -26,7 +26,7 @@ PART_TOKENS = 8192
 
 
 def models_left(conversion: Conversion) -> list[tuple[int, str]]:
-    """Return seeds and names of the models with layers to distil in sequence."""
+    """Return seeds and names of the models with layers to distil sequentially."""
     return [case for case in conversion.models if _layers_left(conversion, *case)]
 
 
@@ -34,13 +34,13 @@ def _layers_left(conversion: Conversion, seed: int, name: str) -> list[int]:
     """Return the layers that are left: what the first one reads does not drift."""
     if not conversion.config.in_sequence_steps:
         return []
-    learned = conversion.learned_in_sequence(seed, name)
+    learned = conversion.distilled_sequentially(seed, name)
     return [
         layer_id for layer_id in sorted(conversion.run.layer_ids)[1:] if layer_id not in learned
     ]
 
 
-def distill_in_sequence(
+def distill_sequentially(
     conversion: Conversion, seed: int, name: str, originals: dict[int, Parts]
 ) -> None:
     """Train the layers of a model again, each with a row of kind `convert_in_sequence`.
@@ -58,7 +58,7 @@ def distill_in_sequence(
             layer_id,
             _drifted(conversion, model, layer_id, originals[layer_id]),
             training,
-            f"layer {layer_id} in sequence: {ffn} ({name}, seed {seed})",
+            f"layer {layer_id}, sequential: {ffn} ({name}, seed {seed})",
             conversion.weights(seed, layer_id, name, IN_SEQUENCE),
             is_new=False,
         )

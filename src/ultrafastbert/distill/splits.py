@@ -1,4 +1,4 @@
-"""Hyperplanes for the nodes of trees, from the inputs of the block that a tree replaces.
+"""Hyperplanes for the nodes of trees, from the inputs of the FF layer that a tree replaces.
 
 Every node splits the tokens that reach it into halves, so that all leaves are used alike. It splits
 along the direction in which these tokens vary most, or along a random one.

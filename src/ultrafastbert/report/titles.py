@@ -1,6 +1,7 @@
 """What variants, controls, tasks and states of the caches are called in tables and figures."""
 
-from ultrafastbert.evaluate.tasks import METRIC_TITLES, TASKS
+from ultrafastbert.evaluate.metrics import METRICS
+from ultrafastbert.evaluate.tasks import TASKS
 
 # Feedforward layers of models that are trained or timed here.
 VARIANT_TITLES = {
@@ -31,7 +32,8 @@ CACHE_TITLES = {
 def task_title(task: str, metric: str, split: str = "") -> str:
     """Return the name of a task, of the split if given, and of the metric, in per cent."""
     name = TASKS[task].title if task in TASKS else task
-    return f"{name} {split}".strip() + f" ({METRIC_TITLES.get(metric, metric)}, %)"
+    title = METRICS[metric].title if metric in METRICS else metric
+    return f"{name} {split}".strip() + f" ({title}, %)"
 
 
 def model_title(model: str, ffn: str | None, n_active: int | None) -> str:
