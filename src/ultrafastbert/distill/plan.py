@@ -121,7 +121,7 @@ def contestants(
         fixed = replace(training, split="random", routing_learning_rate=0.0)
         found["random"] = Contestant(config.ffn, fixed)
         found["ff_active"] = plain(f"ff:{n_active}")
-        found["ff_equal_latency"] = plain(f"ff:{equal_time_width}")
+        found["ff_time"] = plain(f"ff:{equal_time_width}")
         found["none"] = plain("none")
     if config.ablations:
         held = replace(training, routing_learning_rate=0.0)

@@ -1,6 +1,6 @@
 """How well sentence vectors rank pairs by similarity: Spearman's correlation on STS-B."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from ultrafastbert.data.text_collections import checked_texts
 from ultrafastbert.evaluate.task_data import load_task
 from ultrafastbert.evaluate.tasks import get_task, score
 from ultrafastbert.models.bert.pooling import pool
-from ultrafastbert.rows.row import Score
 
 BATCH_SENTENCES = 64
 # Official rows of STS-B; the test split is scored where a folder has its labels.
@@ -60,13 +59,3 @@ def sts_spearman(
     )
     cosine = torch.nn.functional.cosine_similarity(first, second)
     return score(spec, cosine.numpy(), np.array(pairs["label"]))["spearman"]
-
-
-def sts_scores(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Mapping[str, Dataset]
-) -> tuple[Score, ...]:
-    """Return the scores of `sts_spearman` on splits of STS-B, for a result row."""
-    return tuple(
-        Score("stsb", split, "spearman", sts_spearman(model, tokenizer, dataset))
-        for split, dataset in pairs.items()
-    )

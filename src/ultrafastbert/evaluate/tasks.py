@@ -33,8 +33,6 @@ REGRESSION_METRICS: dict[str, Metric] = {
     "pearson": _correlation(pearsonr),
     "spearman": _correlation(spearmanr),
 }
-# In tables; other metrics are called by their names.
-METRIC_TITLES = {"f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class TaskSpec:
         epochs: passes over the training rows, unless the configuration says otherwise.
         n_rows: official number of rows of each split: `train`, the split that gives the result,
             further splits that are evaluated where they exist.
-        title: in tables; its name by default.
+        title: how tables name it; by default as in the data set.
 
     Raises:
         ValueError: for less than one or more than two text columns, for a single class and for
@@ -65,7 +63,6 @@ class TaskSpec:
     title: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "title", self.title or self.name)
         if not 1 <= len(self.text_columns) <= 2:
             raise ValueError(f"text_columns={self.text_columns} must be one or two columns")
         if len(self.label_names) == 1:

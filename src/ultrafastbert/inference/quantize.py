@@ -1,19 +1,22 @@
 """Storing a model in less than half the space, and what that changes of its sentence vectors."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ultrafastbert.data import docstrings
-from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_scores
+from ultrafastbert.evaluate.similarity import sentence_vectors, similar_pairs, sts_spearman
 from ultrafastbert.models.converted.folder import copy_companions, load_tokenizer
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.models.quantized import Quantizable
 from ultrafastbert.rows import append_row
 from ultrafastbert.rows.models import QuantizeRow
+from ultrafastbert.rows.row import Score
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.status import Status
 
@@ -64,7 +67,7 @@ def _quantize(
     on_status("encoding texts with the original weights", 0, None)
     before = sentence_vectors(original, tokenizer, texts)
     on_status("scoring the model", 0, None)
-    scores_before = sts_scores(original, tokenizer, pairs)
+    scores_before = _scores(original, tokenizer, pairs)
     on_status(f"storing and scoring it with {weight_dtype} weights", 0, None)
     copy_companions(folder, new, NOT_COPIED)
     _save(original, new, weight_dtype)
@@ -78,9 +81,18 @@ def _quantize(
         cosine_mean=float(cosines.mean()),
         cosine_min=float(cosines.min()),
         scores_before=scores_before,
-        scores=sts_scores(small, tokenizer, pairs),
+        scores=_scores(small, tokenizer, pairs),
     )
     return append_row(new / "rows.jsonl", row)
+
+
+def _scores(
+    model: Quantizable, tokenizer: PreTrainedTokenizerBase, pairs: Mapping[str, Dataset]
+) -> tuple[Score, ...]:
+    return tuple(
+        Score("stsb", split, "spearman", sts_spearman(model, tokenizer, pairs[split]))
+        for split in pairs
+    )
 
 
 def _load(folder: Path) -> Quantizable:

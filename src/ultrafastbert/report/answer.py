@@ -62,7 +62,7 @@ def _gap(name: str, runs: dict[str, list[PretrainRow]]) -> list[str]:
         for key in (name, "ff_active")
         if key in runs
     }
-    text = f"Of the loss that all neurons save over no feedforward layer, {name} saves "
+    text = f"**Gap recovered** from no feedforward layer to all neurons, of the loss: {name} "
     text += f"{100 * shares[name]:.0f} %"
     if "ff_active" in shares:
         text += f", a dense layer as wide as the active neurons {100 * shares['ff_active']:.0f} %"

@@ -17,7 +17,7 @@ from ultrafastbert.report.sweep_tables import (
     sweep_models,
 )
 from ultrafastbert.rows.row import Row
-from ultrafastbert.rows.sweep import ConvertSweepRow, Members
+from ultrafastbert.rows.sweep import ConvertSweepRow, LayerChoice
 
 Value = Callable[[ConvertSweepRow], float | None]  # of a model, on the vertical axis
 
@@ -45,7 +45,9 @@ def sweep_front(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _draw(axis: Axes, models: list[ConvertSweepRow], value: Value, chosen: Members | None) -> None:
+def _draw(
+    axis: Axes, models: list[ConvertSweepRow], value: Value, chosen: LayerChoice | None
+) -> None:
     points = {row.ffn: (row.latency_text_ms, value(row)) for row in models}
     by_layer = [points[row.ffn] for row in models if not is_uniform(row)]
     if by_layer:

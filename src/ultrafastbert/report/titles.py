@@ -1,6 +1,6 @@
 """What variants, controls, tasks and states of the caches are called in tables and figures."""
 
-from ultrafastbert.evaluate.tasks import METRIC_TITLES, TASKS
+from ultrafastbert.evaluate.tasks import TASKS
 
 # Feedforward layers of models that are trained or timed here.
 VARIANT_TITLES = {
@@ -21,6 +21,14 @@ MODEL_TITLES = {
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
+# Metrics of tasks; others are called by their names.
+METRIC_TITLES = {"f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
+# Metrics of converted models beside the original: title with the unit, and factor to it.
+FIT_METRICS = {
+    "fvu_states": ("FVU of the last hidden states, %", 100.0),
+    "fvu_logits": ("FVU of the logits, %", 100.0),
+    "same_class": ("texts in the original's class, %", 100.0),
+}
 CACHE_TITLES = {
     "hot": "the same input every time",
     "fresh": "inputs rotate",
@@ -30,7 +38,7 @@ CACHE_TITLES = {
 
 def task_title(task: str, metric: str, split: str = "") -> str:
     """Return the name of a task, of the split if given, and of the metric, in per cent."""
-    name = TASKS[task].title if task in TASKS else task
+    name = (TASKS[task].title if task in TASKS else "") or task
     return f"{name} {split}".strip() + f" ({METRIC_TITLES.get(metric, metric)}, %)"
 
 
