@@ -223,5 +223,7 @@ def _fewest_seeds(rows: Sequence[Row]) -> int:
     tasks = group(of_kind(rows, GlueRow), lambda row: (row.model, row.task)).values()
     trained = [row for row in of_kind(rows, ConvertRow) if row.model != "teacher"]
     models = group(trained, lambda row: row.model).values()
-    seeds = [{row.seed for row in same} for same in (*tables.pretrain_runs(rows), *tasks, *models)]
+    seeds: list[set[int | None]] = [{row.seed for row in same} for same in tasks]
+    seeds += [{row.seed for row in same} for same in models]
+    seeds += [{row.seed for row in same} for same in tables.pretrain_runs(rows)]
     return min(map(len, seeds), default=0)

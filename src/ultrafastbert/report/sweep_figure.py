@@ -19,7 +19,7 @@ from ultrafastbert.report.sweep_tables import (
 from ultrafastbert.rows.row import Row
 from ultrafastbert.rows.sweep import ConvertSweepRow, LayerChoice
 
-Value = Callable[[ConvertSweepRow], float | None]  # of a model, on the vertical axis
+Value = Callable[[ConvertSweepRow], float]  # of a model, on the vertical axis
 
 
 def sweep_front(rows: Sequence[Row]) -> Figure | None:
@@ -31,9 +31,8 @@ def sweep_front(rows: Sequence[Row]) -> Figure | None:
         ("explained variance (1 - FVU) of the last hidden states, %", _explained)
     ]
     for of, title in score_titles(models).items():
-        value = partial(_score, of)
-        if all(value(row) is not None for row in models):
-            panels.append((title, value))
+        if all(score_value(row.scores, of) is not None for row in models):
+            panels.append((title, partial(_score, of)))
     figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, value) in zip(axes, panels, strict=True):
@@ -70,8 +69,8 @@ def _explained(row: ConvertSweepRow) -> float:
     return 100 * (1 - row.fvu_states)
 
 
-def _score(of: ScoreOf, row: ConvertSweepRow) -> float | None:
-    return score_value(row.scores, of)
+def _score(of: ScoreOf, row: ConvertSweepRow) -> float:
+    return next(score.value for score in row.scores if score.of == of)
 
 
 def _uniform_style(member: str | None) -> tuple[str, str]:

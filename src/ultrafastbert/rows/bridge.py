@@ -37,7 +37,8 @@ def as_dict(row: Any) -> dict[str, Any]:
     """Return a row as a dict of version 1."""
     from ultrafastbert.rows.kinds import to_plain
 
-    plain = {name: None for name in row.__dataclass_fields__ if name != "environment"}
+    plain: dict[str, Any] = dict.fromkeys(row.__dataclass_fields__)
+    del plain["environment"]
     plain |= to_plain(row)
     if hasattr(row, "fvu_states") and "metrics" in plain:
         plain |= plain.pop("metrics")

@@ -48,7 +48,8 @@ def upgrade(plain: Plain) -> Plain:
 def from_version_1(plain: Plain) -> Plain:
     """Return a row of version 1 as one of version 2; names of version 2 may be there already."""
     row = {FIELDS_1.get(name, name): value for name, value in plain.items()}
-    kind: str = KINDS_1.get(plain["kind"], plain["kind"])
+    kind = str(plain["kind"])
+    kind = KINDS_1.get(kind, kind)
     row["kind"] = kind
     if "model" in row:
         row["model"] = MODELS_1.get(row["model"], row["model"])
