@@ -326,6 +326,7 @@ def test_a_way_that_computes_something_else_is_not_timed(folder, dense, monkeypa
     assert rows_of(folder) == before
 
 
+@pytest.mark.engines
 def test_engines_run_converted_models_and_the_original(folder, dense, tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
         pytest.importorskip(package)
