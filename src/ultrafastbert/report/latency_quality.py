@@ -44,7 +44,7 @@ def latency_quality(rows: Sequence[Row]) -> Figure | None:
             _line(axis, model, ways, scores)
     axis.set_title(heading(run[0].run), fontsize=8)
     axis.set(xlabel="one text of 128 tokens, ms (one thread; less is better)", ylabel=title)
-    axis.set_xlim(left=0, right=1.15 * max(row.latency_text_ms for row in timed))
+    axis.set_xlim(left=0, right=1.3 * max(row.latency_text_ms for row in timed))
     axis.grid(alpha=0.3)
     _legend(figure, timed)
     return figure
