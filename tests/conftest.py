@@ -1,7 +1,11 @@
 """What several test files share: a tiny corpus with its tokenizer and packed rows."""
 
+import os
 import random
 import sys
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from sentences import sentence
@@ -12,8 +16,8 @@ from ultrafastbert.data.tokenizer import train_tokenizer
 
 
 def pytest_collection_modifyitems(items):
-    """Run last what runs OpenVINO: a process that did may crash when it forks afterwards."""
-    items.sort(key=lambda item: item.path.name in ("test_bench_engines.py", "test_export_onnx.py"))
+    """Run last what runs other engines: a process that ran OpenVINO may crash when it forks."""
+    items.sort(key=lambda item: item.get_closest_marker("engines") is not None)
 
 
 @pytest.fixture(scope="session")

@@ -213,7 +213,7 @@ def sweep_row(ffn, ms, fvu, score):
         "speedup_batch": Spread(1.0, 20 / ms, 3.0),
     }
     return sweep.ConvertSweepRow(
-        members=("1x2",),
+        candidates=("1x2",),
         tokens=1000,
         max_length=16,
         steps=5,
@@ -244,8 +244,10 @@ def converted_curve_rows():
             ffn=ffn,
             seed=0,
             step=step,
-            fvu_states=(1.0 if ffn == "none" else 0.5) / (1 + step),
-            fvu_logits=0.5 / (1 + step),
+            metrics={
+                "fvu_states": (1.0 if ffn == "none" else 0.5) / (1 + step),
+                "fvu_logits": 0.5 / (1 + step),
+            },
         )
         for model, ffn in (("fff", "1x2"), ("none", "none"))
         for step in (0, 10, 20)
@@ -258,7 +260,7 @@ def converted_row(model, ffn, fvu, seed=0, kind=conversion.ConvertRow, **fields)
         ffn=ffn,
         n_active=None if ffn is None else 5,
         seed=seed,
-        fvu_states=fvu,
+        metrics={"fvu_states": fvu},
         max_length=16,
         controls=True,
         ablations=False,

@@ -18,7 +18,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from ultrafastbert.rows import Row, append_rows
+from ultrafastbert.rows import append_rows
+from ultrafastbert.rows.layers import ThresholdRow
+from ultrafastbert.rows.row import Spread
 
 ROOT = Path(__file__).parents[2]
 N_ROUNDS = 9
@@ -88,27 +90,38 @@ def time_rounds(timers: dict[int, Path], arguments: list[str]) -> dict[int, list
     return times
 
 
-def spread(values: list[float]) -> list[float]:
+def spread(values: list[float]) -> Spread:
     """Return the 10th percentile, the median and the 90th percentile."""
     deciles = statistics.quantiles(values, n=10, method="inclusive")
-    return [round(deciles[i], 4) for i in (0, 4, 8)]
+    return Spread(*(round(deciles[i], 4) for i in (0, 4, 8)))
 
 
-def sweep(library: Path, case: Case) -> list[Row]:
+def sweep(library: Path, case: Case) -> list[ThresholdRow]:
     """Return a row for each value of a constant."""
     constant, family, n_tokens, pass_, values = case
     chosen = chosen_value(constant)
     timers = {value: build_timer(library, constant, value) for value in sorted({*values, chosen})}
     times = time_rounds(timers, [*family.split("x"), str(n_tokens), pass_, str(SECONDS)])
-    same = {"kind": "threshold", "constant": constant, "family": family, "hidden_size": 768}
-    same |= {"n_tokens": n_tokens, "pass": pass_, "threads": 1, "rounds": N_ROUNDS}
     rows = []
     for value in timers:
         low, median, high = spread(times[value])
         ratios = [a / b for a, b in zip(times[value], times[chosen], strict=True)]
-        row = {**same, "value": value, "chosen": value == chosen, "us_per_token": median}
-        row |= {"us_per_token_low": low, "us_per_token_high": high}
-        rows.append({**row, "time_over_chosen": spread(ratios)})
+        row = ThresholdRow(
+            constant=constant,
+            family=family,
+            hidden_size=768,
+            n_tokens=n_tokens,
+            pass_name=pass_,
+            threads=1,
+            rounds=N_ROUNDS,
+            value=value,
+            chosen=value == chosen,
+            us_per_token=median,
+            us_per_token_low=low,
+            us_per_token_high=high,
+            time_over_chosen=spread(ratios),
+        )
+        rows.append(row)
     return rows
 
 

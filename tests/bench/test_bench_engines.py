@@ -6,6 +6,8 @@ from ultrafastbert import UltraFastBertConfig
 from ultrafastbert.bench import ModelBenchConfig, bench_model, model
 from ultrafastbert.report.engine_table import engine_table
 
+pytestmark = pytest.mark.engines
+
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from ultrafastbert import rows
+from ultrafastbert.rows.layers import LayerRow, WidthRow
+from ultrafastbert.rows.training import PretrainRow
 from ultrafastbert.train.pretrain import RECIPES
 
 SMALL = ["--recipe", "tiny", "--tokens", "20000", "--vocab-size", "200", "--seq-length", "32"]
@@ -66,8 +68,8 @@ def test_minutes_become_tokens(run, text_file, tmp_path):
     size = ["--recipe", "tiny", "--vocab-size", "200", "--seq-length", "32"]
     code, _, err = run("pretrain", tmp_path / "m", "--text", text_file, *size, "--minutes", "0.02")
     assert code == 0, err
-    (row,) = rows.read_rows(tmp_path / "m" / "rows.jsonl", "pretrain")
-    assert row["tokens"] > 32
+    (row,) = rows.read_rows(tmp_path / "m" / "rows.jsonl", PretrainRow)
+    assert row.tokens > 32
 
 
 def test_bench_layer_prints_a_table_and_keeps_rows(run, tmp_path):
@@ -76,7 +78,7 @@ def test_bench_layer_prints_a_table_and_keeps_rows(run, tmp_path):
     code, out, err = run("bench", "layer", *options, "--seconds", 0.05, "--rows", path)
     assert code == 0, err
     assert "1x3" in out
-    assert rows.read_rows(path, "layer")
+    assert rows.read_rows(path, LayerRow)
     assert f"0:00:00 starting; rows: {path}\n0:00:00 measuring the machine\n" in err
     assert "forward+backward, 8 tokens, fresh, threads: 1: 3/4 (75 %)" in err
 
@@ -87,8 +89,8 @@ def test_bench_layer_takes_passes_and_caches(run, tmp_path):
     options += ["--passes", "forward", "--cache", "hot,fresh", "--seconds", 0.05, "--rows", path]
     code, _, err = run("bench", "layer", *options)
     assert code == 0, err
-    found = rows.read_rows(path, "layer")
-    assert {(row["pass"], row["cache"]) for row in found} == {
+    found = rows.read_rows(path, LayerRow)
+    assert {(row.pass_name, row.cache) for row in found} == {
         ("forward", "hot"),
         ("forward", "fresh"),
     }
@@ -100,7 +102,7 @@ def test_bench_width_prints_a_table_and_keeps_rows(run, tmp_path):
     code, out, err = run("bench", "width", *options, "--rows", path)
     assert code == 0, err
     assert "| 15 | 4 |" in out
-    assert {row["n_neurons"] for row in rows.read_rows(path, "width")} == {7, 15}
+    assert {row.n_neurons for row in rows.read_rows(path, WidthRow)} == {7, 15}
 
 
 WRONG = {
@@ -264,12 +266,12 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
     stages += ("fine-tuning ff on cola: training", "timing forward, 8 tokens", "drawing figures")
     assert all(f" {stage}" in err for stage in stages), err
     assert (out / "report.html").stat().st_size > 10_000
-    kinds = {row["kind"] for row in rows.read_rows(out)}
+    kinds = {row.kind for row in rows.read_rows(out)}
     assert {"pretrain", "pretrain_curve", "glue", "layer", "model"} <= kinds
     card = (out / "model" / "README.md").read_text()
     assert all(heading in card for heading in ("### Pretraining", "tasks", "whole model"))
     assert "This model is called none." in (out / "controls" / "none" / "README.md").read_text()
-    names = {row["name"] for row in rows.read_rows(out, "pretrain")}
+    names = {row.name for row in rows.read_rows(out, PretrainRow)}
     assert names == {"fff", "ff", "ff_active", "none"}
     assert run("quickstart", out, *options)[0] == 2
     n_rows = len(rows.read_rows(out))

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from report_rows import curve_rows, task_fields
 from tiny_models import tiny
 
 from ultrafastbert import UltraFastBertForMaskedLM
 from ultrafastbert.cli.options import typed_text
 from ultrafastbert.cli.streams import discard_unwritable, echo, prepare_streams, say
 from ultrafastbert.models.io.card import is_ours, write_card
-from ultrafastbert.report import update_readme, write_report
-from ultrafastbert.rows import append_row, read_rows
+from ultrafastbert.report import update_results, write_report
+from ultrafastbert.rows import append_row, append_rows, read_rows
+from ultrafastbert.rows.conversion import ConvertTaskRow
 
 COMMAND = [sys.executable, "-m", "ultrafastbert"]
 SNOWMAN = "a \N{SNOWMAN} leaf é"
@@ -158,9 +160,9 @@ def test_what_cannot_be_written_is_discarded(monkeypatch):
 def test_files_are_utf8_whatever_the_names(folder, tmp_path):
     """A folder's name of undecodable bytes comes into reports and cards."""
     rows = tmp_path / "rows.jsonl"
-    row = {"kind": "convert_task", "model": "caf\udce9", "task": "cola", "metric": "mcc"}
-    append_row(rows, {**row, "value": 1.0, "seed": 0, "ffn": "1x2", "n_active": 2})
-    assert read_rows(rows)[0]["model"] == "caf\udce9"
+    fields = task_fields("cola", 1.0, model="caf\udce9", metric="matthews")
+    append_row(rows, ConvertTaskRow(**fields, ffn="1x2", n_active=2))
+    assert read_rows(rows)[0].model == "caf\udce9"
     write_report(rows, tmp_path, title="caf\udce9 \N{SNOWMAN}")
     for name in ("report.md", "report.html"):
         assert "caf\\udce9 \N{SNOWMAN}" in (tmp_path / name).read_text(encoding="utf-8")
@@ -175,7 +177,8 @@ def test_files_of_other_encodings_are_named(tmp_path):
     path.write_bytes('{"kind": "é"}\n'.encode("latin-1"))
     with pytest.raises(ValueError, match=r"rows\.jsonl .* not UTF-8"):
         read_rows(path)
-    readme = tmp_path / "README.md"
+    append_rows(tmp_path / "good" / "rows.jsonl", curve_rows())
+    readme = tmp_path / "good" / "README.md"
     readme.write_bytes("é".encode("latin-1"))
     with pytest.raises(ValueError, match=r"README\.md is not UTF-8"):
-        update_readme(readme, path)
+        update_results(tmp_path / "good", readme)

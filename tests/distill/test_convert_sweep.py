@@ -208,7 +208,7 @@ def test_the_chosen_model_is_trained_as_a_whole(dense_folder, text_file, stsb, t
     (model,) = [r for r in rows if r["kind"] == "convert_sweep" and r["ffn"] == choice["ffn"]]
     assert choice["unexplained_states"] < model["unexplained_states"]
     (text,) = trained(rows)
-    assert "(30 " in text
+    assert "30 training steps" in text
     assert "STS-B" in text
     assert not (out / "work" / "end_to_end").exists()
     assert sweep(dense_folder, out, text_file, SWEEP, Target(speedup=3.0), **options) == rows

@@ -177,7 +177,9 @@ def test_functionalized_calls():
         torch.testing.assert_close(torch.func.functionalize(layer)(x), layer(x))
 
 
-@pytest.mark.parametrize("make", [*WEIGHTS.values(), torch._efficientzerotensor], ids=str)
+@pytest.mark.parametrize(
+    "make", [*WEIGHTS.values(), torch._efficientzerotensor], ids=[*WEIGHTS, "zeros without memory"]
+)
 def test_only_plain_tensors_have_an_address(make):
     w = torch.randn(3, 3)
     assert native.has_address(w)

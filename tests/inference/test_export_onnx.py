@@ -22,6 +22,8 @@ from ultrafastbert.inference.engines.runtimes import ENGINES
 from ultrafastbert.inference.engines.tracing import example_inputs
 from ultrafastbert.inference.engines.unrolled import UnrolledFeedForward
 
+pytestmark = pytest.mark.engines
+
 # D, K, L: around the top levels that are dense, and narrow and wide leaves.
 FAMILIES = [
     (0, 1, 1),

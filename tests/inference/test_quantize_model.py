@@ -7,6 +7,7 @@ import pytest
 import torch
 from encoders import save_dense_encoder, write_stsb
 from huggingface_hub import ModelCard
+from report_rows import converted_row
 from safetensors.torch import load_file
 from transformers import (
     AutoModel,
@@ -82,8 +83,8 @@ def test_a_smaller_model_is_nearly_the_same(folder, ids, tmp_path, weight_dtype)
     small = AutoModel.from_pretrained(tmp_path / "small")
     assert small.dtype == torch.float32
     assert {layer.weight_dtype for layer in layers(small)} == {weight_dtype}
-    assert 0.99 < row["cosine_min"] <= row["cosine_mean"] < 1
-    assert row["bytes"] < row["bytes_before"] / 1.5
+    assert 0.99 < row.cosine_min <= row.cosine_mean < 1
+    assert row.bytes < row.bytes_before / 1.5
     stored = load_file(tmp_path / "small" / "model.safetensors")
     assert stored["embeddings.word_embeddings.weight"].dtype == torch.bfloat16
     assert stored["embeddings.LayerNorm.weight"].dtype == torch.float32
@@ -104,8 +105,9 @@ def test_scores_before_and_after_are_in_the_row(folder, sentences, tmp_path):
     row = quantize_model(
         folder, tmp_path / "small", glue_dir=write_stsb(tmp_path / "glue", sentences)
     )
-    scores = [row[f"stsb_{name}_spearman"] for name in ("validation_before", "validation")]
-    assert scores[0] == pytest.approx(scores[1], abs=5)
+    (before,), (after,) = row.scores_before, row.scores
+    assert before.of == after.of == ("stsb", "validation", "spearman")
+    assert before.value == pytest.approx(after.value, abs=5)
     assert rows.read_rows(tmp_path / "small")[-1] == row
 
 
@@ -134,7 +136,7 @@ def test_models_below_a_masked_language_head_are_timed_and_encode(tokenizer, tmp
     tokenizer.save_pretrained(original)
     save_converted(converted_copy(load_dense(original), ["1x2x3"]), original, out)
     found = bench_converted(out, original)
-    assert list(dict.fromkeys(row["model"] for row in found)) == ["fff", "fff_int8", "teacher"]
+    assert list(dict.fromkeys(row.model for row in found)) == ["fff", "fff_int8", "teacher"]
     pytest.importorskip("sentence_transformers")
     for folder in (original, out):
         model = ultrafastbert.sentence_transformer(folder, device="cpu")
@@ -154,7 +156,7 @@ def test_tokenizers_without_padding_are_saved_with_it(tokenizer, sentences, tmp_
     quantize_model(out, tmp_path / "small")
     data = write_stsb(tmp_path / "glue", sentences)
     config = glue.GlueConfig(epochs=1)
-    assert glue.fine_tune(original, "stsb", 0, config, data)["kind"] == "glue"
+    assert glue.fine_tune(original, "stsb", 0, config, data).kind == "glue"
 
 
 def test_what_cannot_be_quantized_is_named(folder, dense, tmp_path, monkeypatch):
@@ -222,24 +224,19 @@ def test_the_card_shows_results_speed_and_what_quantizing_changed(
     monkeypatch.setattr(latency, "SECONDS", 0.0)
     monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
     models = {"fff": 0.1, "none": 0.5, "teacher": 0.0}
-    shared = {"ffn": "1x2x3", "n_active": 5}
-    new = [
-        {"kind": "convert", "model": name, "seed": seed, "unexplained_states": x, **shared}
-        for name, x in models.items()
-        for seed in (0, 1)
-    ]
+    new = [converted_row(name, "1x2x3", x, seed) for name, x in models.items() for seed in (0, 1)]
     quantize_model(folder, tmp_path / "small")
     rows.append_rows(tmp_path / "small" / "rows.jsonl", new)
     measured = bench_converted(folder, dense)
     ways = [(linear.name, linear.precision) for linear in available_linears()]
-    assert [(row["model"], row["implementation"], row["precision"]) for row in measured] == [
+    assert [(row.model, row.implementation, row.precision) for row in measured] == [
         (model, *way) for model in ("fff", "fff_int8", "none", "teacher") for way in ways
     ]
     original = measured[-len(ways) :]
-    assert original[0]["speedup_text"][1] == 1
-    fastest = min(original, key=lambda row: row["latency_batch_ms"])
-    assert fastest["speedup_batch_over_fastest"] == (1.0, 1.0, 1.0)
-    assert all(row["cosine_text"] > 0.98 for row in measured)
+    assert original[0].speedup_text.median == 1
+    fastest = min(original, key=lambda row: row.latency_batch_ms)
+    assert fastest.speedup_batch_over_fastest == (1.0, 1.0, 1.0)
+    assert all(row.cosine_text > 0.98 for row in measured)
     assert write_model_card(tmp_path / "small", folder)
     text = (tmp_path / "small" / "README.md").read_text()
     assert "| fast feedforward (1x2x3) | 5 | 10.0 ± 0.0 | 80 ± 0 |" in text
@@ -329,14 +326,15 @@ def test_a_way_that_computes_something_else_is_not_timed(folder, dense, monkeypa
     assert rows_of(folder) == before
 
 
+@pytest.mark.engines
 def test_engines_run_converted_models_and_the_original(folder, dense, tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
         pytest.importorskip(package)
     monkeypatch.setattr(latency, "SECONDS", 0.0)
     monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
     found = bench_converted(folder, dense, in_engines=True)
-    ways = {(row["implementation"], row["precision"]) for row in found if row["model"] == "teacher"}
+    ways = {(row.implementation, row.precision) for row in found if row.model == "teacher"}
     assert ways > {("ONNX Runtime", "float32"), ("ONNX Runtime", "int8"), ("OpenVINO", "float32")}
-    exported = [row for row in found if row["implementation"] in ("ONNX Runtime", "OpenVINO")]
-    assert {row["model"] for row in exported} == {"fff", "none", "teacher"}
+    exported = [row for row in found if row.implementation in ("ONNX Runtime", "OpenVINO")]
+    assert {row.model for row in exported} == {"fff", "none", "teacher"}
     assert "| OpenVINO | float32 | " in speed_table(found)

@@ -1,7 +1,10 @@
 """Model cards: written with every saved model, valid for the hub, never over somebody's README."""
 
+from dataclasses import replace
+
 import pytest
 from huggingface_hub import ModelCard, metadata_load
+from report_rows import glue_row, model_rows, pretrain_rows
 from transformers import Trainer, TrainingArguments
 
 from ultrafastbert import (
@@ -15,44 +18,16 @@ from ultrafastbert.models.io.card import is_ours, write_card
 from ultrafastbert.report import write_model_card
 
 SIZES = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-PRETRAIN = {
-    "kind": "pretrain",
-    "name": "fff",
-    "ffn": "1x3x2",
-    "n_active": 5,
-    "n_neurons": 23,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "n_parameters": 12345,
-    "tokens": 50_000,
-    "seed": 3,
-    "tokens_per_s": 100.0,
-    "validation_loss": 4.321,
-    "validation_accuracy": 0.25,
-}
-GLUE = {"kind": "glue", "model": "fff", "task": "cola", "metric": "matthews", "value": 12.3}
-SPEED = {
-    "kind": "model",
-    "family": "1x3x2",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "pass": "forward",
-    "batch": 1,
-    "sequence": 8,
-    "threads": 1,
-    "contestant": "fff eager float32",
-    "variant": "fff",
-    "implementation": "eager",
-    "precision": "float32",
-    "n_active": 5,
-    "n_neurons": 23,
-    "tokens_per_s": 987.0,
-    "latency_ms": 8.0,
-    "latency_ms_low": 7.0,
-    "latency_ms_high": 9.0,
-    "fastest_dense": "ff eager float32",
-    "speedup_over": {"ff eager float32": [1.5, 2.0, 2.5]},
-}
+PRETRAIN = replace(
+    pretrain_rows(["fff"], seeds=(3,))[0],
+    ffn="1x3x2",
+    tokens=50_000,
+    validation_loss=4.321,
+    validation_accuracy=0.25,
+)
+SPEED = replace(
+    model_rows()[0], family="1x3x2", hidden_size=32, num_hidden_layers=2, tokens_per_s=987.0
+)
 
 
 def config(**options):
@@ -118,8 +93,9 @@ def test_ours_is_renewed_until_edited(tmp_path):
 def test_results_come_from_the_rows(tmp_path):
     UltraFastBertForMaskedLM(config()).save_pretrained(tmp_path)
     rows.append_row(tmp_path / "rows.jsonl", PRETRAIN)
-    rows.append_row(tmp_path / "glue.jsonl", GLUE | {"seed": 7})
-    other = SPEED | {"family": "1x9", "tokens_per_s": 555.0}
+    glue = glue_row("cola", 12.3, model="fff", metric="matthews", seed=7)
+    rows.append_row(tmp_path / "glue.jsonl", glue)
+    other = replace(SPEED, family="1x9", tokens_per_s=555.0)
     rows.append_rows(tmp_path / "bench" / "model.jsonl", [SPEED, other])
     assert write_model_card(tmp_path, tmp_path / "bench")
     text = (tmp_path / "README.md").read_text()
@@ -127,7 +103,7 @@ def test_results_come_from_the_rows(tmp_path):
     for figure in ("4.321", "25.0", "50k", "12.3", "CoLA (Matthews, %)", "987"):
         assert figure in text
     assert "555" not in text
-    assert rows.environment()["cpu"] in text
+    assert rows.environment().cpu in text
     assert "not recorded in this folder" not in text
     assert ModelCard.load(tmp_path / "README.md").data.pipeline_tag == "fill-mask"
 

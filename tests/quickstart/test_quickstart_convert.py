@@ -73,7 +73,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     assert all(heading in card for heading in ("# tiny-encoder with", "### Speed", "apache-2.0"))
     assert "Converted models" in (out / "report.md").read_text()
     found = rows.read_rows(out)
-    speeds = {row["model"] for row in found if row["kind"] == "convert_speed"}
+    speeds = {row.model for row in found if row.kind == "convert_speed"}
     assert {"fff", "fff_int8", "ff_active", "none", "teacher"} <= speeds
     assert run("quickstart", out, "--convert", "--ffn", "1x3x2", "--resume")[0] == 0
     assert rows.read_rows(out) == found

@@ -97,7 +97,7 @@ def test_one_conversion_counts_a_measurement_once():
 def test_a_model_that_is_no_better_than_none_is_said_to_be():
     assert not conversion_caveats(run_of("1x2x3", 1.0))
     rows = [*run_of("1x2x3", 1.0), *run_of("1x3x2", 1.0)]
-    rows[3] = replace(rows[3], fvu_states=0.9)
+    rows[3] = replace(rows[3], metrics={"fvu_states": 0.9})
     (caveat,) = conversion_caveats(rows)
     assert "(1x3x2) is no nearer to the original than one without" in caveat
     assert conversion_caveats(rows[:1]) == []

@@ -184,7 +184,7 @@ def test_counts_are_short():
 def test_the_answer_says_how_good_and_how_fast():
     text = "\n".join(answers(all_rows()))
     assert "12 of 4,095 neurons" in text
-    assert "fff saves 50 %" in text
+    assert "fff 50 %" in text
     assert "as wide as the active neurons 25 %" in text
     assert "100x over a dense layer" in text
     assert "with int8 weights, 40x over that" in text

@@ -14,7 +14,7 @@ from ultrafastbert.rows import KINDS, append_row, append_rows, kinds_in, parse, 
 from ultrafastbert.rows.conversion import ConvertLayerRow
 from ultrafastbert.rows.layers import LayerRow, MachineRow, SkippedRow
 from ultrafastbert.rows.models import ConvertSpeedRow, ModelRow, QuantizeRow
-from ultrafastbert.rows.row import Score, metrics_of
+from ultrafastbert.rows.row import Score, columns_of
 from ultrafastbert.rows.training import PretrainCurveRow, PretrainRow
 
 ROOT = Path(__file__).parents[2]
@@ -138,10 +138,10 @@ def test_all_rows_of_the_repository_are_read(place):
 
 
 def test_metrics_are_fields_with_a_title():
-    assert list(metrics_of(PretrainRow)) == ["validation_loss", "validation_accuracy"]
-    assert metrics_of(PretrainRow)["validation_accuracy"].factor == 100
-    assert list(metrics_of(ConvertLayerRow)) == ["fvu_after_norm", "fvu"]
-    assert metrics_of(LayerRow) == {}
+    assert list(columns_of(PretrainRow)) == ["validation_loss", "validation_accuracy"]
+    assert columns_of(PretrainRow)["validation_accuracy"].factor == 100
+    assert list(columns_of(ConvertLayerRow)) == ["fvu_after_norm", "fvu"]
+    assert columns_of(LayerRow) == {}
 
 
 def test_fields_that_do_not_apply_are_left_out():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from report_rows import curve_rows, machine_rows
 
 from ultrafastbert.bench import LayerBenchConfig, bench_layer, layer
 from ultrafastbert.distill import diagnose
@@ -314,14 +315,14 @@ def test_rows_that_cannot_be_written_are_refused_before_the_work(tmp_path, monke
 
 def test_rows_are_written_through_links_and_to_new_folders(tmp_path):
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "new" / "rows.jsonl")
-    append_row(tmp_path / "link.jsonl", {"kind": "layer"})
+    append_row(tmp_path / "link.jsonl", curve_rows()[0])
     assert len(read_rows(tmp_path / "new" / "rows.jsonl")) == 1
     assert content(tmp_path / "new") == ["rows.jsonl"]
 
 
 def test_figures_and_reports_say_what_is_in_the_way(tmp_path, run):
     rows = tmp_path / "rows.jsonl"
-    append_row(rows, {"kind": "other"})
+    append_row(rows, machine_rows()[0])
     with pytest.raises(NotADirectoryError, match="is a file; name a folder"):
         write_report(rows, rows)
     (tmp_path / "link").symlink_to(tmp_path / "new" / "figures")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import filelock
 import pytest
 from encoders import save_dense_encoder, write_stsb
+from report_rows import curve_rows, machine_rows
 from short_runs import CONVERT, SMALL, SWEEP, cut_off, interrupt_at, time_by_name
 
 from ultrafastbert import rows
@@ -26,10 +28,13 @@ from ultrafastbert.distill.sweep import models as sweep_models
 from ultrafastbert.distill.sweep import recipe as sweep_recipe
 from ultrafastbert.quickstart import convert as quickstart_convert
 from ultrafastbert.quickstart import pretrain as quickstart
+from ultrafastbert.rows.training import PretrainRow
 from ultrafastbert.runs import locks, run_folder
 from ultrafastbert.train import finetune as glue
 from ultrafastbert.train.finetune.job import FineTuneJob
 from ultrafastbert.train.pretrain import calibration, get_recipe, pretrain, training
+
+POINT = curve_rows()[0]
 
 
 @pytest.fixture
@@ -171,7 +176,7 @@ def test_file_systems_that_cannot_lock_are_named(tmp_path, monkeypatch, error, m
 
 def append(path, name):
     for number in range(40):
-        rows.append_rows(path, [{"kind": "test", "name": name, "number": number}] * 3)
+        rows.append_rows(path, [replace(POINT, name=name, step=number)] * 3)
 
 
 def test_rows_of_several_writers_are_neither_lost_nor_torn(tmp_path):
@@ -181,22 +186,22 @@ def test_rows_of_several_writers_are_neither_lost_nor_torn(tmp_path):
         writer.start()
     for writer in writers:
         writer.join()
-    found = [(row["name"], row["number"]) for row in rows.read_rows(path, "test")]
+    found = [(row.name, row.step) for row in rows.read_rows(path)]
     assert sorted(found) == sorted([(name, n) for name in "ab" for n in range(40)] * 3)
     assert [place.name for place in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
 def test_rows_wait_for_those_of_another_writer(tmp_path):
     path = tmp_path / "rows.jsonl"
-    writer = threading.Thread(target=rows.append_row, args=(path, {"kind": "test"}))
+    writer = threading.Thread(target=rows.append_row, args=(path, POINT))
     with locks.locked(tmp_path / ".rows.jsonl.lock"):
         writer.start()
         path.write_text('{"kind": "half')
         writer.join(0.3)
         assert path.read_text() == '{"kind": "half'
-        path.write_text('{"kind": "other"}\n')
+        path.write_text(json.dumps(rows.to_plain(machine_rows()[0])) + "\n")
     writer.join()
-    assert [row["kind"] for row in rows.read_rows(path)] == ["other", "test"]
+    assert [row.kind for row in rows.read_rows(path)] == ["machine", "pretrain_curve"]
 
 
 def test_glue_refuses_what_another_process_is_doing(dense, stsb, tmp_path):
@@ -219,7 +224,7 @@ def test_glue_refuses_what_another_process_is_doing(dense, stsb, tmp_path):
             thread.join()
     assert len(refused) == 1
     assert "another process fine-tunes the same model on stsb (seed 0)" in refused[0]
-    assert [row["seed"] for row in rows.read_rows(path)] == [1]
+    assert [row.seed for row in rows.read_rows(path)] == [1]
 
 
 def test_all_kinds_of_runs_are_known():
@@ -274,7 +279,7 @@ def test_a_conversion_that_was_interrupted_early_leaves_the_folder_free(
         again = dataclasses.replace(other, seeds=(int(resume),))
         with pytest.raises(KeyboardInterrupt):
             convert(dense, out, text_file, again, None, resume, interrupt_at("layer 0"))
-    kinds = [row["kind"] for row in rows.read_rows(out / "rows.jsonl")]
+    kinds = [row.kind for row in rows.read_rows(out / "rows.jsonl")]
     assert kinds == ["convert_time"]
     assert json.loads((out / "convert.json").read_text())["seeds"] == [1]
 
@@ -303,8 +308,8 @@ def test_a_pretraining_without_a_checkpoint_leaves_the_folder_free(
     monkeypatch.setattr(training.PretrainTrainer, "training_step", step)
     code, _, err = run("pretrain", out, "--text", text_file, *SMALL, "--ffn", "1x2x2")
     assert code == 0, err
-    (row,) = rows.read_rows(out / "rows.jsonl", "pretrain")
-    assert row["ffn"] == "1x2x2"
+    (row,) = rows.read_rows(out / "rows.jsonl", PretrainRow)
+    assert row.ffn == "1x2x2"
 
 
 def test_minutes_are_measured_again_where_nothing_was_learned(tmp_path, monkeypatch):

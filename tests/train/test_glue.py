@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM
 
 from ultrafastbert import UltraFastBertConfig, UltraFastBertForMaskedLM, rows
+from ultrafastbert.rows.training import GlueRow
 from ultrafastbert.train.finetune import (
     TASKS,
     GlueConfig,
@@ -44,21 +45,21 @@ def test_all_tasks_give_rows(model_dir, data_dir, tmp_path):
     threads = torch.get_num_threads()
     results = run_glue(model_dir, (), QUICK, data_dir, tmp_path / "rows.jsonl", model_name="tiny")
     assert torch.get_num_threads() == threads
-    assert [row["task"] for row in results] == list(TASKS)
-    assert rows.read_rows(tmp_path / "rows.jsonl", "glue") == results
+    assert [row.task for row in results] == list(TASKS)
+    assert rows.read_rows(tmp_path / "rows.jsonl", GlueRow) == results
     for row in results:
-        spec = TASKS[row["task"]]
-        assert row["model"] == "tiny"
-        assert row["model_dir"] == model_dir.name
-        assert row["metric"] == spec.metrics[0]
-        assert row["value"] == row["metrics"][row["metric"]]
-        assert -100 <= row["value"] <= 100
-        assert (row["n_train"], row["n_validation"]) == (N_TRAIN, N_VALIDATION)
-        assert (row["subset"], row["seed"], row["epochs"]) == (True, 0, 1)
-        assert row["learning_rate"] == QUICK.learning_rate
-        assert row["seconds"] > 0
-        assert row["n_parameters"] > 1000
-        assert row["train_tokens"] > 4 * N_TRAIN
+        spec = TASKS[row.task]
+        assert row.model == "tiny"
+        assert row.model_dir == model_dir.name
+        assert row.metric == spec.metrics[0]
+        assert row.value == row.metrics[row.metric]
+        assert -100 <= row.value <= 100
+        assert (row.n_train, row.n_validation) == (N_TRAIN, N_VALIDATION)
+        assert (row.subset, row.seed, row.epochs) == (True, 0, 1)
+        assert row.learning_rate == QUICK.learning_rate
+        assert row.seconds > 0
+        assert row.n_parameters > 1000
+        assert row.train_tokens > 4 * N_TRAIN
     assert set(results[5]["metrics"]) == {"accuracy", "accuracy_mismatched"}
 
 
@@ -68,7 +69,7 @@ def test_finished_rows_are_kept_and_others_done(model_dir, data_dir, tmp_path):
     two_seeds = GlueConfig(epochs=1, bf16=False, seeds=(0, 1))
     seen = []
     both = run_glue(model_dir, ["rte", "rte"], two_seeds, data_dir, path, on_row=seen.append)
-    assert [row["seed"] for row in both] == [0, 1]
+    assert [row.seed for row in both] == [0, 1]
     assert both[0] == first[0]
     assert seen == both
     assert len(rows.read_rows(path)) == 2
@@ -85,7 +86,7 @@ def test_interruption_loses_only_the_task_at_hand(model_dir, data_dir, tmp_path)
     path = tmp_path / "rows.jsonl"
     with pytest.raises(KeyboardInterrupt):
         run_glue(model_dir, ["wnli", "rte"], QUICK, data_dir, path, interrupt)
-    assert [row["task"] for row in rows.read_rows(path)] == ["wnli"]
+    assert [row.task for row in rows.read_rows(path)] == ["wnli"]
 
 
 def test_retrained_model_in_the_same_folder_is_another(model_dir, data_dir, tmp_path):
@@ -98,7 +99,7 @@ def test_retrained_model_in_the_same_folder_is_another(model_dir, data_dir, tmp_
         config = UltraFastBertConfig.from_pretrained(folder)
         torch.manual_seed(seed)
         UltraFastBertForMaskedLM(config).save_pretrained(folder)
-        digests += [row["model_digest"] for row in run_glue(folder, ["rte"], QUICK, data_dir, path)]
+        digests += [row.model_digest for row in run_glue(folder, ["rte"], QUICK, data_dir, path)]
     assert len(set(digests)) == len(rows.read_rows(path)) == 2
 
 
@@ -129,8 +130,8 @@ def test_progress_and_silence(model_dir, data_dir, capfd, caplog):
 def test_sample_of_rows_and_dropout(model_dir, data_dir):
     config = GlueConfig(epochs=2, bf16=False, max_train_rows=7, batch_size=4, max_seq_length=8)
     row = fine_tune(model_dir, "qqp", 0, config, data_dir)
-    assert (row["n_train"], row["max_train_rows"], row["subset"]) == (7, 7, True)
-    assert 0 < row["train_tokens"] <= 2 * 7 * 8
+    assert (row.n_train, row.max_train_rows, row.subset) == (7, 7, True)
+    assert 0 < row.train_tokens <= 2 * 7 * 8
 
 
 def test_own_task_is_learnt(model_dir):
@@ -143,8 +144,8 @@ def test_own_task_is_learnt(model_dir):
     row = fine_tune_on(
         model_dir, COLORS, data.select(range(200)), data.select(range(200, 240)), 0, config
     )
-    assert row["value"] > 95
-    assert (row["task"], row["subset"]) == ("colors", False)
+    assert row.value > 95
+    assert (row.task, row.subset) == ("colors", False)
 
 
 def test_any_encoder_can_be_fine_tuned(tmp_path, tokenizer):
@@ -160,14 +161,14 @@ def test_any_encoder_can_be_fine_tuned(tmp_path, tokenizer):
     tokenizer.save_pretrained(tmp_path)
     spec = TASKS["mrpc"]
     row = fine_tune_on(tmp_path, spec, dataset(spec), dataset(spec, 9), config=QUICK)
-    assert row["n_train"] == N_TRAIN
+    assert row.n_train == N_TRAIN
 
 
 @pytest.mark.skipif(not hasattr(torch.cpu, "_is_avx512_bf16_supported"), reason="no check")
 def test_bf16_trains(model_dir, data_dir):
     row = fine_tune(model_dir, "stsb", 0, GlueConfig(epochs=1, bf16=True), data_dir)
-    assert row["bf16"] is True
-    assert math.isfinite(row["value"])
+    assert row.bf16 is True
+    assert math.isfinite(row.value)
 
 
 def test_loss_that_is_no_number_is_an_error(model_dir, data_dir, tmp_path):

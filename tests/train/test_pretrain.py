@@ -18,6 +18,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 import ultrafastbert
 from ultrafastbert import UltraFastBertForMaskedLM, rows
 from ultrafastbert.data.masking import MaskedStream, collate
+from ultrafastbert.rows.training import PretrainCurveRow
 from ultrafastbert.train import resumable
 from ultrafastbert.train.pretrain import RECIPES, get_recipe, pretrain, training
 from ultrafastbert.train.pretrain.plan import RampedBatches, batch_ramp, triangle
@@ -32,7 +33,7 @@ def config(tokenizer, ffn="1x3x4", **changes):
 
 
 def losses(folder):
-    return [row["loss"] for row in rows.read_rows(folder / "rows.jsonl", "pretrain_curve")]
+    return [row.loss for row in rows.read_rows(folder / "rows.jsonl", PretrainCurveRow)]
 
 
 @pytest.mark.parametrize("multiple", [1, 4])
@@ -102,12 +103,12 @@ def test_training_learns_and_leaves_a_model(tmp_path, packed, tokenizer):
     row = pretrain(config(tokenizer), *packed, tokenizer, tmp_path, "fff")
     curve = losses(tmp_path)
     assert curve[-1] < curve[0] - 1.0
-    assert row["validation_loss"] < curve[0] - 1.0
-    assert (row["ffn"], row["n_active"], row["n_neurons"]) == ("1x3x4", 7, 39)
+    assert row.validation_loss < curve[0] - 1.0
+    assert (row.ffn, row.n_active, row.n_neurons) == ("1x3x4", 7, 39)
     assert not (tmp_path / "checkpoints").exists()
     model = AutoModelForMaskedLM.from_pretrained(tmp_path)
     again = training.evaluate(model, packed[1], tokenizer, config(tokenizer))
-    assert again["validation_loss"] == pytest.approx(row["validation_loss"], rel=1e-5)
+    assert again["validation_loss"] == pytest.approx(row.validation_loss, rel=1e-5)
     longest = model.config.max_position_embeddings
     assert AutoTokenizer.from_pretrained(tmp_path).model_max_length == longest
 
@@ -143,7 +144,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path, packed, tokenizer):
     with pytest.raises(ValueError, match="differs in learning_rate"):
         pretrain(other, *packed, tokenizer, tmp_path, "fff", resume=True)
     finished = pretrain(recipe, *packed, tokenizer, tmp_path, "fff", resume=True)
-    assert finished["validation_loss"] == row["validation_loss"]
+    assert finished.validation_loss == row.validation_loss
 
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path, packed, tokenizer):

@@ -85,7 +85,7 @@ def diagnose(
         found = _usage(folder, text, config, on_status)
     else:
         found = _clusterability(folder, text, config, on_status)
-    found = [rows.from_dict({**row, "model": folder.absolute().name}) for row in found]
+    found = [{**row, "model": folder.absolute().name} for row in found]
     return found if rows_path is None else rows.append_rows(rows_path, found)
 
 

@@ -199,7 +199,8 @@ class DistillationRun:
     def scores(self, model: PreTrainedModel, *splits: str) -> dict[str, float]:
         """Return a model's scores by row field, on all evaluations or those of some splits."""
         chosen = (each for each in self.evaluations if each.split in (splits or (each.split,)))
-        return scores(model, self.tokenizer, chosen)
+        found = scores(model, self.tokenizer, chosen)
+        return {"_".join((each.task, each.split, each.metric)): each.value for each in found}
 
 
 @contextmanager

@@ -145,10 +145,10 @@ METRICS: dict[str, Metric] = {
     "matthews": Metric(_matthews, Needs.CLASSES, "Matthews"),
     "pearson": Metric(_pearson, Needs.NUMBERS, "Pearson"),
     "spearman": Metric(_spearman, Needs.NUMBERS, "Spearman"),
-    "unexplained_states": Metric(
-        _fvu_of_states, Needs.STATES, "last hidden states: FVU", factor=100.0
+    "fvu_states": Metric(
+        _fvu_of_states, Needs.STATES, "FVU of the last hidden states", factor=100.0
     ),
-    "unexplained_logits": Metric(_fvu_of_logits, Needs.LOGITS, "logits: FVU", factor=100.0),
+    "fvu_logits": Metric(_fvu_of_logits, Needs.LOGITS, "FVU of the logits", factor=100.0),
     "same_class": Metric(
         _same_class, Needs.CLASS_LOGITS, "texts in the original's class", factor=100.0
     ),

@@ -36,7 +36,6 @@ class TaskSpec:
     title: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "title", self.title or self.name)
         if not 1 <= len(self.text_columns) <= 2:
             raise ValueError(f"text_columns={self.text_columns} must be one or two columns")
         if len(self.label_names) == 1:

@@ -62,7 +62,7 @@ def _gap(name: str, runs: dict[str, list[PretrainRow]]) -> list[str]:
         for key in (name, "ff_active")
         if key in runs
     }
-    text = f"Of the loss that all neurons save over no feedforward layer, {name} saves "
+    text = f"**Gap recovered** from no feedforward layer to all neurons, of the loss: {name} "
     text += f"{100 * shares[name]:.0f} %"
     if "ff_active" in shares:
         text += f", a dense layer as wide as the active neurons {100 * shares['ff_active']:.0f} %"
@@ -223,5 +223,7 @@ def _fewest_seeds(rows: Sequence[Row]) -> int:
     tasks = group(of_kind(rows, GlueRow), lambda row: (row.model, row.task)).values()
     trained = [row for row in of_kind(rows, ConvertRow) if row.model != "teacher"]
     models = group(trained, lambda row: row.model).values()
-    seeds = [{row.seed for row in same} for same in (*tables.pretrain_runs(rows), *tasks, *models)]
+    seeds: list[set[int | None]] = [{row.seed for row in same} for same in tasks]
+    seeds += [{row.seed for row in same} for same in models]
+    seeds += [{row.seed for row in same} for same in tables.pretrain_runs(rows)]
     return min(map(len, seeds), default=0)

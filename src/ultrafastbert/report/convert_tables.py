@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from ultrafastbert.report.cells import NONE, markdown_table, spread
 from ultrafastbert.report.grouping import group, latest, of_kind
 from ultrafastbert.report.runs import by_run
-from ultrafastbert.report.titles import model_title, task_title
+from ultrafastbert.report.titles import FIT_METRICS, model_title, task_title
 from ultrafastbert.rows.conversion import (
     ConvertLayerRow,
     ConvertLayerwiseRow,
@@ -22,7 +22,7 @@ from ultrafastbert.rows.conversion import (
     ModelFit,
     WholeModel,
 )
-from ultrafastbert.rows.row import Metric, Row, metrics_of
+from ultrafastbert.rows.row import Column, Row, columns_of
 
 W = TypeVar("W", bound=WholeModel)
 
@@ -37,7 +37,7 @@ MOST_DECIMALS = 3
 def convert_layer_table(rows: Iterable[Row]) -> str:
     """Return the FVU of each layer's outputs, in per cent; empty without rows of layers.
 
-    Where a norm reads the sum of a block's input and output, the FVU behind it is a table before:
+    Where a norm reads the sum of a layer's input and output, the FVU behind it is a table before:
     a few components that the norm takes back may have nearly all of the variance. With dense layers
     of several widths, also how wide one would have to be for the tree's FVU.
     """
@@ -49,27 +49,27 @@ def convert_layer_table(rows: Iterable[Row]) -> str:
 
 
 def _layer_tables(found: list[ConvertLayerRow]) -> str:
-    metrics = metrics_of(ConvertLayerRow).items()
-    return "\n\n".join(filter(None, (_layer_table(found, *each) for each in metrics)))
+    errors = columns_of(ConvertLayerRow).items()
+    return "\n\n".join(filter(None, (_layer_table(found, *each) for each in errors)))
 
 
-def _layer_table(found: list[ConvertLayerRow], field: str, metric: Metric) -> str:
+def _layer_table(found: list[ConvertLayerRow], field: str, column: Column) -> str:
     found = [row for row in found if getattr(row, field) is not None]
     if not found:
         return ""
     layers = sorted({row.layer for row in found})
-    header = [metric.title, "neurons used", *(f"layer {layer}" for layer in layers), SEEDS]
+    header = [column.title, "neurons used", *(f"layer {layer}" for layer in layers), SEEDS]
     models = group(found, lambda row: (row.model, row.ffn)).values()
-    body = [_layer_line(same, layers, field, metric) for same in models]
+    body = [_layer_line(same, layers, field, column) for same in models]
     return markdown_table(header, [*body, *_equal_width_lines(found, layers, field)])
 
 
 def _layer_line(
-    rows: list[ConvertLayerRow], layers: list[int], field: str, metric: Metric
+    rows: list[ConvertLayerRow], layers: list[int], field: str, column: Column
 ) -> list[str]:
     first = rows[0]
     cells = [
-        _percent([metric.factor * getattr(row, field) for row in rows if row.layer == layer])
+        _percent([column.factor * getattr(row, field) for row in rows if row.layer == layer])
         for layer in layers
     ]
     title = model_title(first.model, first.ffn, first.n_active)
@@ -170,8 +170,10 @@ def _measured(row: WholeModel) -> Measured:
 
 def quality_of(row: ModelFit) -> dict[str, float]:
     """Return the metrics and scores of a converted model by title, in the unit of the title."""
-    fields = {name: (m, getattr(row, name)) for name, m in metrics_of(ModelFit).items()}
-    values = {m.title: m.factor * value for m, value in fields.values() if value is not None}
+    values = {}
+    for name, value in row.metrics.items():
+        title, factor = FIT_METRICS.get(name, (name, 1.0))
+        values[title] = factor * value
     scores = {task_title(s.task, s.metric, s.split): s.value for s in row.scores}
     return values | scores
 
@@ -215,7 +217,7 @@ def _gap_table(rows: list[Measured], seeds_title: str = SEEDS) -> str:
 
 def _columns(rows: list[Measured]) -> list[str]:
     """Return the titles of all values: metrics in their order, then scores as they come."""
-    metrics = [metric.title for metric in metrics_of(ModelFit).values()]
+    metrics = [title for title, _ in FIT_METRICS.values()]
     found = dict.fromkeys(title for row in rows for title in row.values)
     scores = [title for title in found if title not in metrics]
     return [title for title in metrics if title in found] + scores

@@ -10,9 +10,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from ultrafastbert.report.grouping import group, latest, of_kind
 from ultrafastbert.report.runs import heading
 from ultrafastbert.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
-from ultrafastbert.report.titles import model_title
+from ultrafastbert.report.titles import FIT_METRICS, model_title
 from ultrafastbert.rows.conversion import ConvertCurveRow
-from ultrafastbert.rows.row import Row, metrics_of
+from ultrafastbert.rows.row import Row
 
 COLOURS = {
     "fff": BLUE,
@@ -21,7 +21,7 @@ COLOURS = {
     "ff_equal_latency": RED,
     "none": GREY,
 }
-PANELS = {name: metrics_of(ConvertCurveRow)[name] for name in ("fvu_states", "fvu_logits")}
+PANELS = ("fvu_states", "fvu_logits")
 SIDE = (6.2, 4.2)  # inches
 TITLE_WIDTH = 80  # characters
 
@@ -34,29 +34,29 @@ def convert_curves(rows: Sequence[Row]) -> Figure | None:
     )
     panels = [
         (
-            "\n".join((*textwrap.wrap(heading(run), TITLE_WIDTH), metric.title)),
-            field,
-            [row for row in same if getattr(row, field) is not None],
+            "\n".join((*textwrap.wrap(heading(run), TITLE_WIDTH), FIT_METRICS[name][0])),
+            name,
+            [row for row in same if name in row.metrics],
         )
         for run, same in group(points, lambda row: row.run).items()
-        for field, metric in PANELS.items()
-        if any(getattr(row, field) is not None for row in same)
+        for name in PANELS
+        if any(name in row.metrics for row in same)
     ]
     if not panels:
         return None
     figure = Figure(figsize=(SIDE[0] * len(panels), SIDE[1]), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, field, same) in zip(axes, panels, strict=True):
+    for axis, (title, name, same) in zip(axes, panels, strict=True):
         axis.set_title(title, fontsize=8)
-        _draw(axis, same, field)
+        _draw(axis, same, name)
     return figure
 
 
-def _draw(axis: Axes, rows: list[ConvertCurveRow], field: str) -> None:
+def _draw(axis: Axes, rows: list[ConvertCurveRow], name: str) -> None:
     labelled = set()
     for (model, _), points in group(rows, lambda row: (row.model, row.seed)).items():
         ordered = sorted(points, key=lambda row: row.step)
-        steps, errors = zip(*((row.step, getattr(row, field)) for row in ordered), strict=True)
+        steps, errors = zip(*((row.step, row.metrics[name]) for row in ordered), strict=True)
         label = None if model in labelled else model_title(model, points[0].ffn, None)
         axis.plot(steps, errors, "o-", color=COLOURS.get(model, GREEN), label=label, markersize=3)
         labelled.add(model)

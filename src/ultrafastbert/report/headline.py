@@ -11,10 +11,10 @@ from ultrafastbert.report.grouping import group, of_kind
 from ultrafastbert.report.layer_cases import fast_kernel, fastest, fresh, most_threads, timed
 from ultrafastbert.report.model_table import fastest_of, model_cases
 from ultrafastbert.report.quality_run import last_score, mean_of, quality_run
-from ultrafastbert.rows.conversion import ConvertRow
+from ultrafastbert.report.titles import FIT_METRICS
 from ultrafastbert.rows.layers import LayerTime
 from ultrafastbert.rows.models import ConvertSpeedRow
-from ultrafastbert.rows.row import Row, metrics_of
+from ultrafastbert.rows.row import Row
 
 MOST_LINES = 10
 RESULTS = "results/README.md"
@@ -141,7 +141,7 @@ def quality_lines(rows: Sequence[Row]) -> Iterator[Line]:
     run = quality_run(rows)
     if not run:
         return
-    fvu = metrics_of(ConvertRow)["fvu_states"].title
+    fvu = FIT_METRICS["fvu_states"][0]
     control = next((row.model for row in run if row.model == "ff_equal_latency"), "none")
     what = f"{run[0].original} converted ({run[0].run_ffn})"
     ours, theirs = mean_of(run, "fff", fvu), mean_of(run, control, fvu)

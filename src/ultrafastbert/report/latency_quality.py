@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,7 +44,7 @@ def latency_quality(rows: Sequence[Row]) -> Figure | None:
             _line(axis, model, ways, scores)
     axis.set_title(heading(run[0].run), fontsize=8)
     axis.set(xlabel="one text of 128 tokens, ms (one thread; less is better)", ylabel=title)
-    axis.set_xlim(left=0, right=1.15 * max(row.latency_text_ms for row in timed))
+    axis.set_xlim(left=0, right=1.3 * max(row.latency_text_ms for row in timed))
     axis.grid(alpha=0.3)
     _legend(figure, timed)
     return figure
@@ -71,7 +72,7 @@ def _line(axis: Axes, model: str, ways: list[ConvertSpeedRow], scores: list[floa
         deviation = statistics.stdev(scores)
         axis.errorbar(min(times), score, deviation, color=colour, capsize=3, linewidth=1)
     name = MODEL_TITLES.get(model, model)
-    place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+    place: Any = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
     axis.annotate(name, (max(times), score), fontsize=9, color=colour, **place)
 
 
@@ -82,6 +83,6 @@ def _legend(figure: Figure, timed: list[ConvertSpeedRow]) -> None:
         for name, marker in MARKERS.items()
         if name in known
     ]
-    hollow = {"markerfacecolor": "white", "color": "black", "linestyle": ""}
+    hollow: Any = {"markerfacecolor": "white", "color": "black", "linestyle": ""}
     handles.append(Line2D([], [], marker="o", label=NOTE, **hollow))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

@@ -129,6 +129,6 @@ def machine_table(rows: Iterable[Row]) -> str:
 
 
 def _machine_line(row: MachineRow) -> list[str]:
-    rates = (row.fma_per_s, row.l2_bytes_per_s, row.llc_bytes_per_s)
-    rates += (row.dram_bytes_per_s, row.write_bytes_per_s)
+    rates = [row.fma_per_s, row.l2_bytes_per_s, row.llc_bytes_per_s]
+    rates += [row.dram_bytes_per_s, row.write_bytes_per_s]
     return [str(row.threads), *(number(rate / 1e9) for rate in rates)]

@@ -17,9 +17,9 @@ from ultrafastbert.report.sweep_tables import (
     sweep_models,
 )
 from ultrafastbert.rows.row import Row
-from ultrafastbert.rows.sweep import ConvertSweepRow, Members
+from ultrafastbert.rows.sweep import ConvertSweepRow, LayerChoice
 
-Value = Callable[[ConvertSweepRow], float | None]  # of a model, on the vertical axis
+Value = Callable[[ConvertSweepRow], float]  # of a model, on the vertical axis
 
 
 def sweep_front(rows: Sequence[Row]) -> Figure | None:
@@ -31,9 +31,8 @@ def sweep_front(rows: Sequence[Row]) -> Figure | None:
         ("explained variance (1 - FVU) of the last hidden states, %", _explained)
     ]
     for of, title in score_titles(models).items():
-        value = partial(_score, of)
-        if all(value(row) is not None for row in models):
-            panels.append((title, value))
+        if all(score_value(row.scores, of) is not None for row in models):
+            panels.append((title, partial(_score, of)))
     figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, value) in zip(axes, panels, strict=True):
@@ -45,7 +44,9 @@ def sweep_front(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _draw(axis: Axes, models: list[ConvertSweepRow], value: Value, chosen: Members | None) -> None:
+def _draw(
+    axis: Axes, models: list[ConvertSweepRow], value: Value, chosen: LayerChoice | None
+) -> None:
     points = {row.ffn: (row.latency_text_ms, value(row)) for row in models}
     by_layer = [points[row.ffn] for row in models if not is_uniform(row)]
     if by_layer:
@@ -68,8 +69,8 @@ def _explained(row: ConvertSweepRow) -> float:
     return 100 * (1 - row.fvu_states)
 
 
-def _score(of: ScoreOf, row: ConvertSweepRow) -> float | None:
-    return score_value(row.scores, of)
+def _score(of: ScoreOf, row: ConvertSweepRow) -> float:
+    return next(score.value for score in row.scores if score.of == of)
 
 
 def _uniform_style(member: str | None) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from ultrafastbert.report.cells import NONE, count, markdown_table, number
 from ultrafastbert.report.grouping import latest, of_kind
 from ultrafastbert.report.titles import task_title
 from ultrafastbert.rows.row import Row, Score
-from ultrafastbert.rows.sweep import ConvertChoiceRow, ConvertSweepRow, Members
+from ultrafastbert.rows.sweep import ConvertChoiceRow, ConvertSweepRow, LayerChoice
 
 ScoreOf = tuple[str, str, str]  # task, split, metric
 
@@ -23,7 +23,7 @@ def is_uniform(row: ConvertSweepRow) -> bool:
     return len(set(row.ffn)) == 1
 
 
-def describe(ffn: Members) -> str:
+def describe(ffn: LayerChoice) -> str:
     """Return what is in the layers of a model, from the first on, in few words."""
     runs = [(member or "original", len(list(same))) for member, same in itertools.groupby(ffn)]
     if len(runs) == 1:
@@ -37,7 +37,7 @@ def last_choice(rows: Iterable[Row]) -> ConvertChoiceRow | None:
     return choices[-1] if choices else None
 
 
-def chosen_ffn(rows: Iterable[Row]) -> Members | None:
+def chosen_ffn(rows: Iterable[Row]) -> LayerChoice | None:
     """Return what is in the layers of the model that was chosen last."""
     choice = last_choice(rows)
     return choice.ffn if choice else None

@@ -11,7 +11,7 @@ from ultrafastbert.report.grouping import group, latest, of_kind
 from ultrafastbert.report.model_table import model_table
 from ultrafastbert.report.titles import task_title
 from ultrafastbert.rows.environment import Environment
-from ultrafastbert.rows.row import Row, metrics_of
+from ultrafastbert.rows.row import Row, columns_of
 from ultrafastbert.rows.training import GlueRow, PretrainRow
 
 __all__ = [
@@ -43,7 +43,7 @@ def pretrain_table(rows: Iterable[Row]) -> str:
     if not runs:
         return ""
     header = ["model", "feedforward layer", "active of all neurons", "parameters", "tokens"]
-    header += [metric.title for metric in metrics_of(PretrainRow).values()]
+    header += [column.title for column in columns_of(PretrainRow).values()]
     return markdown_table([*header, "tokens/s", "seeds"], map(_pretrain_line, runs)) + "\n"
 
 
@@ -56,8 +56,8 @@ def _pretrain_line(runs: list[PretrainRow]) -> list[str]:
         count(first.n_parameters),
         count(first.tokens),
         *(
-            spread([metric.factor * getattr(row, name) for row in runs], metric.decimals)
-            for name, metric in metrics_of(PretrainRow).items()
+            spread([column.factor * getattr(row, name) for row in runs], column.decimals)
+            for name, column in columns_of(PretrainRow).items()
         ),
         number(statistics.mean(row.tokens_per_s for row in runs)),
         ", ".join(str(seed) for seed in sorted(row.seed for row in runs)),

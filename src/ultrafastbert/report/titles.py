@@ -1,6 +1,6 @@
 """What variants, controls, tasks and states of the caches are called in tables and figures."""
 
-from ultrafastbert.evaluate.metrics import METRICS
+from ultrafastbert.evaluate.metrics import METRICS, Needs, metrics_for
 from ultrafastbert.evaluate.tasks import TASKS
 
 # Feedforward layers of models that are trained or timed here.
@@ -22,6 +22,11 @@ MODEL_TITLES = {
     "none": "no feedforward layer (its mean output)",
     "teacher": "the original",
 }
+# Metrics of converted models beside the original: title with the unit, and factor to it.
+FIT_METRICS = {
+    name: (metric.heading, metric.factor)
+    for name, metric in metrics_for(Needs.STATES, Needs.LOGITS, Needs.CLASS_LOGITS).items()
+}
 CACHE_TITLES = {
     "hot": "the same input every time",
     "fresh": "inputs rotate",
@@ -31,7 +36,7 @@ CACHE_TITLES = {
 
 def task_title(task: str, metric: str, split: str = "") -> str:
     """Return the name of a task, of the split if given, and of the metric, in per cent."""
-    name = TASKS[task].title if task in TASKS else task
+    name = (TASKS[task].title if task in TASKS else "") or task
     title = METRICS[metric].title if metric in METRICS else metric
     return f"{name} {split}".strip() + f" ({title}, %)"
 

@@ -17,14 +17,14 @@ from ultrafastbert.report.usage_tables import (
     top_regions,
     usage_layers,
 )
-from ultrafastbert.rows.row import Row, metrics_of
+from ultrafastbert.rows.row import Row, columns_of
 from ultrafastbert.rows.usage import ClusterabilityRow, ConvertLayerUsageRow
 from ultrafastbert.runs.outputs import make_folder
 
 # So many regions fit beside a histogram, and characters a line.
 REGIONS = 8
 LINE_CHARACTERS = 64
-MARKERS = ((GREY, "s:"), (ORANGE, "^--"), (BLUE, "o-"), (RED, "v--"))  # in the metrics' order
+MARKERS = ((GREY, "s:"), (ORANGE, "^--"), (BLUE, "o-"), (RED, "v--"))  # in the columns' order
 
 
 def draw_diagnosis(rows: Iterable[Row], folder: Path) -> list[Path]:
@@ -81,12 +81,12 @@ def clusterability(rows: list[ClusterabilityRow]) -> Figure:
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axis = figure.subplots()
     layers = [row.layer for row in rows]
-    metrics = metrics_of(ClusterabilityRow).items()
-    for (field, metric), (colour, line) in zip(metrics, MARKERS, strict=True):
+    columns = columns_of(ClusterabilityRow).items()
+    for (field, column), (colour, line) in zip(columns, MARKERS, strict=True):
         shares = [getattr(row, field) for row in rows]
-        axis.plot(layers, shares, line, color=colour, label=metric.title, markersize=5)
+        axis.plot(layers, shares, line, color=colour, label=column.title, markersize=5)
     axis.set(yscale="log", xlabel="layer", ylabel="FVU")
-    axis.set_title(f"{rows[0].ffn} in place of the FF blocks of {rows[0].model}")
+    axis.set_title(f"{rows[0].ffn} in place of the FF layers of {rows[0].model}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))

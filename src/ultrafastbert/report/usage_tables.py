@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ultrafastbert.report.cells import markdown_table, number
 from ultrafastbert.report.grouping import group, latest, of_kind
-from ultrafastbert.rows.row import Row, metrics_of
+from ultrafastbert.rows.row import Row, columns_of
 from ultrafastbert.rows.usage import ClusterabilityRow, ConvertLayerUsageRow, Region
 
 # Tokens of a batch in training, by default: what a leaf sees of it says how fast it learns.
@@ -109,7 +109,7 @@ def clusterability_table(rows: Iterable[Row]) -> str:
     """Return how well simple predictions explain each layer, in per cent; empty without rows."""
     if not (found := clusterability_rows(rows)):
         return ""
-    titles = [metric.title for metric in metrics_of(ClusterabilityRow).values()]
+    titles = [column.title for column in columns_of(ClusterabilityRow).values()]
     header = ["FVU, %, by", *titles, "tree over dense"]
     header += ["largest output's share of the variance, %"]
     return markdown_table(header, map(_clusterability_line, found)) + "\n"
@@ -121,10 +121,10 @@ def clusterability_rows(rows: Iterable[Row]) -> list[ClusterabilityRow]:
 
 
 def _clusterability_line(row: ClusterabilityRow) -> list[str]:
-    metrics = metrics_of(ClusterabilityRow).items()
+    columns = columns_of(ClusterabilityRow).items()
     return [
         f"layer {row.layer} ({row.ffn})",
-        *(f"{metric.factor * getattr(row, name):.1f}" for name, metric in metrics),
+        *(f"{column.factor * getattr(row, name):.1f}" for name, column in columns),
         f"{row.fvu_local / row.fvu_dense:.2f}" if row.fvu_dense else "-",
         f"{100 * row.largest_output_share:.0f}",
     ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple
 
-from ultrafastbert.rows.row import Metric, Row, Score
+from ultrafastbert.rows.row import Column, Row, Score
 from ultrafastbert.rows.training import TaskResult
 
 
@@ -64,7 +64,7 @@ class LayerFit(OfConversion):
     Attributes:
         model: the candidate or control: fff, random, ff_active, ff_equal_latency, none, ...
         layer: its number, from 0.
-        ffn, n_active: what replaces the FF block, and how many neurons a token visits.
+        ffn, n_active: what replaces the FF layer, and how many neurons a token visits.
         fvu_after_norm: of held-out outputs behind the layer's norm, where a norm reads them.
         fvu: of held-out outputs; 0 is perfect.
         fvu_states: of the model's last hidden states with this layer alone replaced, in sweeps.
@@ -78,8 +78,8 @@ class LayerFit(OfConversion):
     layer: int
     ffn: str
     n_active: int
-    fvu_after_norm: Annotated[float | None, Metric("FVU behind the layer's norm, %", 100.0)] = None
-    fvu: Annotated[float, Metric("FVU, %", 100.0)]
+    fvu_after_norm: Annotated[float | None, Column("FVU behind the layer's norm, %", 100.0)] = None
+    fvu: Annotated[float, Column("FVU, %", 100.0)]
     fvu_states: float | None = None
     steps: int
     batch_tokens: int
@@ -105,24 +105,27 @@ class ConvertSequentialRow(LayerFit):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFit(Budget):
-    """How near a whole model is to the original; FVU: fraction of variance unexplained.
+    """How near a whole model is to the original.
 
     Attributes:
         model, ffn: the candidate or control and its layer; teacher, without any, is the original.
         seed: of everything drawn; None for the original.
-        fvu_states: of the last hidden states of held-out texts.
-        fvu_logits: of the head's logits, where it classifies whole texts.
-        same_class: share of the texts whose largest logit is the original's, 0 to 1.
+        metrics: by name, of held-out texts: `fvu_states`, the FVU (fraction of variance
+            unexplained) of the last hidden states, is always there; `fvu_logits` and `same_class`,
+            a share from 0 to 1, where a head classifies whole texts.
         scores: on tasks.
     """
 
     model: str
     ffn: str | None = None
     seed: int | None = None
-    fvu_states: Annotated[float, Metric("FVU of the last hidden states, %", 100.0)]
-    fvu_logits: Annotated[float | None, Metric("FVU of the logits, %", 100.0)] = None
-    same_class: Annotated[float | None, Metric("texts in the original's class, %", 100.0)] = None
+    metrics: dict[str, float]
     scores: tuple[Score, ...] = ()
+
+    @property
+    def fvu_states(self) -> float:
+        """FVU of the last hidden states of held-out texts."""
+        return self.metrics["fvu_states"]
 
 
 @dataclass(frozen=True, kw_only=True)

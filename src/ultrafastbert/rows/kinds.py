@@ -28,7 +28,7 @@ _ROWS: tuple[type[Row], ...] = (
     conversion.ConvertTimeRow,
     sweep.ConvertSweepRow,
     sweep.ConvertLatencyRow,
-    sweep.ConvertMemberRow,
+    sweep.ConvertCandidateRow,
     sweep.ConvertChoiceRow,
     usage.ConvertLayerUsageRow,
     usage.ClusterabilityRow,

@@ -1,4 +1,4 @@
-"""What all result rows share, and how a field says that it is a metric."""
+"""What all result rows share, and how a field says that tables show it."""
 
 from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
@@ -35,11 +35,11 @@ class Spread(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Metric:
-    """Marks a field as a metric, `Annotated[float, Metric(...)]`: tables show all that rows have.
+class Column:
+    """Marks a field that tables show as a column of its own: `Annotated[float, Column(...)]`.
 
     Attributes:
-        title: of its column, with the unit.
+        title: of the column, with the unit.
         factor: from the field's value to the unit of the title, such as 100 for per cent.
         decimals: that are shown, where a table has no rule of its own.
     """
@@ -49,8 +49,8 @@ class Metric:
     decimals: int = 1
 
 
-def metrics_of(row: type[Row]) -> dict[str, Metric]:
-    """Return the metrics of a class of rows, by field, in the order of its fields."""
+def columns_of(row: type[Row]) -> dict[str, Column]:
+    """Return the columns of a class of rows, by field, in the order of its fields."""
     hints = get_type_hints(row, include_extras=True)
     marks = {
         name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated

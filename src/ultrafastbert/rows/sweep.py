@@ -1,4 +1,4 @@
-"""Rows of sweeps: which member of the family in which layer of an encoder."""
+"""Rows of sweeps: which candidate in which layer of an encoder."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 from ultrafastbert.rows.models import EncoderTimes
 from ultrafastbert.rows.row import Row, Score
 
-Members = tuple[str | None, ...]  # of each layer; None is the original's
+LayerChoice = tuple[str | None, ...]  # of each layer; None is the original's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +14,10 @@ class ConvertSweepRow(EncoderTimes):
     """A whole model of a sweep, measured beside the original.
 
     Attributes:
-        members: that may replace an FF block.
+        candidates: that may replace an FF layer.
         ff_location: where that sits; None by default.
         tokens, max_length: of the text, and of each text that is read.
-        steps, batch_tokens: training steps of each block, and tokens of a step.
+        steps, batch_tokens: training steps of each layer, and tokens of a step.
         seed: of everything drawn.
         ffn: what is in the layers.
         predicted_ms, summed_error: by the sums over layers that choices are planned with.
@@ -27,14 +27,14 @@ class ConvertSweepRow(EncoderTimes):
 
     kind: ClassVar[str] = "convert_sweep"
 
-    members: tuple[str, ...]
+    candidates: tuple[str, ...]
     ff_location: str | None = None
     tokens: int
     max_length: int
     steps: int
     batch_tokens: int
     seed: int
-    ffn: Members
+    ffn: LayerChoice
     predicted_ms: float
     summed_error: float
     fvu_states: float
@@ -51,19 +51,19 @@ class ConvertLatencyRow(EncoderTimes):
 
     kind: ClassVar[str] = "convert_latency"
 
-    ffn: Members
+    ffn: LayerChoice
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertMemberRow(Row):
-    """The time of the model with one member in every layer.
+class ConvertCandidateRow(Row):
+    """The time of the model with one candidate in every layer.
 
     Attributes:
-        ffn: the member; None is the original's.
+        ffn: the candidate; None is the original's.
         latency_text_ms: of one text.
     """
 
-    kind: ClassVar[str] = "convert_member"
+    kind: ClassVar[str] = "convert_candidate"
 
     ffn: str | None
     latency_text_ms: float
@@ -83,7 +83,7 @@ class ConvertChoiceRow(Row):
 
     kind: ClassVar[str] = "convert_choice"
 
-    ffn: Members
+    ffn: LayerChoice
     target_speedup: float | None = None
     target_explained: float | None = None
     end_to_end_steps: int | None = None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from ultrafastbert.rows.row import Metric, Row
+from ultrafastbert.rows.row import Column, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class PretrainRow(Row):
     seed: int
     tokens_per_s: float
     seconds: float
-    validation_loss: Annotated[float, Metric("validation loss", decimals=3)]
-    validation_accuracy: Annotated[float, Metric("masked tokens right, %", 100.0)]
+    validation_loss: Annotated[float, Column("validation loss", decimals=3)]
+    validation_accuracy: Annotated[float, Column("masked tokens right, %", 100.0)]
 
 
 @dataclass(frozen=True, kw_only=True)

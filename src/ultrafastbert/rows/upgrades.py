@@ -7,7 +7,11 @@ from typing import Any
 Plain = dict[str, Any]
 
 # Version 1: kinds, fields and controls had other names.
-KINDS_1 = {"shrink": "quantize", "convert_in_sequence": "convert_sequential"}
+KINDS_1 = {
+    "shrink": "quantize",
+    "convert_in_sequence": "convert_sequential",
+    "convert_member": "convert_candidate",
+}
 FIELDS_1 = {
     "unexplained": "fvu",
     "unexplained_after_norm": "fvu_after_norm",
@@ -20,13 +24,16 @@ FIELDS_1 = {
     "in_sequence_steps": "sequential_steps",
     "layers": "layer_ids",
     "block": "ff_location",
+    "members": "candidates",
     "pass": "pass_name",
     "floor_us": "roofline_us",
     "share_of_floor": "roofline_fraction",
     "multiply_adds_per_s": "fma_per_s",
 }
 MODELS_1 = {"ff_time": "ff_equal_latency"}
-# Scores had a field each, such as stsb_validation_spearman.
+# Metrics of whole models had a field each ...
+METRICS_1 = ("fvu_states", "fvu_logits", "same_class")
+# ... and so had scores, such as stsb_validation_spearman.
 _SCORE_1 = re.compile(r"(?P<task>\w+?)_(?P<split>validation|test)(_before)?_(?P<metric>\w+)")
 
 
@@ -41,7 +48,8 @@ def upgrade(plain: Plain) -> Plain:
 def from_version_1(plain: Plain) -> Plain:
     """Return a row of version 1 as one of version 2; names of version 2 may be there already."""
     row = {FIELDS_1.get(name, name): value for name, value in plain.items()}
-    kind: str = KINDS_1.get(plain["kind"], plain["kind"])
+    kind = str(plain["kind"])
+    kind = KINDS_1.get(kind, kind)
     row["kind"] = kind
     if "model" in row:
         row["model"] = MODELS_1.get(row["model"], row["model"])
@@ -74,8 +82,16 @@ def _speed(row: Plain) -> Plain:
     return {"implementation": "eager", "precision": "float32"} | row
 
 
+def _whole_model(row: Plain) -> Plain:
+    metrics = {name: row.pop(name) for name in METRICS_1 if name in row}
+    return {"metrics": metrics} | row
+
+
 _KINDS: Mapping[str, Callable[[Plain], Plain]] = {
     "layer": _layer,
     "width": _layer,
     "convert_speed": _speed,
+    "convert": _whole_model,
+    "convert_layerwise": _whole_model,
+    "convert_curve": _whole_model,
 }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from ultrafastbert.rows.row import Metric, Row
+from ultrafastbert.rows.row import Column, Row
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class ClusterabilityRow(Row):
     ffn: str
     n_tokens: int
     seed: int
-    fvu_region: Annotated[float, Metric("regions alone", 100.0)]
-    fvu_linear: Annotated[float, Metric("one linear map", 100.0)]
-    fvu_local: Annotated[float, Metric("a linear map in each region (as a tree)", 100.0)]
-    fvu_dense: Annotated[float, Metric("dense, as wide as the path, briefly trained", 100.0)]
+    fvu_region: Annotated[float, Column("regions alone", 100.0)]
+    fvu_linear: Annotated[float, Column("one linear map", 100.0)]
+    fvu_local: Annotated[float, Column("a linear map in each region (as a tree)", 100.0)]
+    fvu_dense: Annotated[float, Column("dense, as wide as the path, briefly trained", 100.0)]
     largest_output_share: float

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def describe(config: PretrainConfig) -> dict[str, Any]:
 
 
 def _result(
-    config: PretrainConfig, name: str, trainer: PretrainTrainer, measured: dict[str, float]
+    config: PretrainConfig, name: str, trainer: PretrainTrainer, measured: Mapping[str, float]
 ) -> PretrainRow:
     model = config.model
     tokens = int(trainer.ramp.sum()) * trainer.tokens_per_row
@@ -183,14 +184,21 @@ def _result(
         seed=config.seed,
         seconds=seconds,
         tokens_per_s=tokens / seconds,
-        **measured,
+        validation_loss=measured["validation_loss"],
+        validation_accuracy=measured["validation_accuracy"],
     )
 
 
 def _write_rows(path: Path, row: PretrainRow, trainer: PretrainTrainer) -> None:
-    fields = ("step", "tokens", "loss", "learning_rate")
     points = [
-        PretrainCurveRow(name=row.name, seed=row.seed, **{key: entry[key] for key in fields})
+        PretrainCurveRow(
+            name=row.name,
+            seed=row.seed,
+            step=int(entry["step"]),
+            tokens=int(entry["tokens"]),
+            loss=entry["loss"],
+            learning_rate=entry["learning_rate"],
+        )
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
