@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.convert_sweep import convert_sweep
-from ultrafastbert.cli.options import Resume, kept_rows, model_folder, numbers
+from ultrafastbert.cli.options import FF_LOCATION_EXAMPLE, Resume, kept_rows, model_folder, numbers
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
-from ultrafastbert.models.converted.architectures import EXAMPLE
 
 
 def convert_command(
@@ -27,7 +26,7 @@ def convert_command(
         str | None,
         typer.Option(
             help="Where the FF block sits, in a model of unknown kind: modules as print(model) "
-            f"shows them, * for the layer, such as {EXAMPLE}."
+            f"shows them, * for the layer, such as {FF_LOCATION_EXAMPLE}."
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to read of the text.")] = 500_000,

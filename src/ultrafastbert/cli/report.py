@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from ultrafastbert.cli.options import model_folder
+from ultrafastbert.cli.options import ModelFolder, model_folder
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
 report_app = typer.Typer(
-    name="report", help="Turn result rows into tables and figures.", no_args_is_help=True
+    name="report",
+    help="Turn result rows into tables and figures.",
+    epilog="Example: ultrafastbert report write RUN_FOLDER",
+    no_args_is_help=True,
 )
 
 
@@ -20,10 +23,10 @@ def report_write(
     title: Annotated[str, typer.Option(help="Heading.")] = "UltraFastBERT results",
 ) -> None:
     """Write report.md, report.html and figures from the rows of a folder."""
-    from ultrafastbert.report import write_report
+    with showing(f"report: {folder / 'report.html'}") as show:
+        show("drawing figures and writing the report")
+        from ultrafastbert.report import write_report
 
-    with showing() as show:
-        show(f"drawing figures and writing the report of {folder}")
         written = write_report(folder, folder, title)
     echo(written)
 
@@ -34,15 +37,17 @@ def report_readme(
     rows: Annotated[Path, typer.Argument(help="Folder of rows.")] = Path("results"),
 ) -> None:
     """Renew the tables of the README from the rows of the repository."""
-    from ultrafastbert.report import update_readme
+    with showing(answers=True) as show:
+        show(f"renewing the tables of {readme}")
+        from ultrafastbert.report import update_readme
 
-    unchanged = update_readme(readme, rows)
+        unchanged = update_readme(readme, rows)
     echo(f"{readme} is {'as the rows give it' if unchanged else 'renewed'}")
 
 
 @report_app.command("card")
 def report_card(
-    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    model: ModelFolder,
     rows: Annotated[
         Path | None, typer.Option(help="File or folder of further result rows, of benchmarks.")
     ] = None,
@@ -51,8 +56,11 @@ def report_card(
 
     A README.md that somebody wrote or edited is kept, and so are those of other models.
     """
-    from ultrafastbert.report import write_model_card
+    folder = model_folder(model)
+    with showing(answers=True) as show:
+        show("writing the model card")
+        from ultrafastbert.report import write_model_card
 
-    written = write_model_card(model_folder(model), rows)
+        written = write_model_card(folder, rows)
     path = model / "README.md"
     echo(path if written else f"{path} is kept as it is: not written here")
