@@ -192,18 +192,18 @@ def _say_how_long(config: QuickstartConfig, out_dir: Path, on_status: Show) -> N
         return
     layers = controls(_run(config, config.ffn).model)
     folders = _folders(config, out_dir)
-    left = [layers[name] for name in layers if not (folders[name] / "config.json").exists()]
+    left = [name for name in layers if not (folders[name] / "config.json").exists()]
     if not left:
         return
     seconds = 0.0
-    for number, ffn in enumerate(left):
+    for number, name in enumerate(left):
         on_status("measuring the speed of models", number, len(left), unit="models")
-        run = _run(config, ffn)
+        run = _run(config, layers[name])
         check_training_memory(run.model)
         with torch.random.fork_rng(devices=[]):
             seconds += config.budget_tokens / tokens_per_second(run, SEQ_LENGTH)
     on_status(
-        f"pretraining {len(left)} models, {config.budget_tokens:,} tokens each, takes about "
+        f"pretraining {', '.join(left)}, {config.budget_tokens:,} tokens each, takes about "
         f"{duration(seconds)} on this machine; fine-tuning and timing follow"
     )
 
