@@ -7,107 +7,22 @@ import sys
 import threading
 import time
 from functools import partial
-from itertools import pairwise
 
 import pytest
 from encoders import save_dense_encoder, write_stsb
 
 from ultrafastbert.bench import encoder_latency as latency
 from ultrafastbert.bench import timing
-from ultrafastbert.cli import progress
-from ultrafastbert.cli.progress import Lines, showing
+from ultrafastbert.cli import lines as lines_module
+from ultrafastbert.cli.progress import showing
+from ultrafastbert.cli.training_progress import TrainingProgress
 from ultrafastbert.distill import conversion
 from ultrafastbert.distill.equal_latency import time_equal_width
 from ultrafastbert.distill.sweep import models as sweep_models
+from ultrafastbert.train.pretrain import get_recipe, pretrain
 
 LINE = re.compile(r"\d+:\d\d:\d\d .+")
 TINY = ["--recipe", "tiny", "--tokens", "20000", "--vocab-size", "200", "--seq-length", "32"]
-
-
-class Clock:
-    """A clock that tests set."""
-
-    seconds = 100.0
-
-    def __call__(self):
-        return self.seconds
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def lines(clock):
-    return Lines("rows: out/rows.jsonl", write=[].append, now=clock)
-
-
-def written(lines):
-    return lines.write.__self__
-
-
-def pass_seconds(lines, seconds):
-    for _ in range(seconds):
-        lines.now.seconds += 1
-        lines.tick()
-
-
-def test_stages_and_time_give_lines(lines):
-    pass_seconds(lines, 2)
-    assert written(lines) == ["0:00:00 starting; rows: out/rows.jsonl"]
-    lines("layer 0: 1x2", 0, 3000)
-    lines("layer 0: 1x2", 100, 3000)
-    assert written(lines)[1:] == ["0:00:02 layer 0: 1x2: 0/3,000 (0 %)"]
-    pass_seconds(lines, 10)
-    lines("layer 0: 1x2", 1200, 3000, "loss 2.345")
-    pass_seconds(lines, 5)
-    wanted = "0:00:17 layer 0: 1x2: 1,200/3,000 (40 %), 80/s, 0:00:22 left, loss 2.345"
-    assert written(lines)[2:] == [wanted]
-    lines("scoring", 0, 1)
-    lines("reading text (tokens)", 7)
-    pass_seconds(lines, 30)
-    lines.end()
-    assert written(lines)[3:] == [
-        "0:00:17 scoring",
-        "0:00:17 reading text (tokens): 7 so far",
-        "0:00:32 reading text (tokens): 7 so far",
-        "0:00:47 reading text (tokens): 7 so far",
-        "0:00:47 done",
-    ]
-
-
-def test_no_half_minute_is_silent(lines, clock):
-    lines("timing 24 models")
-    times = []
-    for _ in range(3600):
-        n_before = len(written(lines))
-        pass_seconds(lines, 1)
-        times += [clock.seconds] * (len(written(lines)) > n_before)
-    gaps = [b - a for a, b in pairwise(times)]
-    assert min(gaps[2:]) >= 10
-    assert max(gaps) <= 30
-    assert written(lines)[-1] == "1:00:00 timing 24 models: for 1:00:00"
-
-
-def test_a_run_that_goes_on_is_timed_from_where_it_was(lines):
-    lines("end to end", 1000, 2000)
-    pass_seconds(lines, 10)
-    lines("end to end", 1005, 2000)
-    pass_seconds(lines, 5)
-    assert written(lines)[-1] == "0:00:15 end to end: 1,005/2,000 (50 %), 0.33/s, 0:49:45 left"
-
-
-def test_lines_of_the_first_moments_wait(lines):
-    lines("loading the model")
-    pass_seconds(lines, 1)
-    assert written(lines) == []
-    lines.end()
-    assert written(lines) == [
-        "0:00:00 starting; rows: out/rows.jsonl",
-        "0:00:00 loading the model",
-        "0:00:01 done",
-    ]
 
 
 def progress_threads():
@@ -115,9 +30,9 @@ def progress_threads():
 
 
 def test_lines_come_by_themselves_and_end_with_the_work(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
-    monkeypatch.setattr(progress, "HELD_SECONDS", 0.02)
-    monkeypatch.setattr(progress, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(lines_module, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(lines_module, "HELD_SECONDS", 0.02)
+    monkeypatch.setattr(lines_module, "TICK_SECONDS", 0.01)
     with showing("rows: here") as show:
         show("working\nhard")
         assert progress_threads()
@@ -176,6 +91,26 @@ def test_a_pipe_gets_lines_whatever_the_colours(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == ["0:00:00 starting", "0:00:00 done"]
 
 
+def test_a_run_that_is_watched_says_tokens_step_and_loss(packed, tokenizer, tmp_path):
+    """Steps of the batch ramp grow, so tokens are what the time left is reckoned by."""
+    said = []
+
+    def show(what, done=0, total=None, note="", unit=""):
+        said.append((what, done, total, note, unit))
+
+    config = get_recipe("tiny")("1x2x2", vocab_size=len(tokenizer), budget_tokens=20_000)
+    row = pretrain(
+        config, *packed, tokenizer, tmp_path, "fff", callbacks=[TrainingProgress(show, "fff")]
+    )
+    what, done, total, _, unit = said[0]
+    assert (what, done, total, unit) == ("pretraining fff", 0, row["tokens"], "tokens")
+    read = [entry[1] for entry in said[:-1]]
+    assert read == sorted(read)
+    assert read[-1] == total
+    assert f"step {row['steps']}/{row['steps']}, loss " in said[-2][3]
+    assert said[-1][0] == "validating fff"
+
+
 @pytest.fixture
 def text_file(documents, tmp_path):
     path = tmp_path / "text.txt"
@@ -208,7 +143,7 @@ def test_a_log_of_training_in_files(text_file, tmp_path):
         )
     said = stages((tmp_path / "err").read_text(encoding="utf-8"), "rows: model/rows.jsonl")
     assert done.returncode == 0
-    order = "reading text", "preparing tokenizer", "preparing training text (tokens): "
+    order = "reading text", "preparing tokenizer", "preparing training text: "
     holds(said, *order, "building the model", "pretraining 1x5x16: 0/", "validating 1x5x16")
     assert (tmp_path / "out").read_text(encoding="utf-8").startswith("| model |")
 
@@ -249,7 +184,8 @@ def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkey
         options = ["--text", text_file, "--tokens", 1500, "--figures", tmp_path / "figures"]
         found = said("diagnose", folder, *options, kept=None)
         holds(found, "loading the model", "reading text", last, "drawing figures")
-    holds(said("report", "write", model, kept=None), "drawing figures and writing the report")
+    found = said("report", "write", model, kept=f"report: {model / 'report.html'}")
+    holds(found, "drawing figures and writing the report")
     vectors = tmp_path / "vectors.npy"
     found = said("encode", "--model", model, "a", "b", "--out", vectors, kept=f"vectors: {vectors}")
     holds(found, "loading the model", "encoding texts: 0/2 (0 %)", "counting the texts")
@@ -276,4 +212,4 @@ def test_fine_tuning(run, tokenizer, documents, tmp_path):
     assert code == 0, err
     found = stages(err, f"rows: {dense / 'glue.jsonl'}")
     holds(found, "reading data", *(f"stsb, seed 0: {stage}" for stage in ("loading", "training")))
-    holds(found, "stsb, seed 0: tokenizing", "stsb, seed 0: evaluating: 5/5 (100 %)")
+    holds(found, "stsb, seed 0: tokenizing", "stsb, seed 0: evaluating: 5/5 steps (100 %)")

@@ -11,7 +11,6 @@ import threading
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import filelock
 import pytest
@@ -313,7 +312,7 @@ def test_a_pretraining_without_a_checkpoint_leaves_the_folder_free(
 
 
 def test_minutes_are_measured_again_where_nothing_was_learned(tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration, "_tokens_per_second", lambda *args: 1000)
+    monkeypatch.setattr(calibration, "tokens_per_second", lambda *args: 1000)
     recipe_ = get_recipe("tiny")()
     (tmp_path / "run.json").write_text('{"budget_tokens": 7}')
     assert calibration.tokens_for_minutes(recipe_, 1, 32, tmp_path).budget_tokens == 54_000
@@ -334,12 +333,6 @@ def test_a_folder_of_another_kind_of_run_is_free_until_it_learned(tmp_path):
     with pytest.raises(FileExistsError, match="--resume"):
         run_folder.claim(tmp_path, "run.json", {"a": 1}, resume=False)
     run_folder.claim(tmp_path, "run.json", {"a": 1}, resume=True)
-
-
-def test_a_lock_is_a_file_that_goes_away(tmp_path):
-    with locks.locked(tmp_path / "lock"), locks.locked(tmp_path / "lock"):
-        assert (tmp_path / "lock").exists()
-    assert not Path(tmp_path / "lock").exists()
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "work", "controls"])
@@ -370,38 +363,3 @@ def test_settings_of_something_else_or_of_an_earlier_version(run, text_file, tmp
             assert f"{out / 'run.json'} is of an earlier version" in err
     assert (out / "work" / "notes.txt").read_text() == "precious"
     assert (out / "run.json").read_text() == "[]"
-
-
-# Without what the package imports, which takes seconds.
-LOCKS_ALONE = f"""
-import importlib.util
-spec = importlib.util.spec_from_file_location("locks", {locks.__file__!r})
-locks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(locks)
-"""
-EXCLUDE = """
-import os, sys, time
-from pathlib import Path
-from ultrafastbert.runs import locks
-lock, marker = map(Path, sys.argv[1:])
-until, n = time.monotonic() + 2, 0
-while time.monotonic() < until:
-    try:
-        with locks.locked(lock, "in use"):
-            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-            os.unlink(marker)
-            n += 1
-    except BlockingIOError:
-        pass
-print(n)
-"""
-
-
-def test_a_lock_that_comes_and_goes_has_one_holder(tmp_path):
-    """Its file is removed each time; two holders would find the marker of the other."""
-    code = EXCLUDE.replace("from ultrafastbert.runs import locks", LOCKS_ALONE)
-    command = [sys.executable, "-c", code, tmp_path / "lock", tmp_path / "marker"]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    counts = [int(process.communicate()[0]) for process in processes]
-    assert all(process.returncode == 0 for process in processes)
-    assert sum(counts) > 100

@@ -1,6 +1,7 @@
 """`ultrafastbert convert`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -8,7 +9,9 @@ from ultrafastbert.cli import convert_options as options
 from ultrafastbert.cli.options import Resume, kept_rows, model_folder
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
-from ultrafastbert.rows import Row
+
+if TYPE_CHECKING:
+    from ultrafastbert.rows import Row
 
 
 def convert_command(
@@ -44,14 +47,15 @@ def convert_command(
 
     To choose another layer at every place, see `ultrafastbert sweep`.
     """
-    from ultrafastbert.distill import ConvertConfig, convert
-    from ultrafastbert.report import write_model_card
-    from ultrafastbert.report.usage_figures import draw_diagnosis
-
-    config = ConvertConfig(
-        **options.settings(ConvertConfig, context.params), tasks=tuple(task or ())
-    )
     with showing(kept_rows(out / "rows.jsonl")) as show:
+        show("loading the library")
+        from ultrafastbert.distill import ConvertConfig, convert
+        from ultrafastbert.report import write_model_card
+        from ultrafastbert.report.usage_figures import draw_diagnosis
+
+        config = ConvertConfig(
+            **options.settings(ConvertConfig, context.params), tasks=tuple(task or ())
+        )
         rows = convert(model_folder(model), out, text, config, glue_dir, resume, show)
         show("drawing figures")
         draw_diagnosis(rows, out / "figures")
@@ -59,7 +63,7 @@ def convert_command(
     _print_results(rows, out)
 
 
-def _print_results(rows: list[Row], out: Path) -> None:
+def _print_results(rows: list["Row"], out: Path) -> None:
     from ultrafastbert.report import convert_tables, usage_tables
     from ultrafastbert.report.answer import conversion_caveats
 

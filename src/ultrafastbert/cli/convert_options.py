@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ultrafastbert.cli.options import numbers, option_name
-from ultrafastbert.models.converted.architectures import EXAMPLE
+from ultrafastbert.cli.options import FF_LOCATION_EXAMPLE, numbers, option_name
 
 DenseModel = Annotated[Path, typer.Argument(help="Folder of a dense encoder.")]
 NewFolder = Annotated[Path, typer.Argument(help="New folder for the converted model.")]
@@ -25,7 +24,7 @@ FfLocation = Annotated[
     str | None,
     typer.Option(
         help="Where FF layers sit, for unknown architectures: modules as print(model) shows them, "
-        f"* for the layer, such as {EXAMPLE}."
+        f"* for the layer, such as {FF_LOCATION_EXAMPLE}."
     ),
 ]
 Tokens = Annotated[int, typer.Option(help="Tokens of the text to train layers on.")]

@@ -32,15 +32,16 @@ def diagnose_command(
     FF layer, the FVU of simple predictions by regions of its inputs, beside a dense
     layer as wide as a token's path.
     """
-    from ultrafastbert.distill import DiagnoseConfig, diagnose
-    from ultrafastbert.report import usage_tables
-    from ultrafastbert.report.usage_figures import draw_diagnosis
-    from ultrafastbert.runs.outputs import check_folder
-
-    if figures is not None:
-        check_folder(figures)
-    config = DiagnoseConfig(ffn, tokens, max_length, seed)
     with showing(kept_rows(rows)) as show:
+        show("loading the library")
+        from ultrafastbert.distill import DiagnoseConfig, diagnose
+        from ultrafastbert.report import usage_tables
+        from ultrafastbert.report.usage_figures import draw_diagnosis
+        from ultrafastbert.runs.outputs import check_folder
+
+        if figures is not None:
+            check_folder(figures)
+        config = DiagnoseConfig(ffn, tokens, max_length, seed)
         found = diagnose(model_folder(model), text, config, rows, show)
         if figures is not None:
             show("drawing figures")

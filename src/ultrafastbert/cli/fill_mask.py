@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ultrafastbert.cli.options import model_folder, typed_text
+from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
 
@@ -14,10 +15,13 @@ def fill_mask_command(
     text: Annotated[str, typer.Argument(help="Text with one or more [MASK].")],
     top: Annotated[int, typer.Option(help="Words to show for each mask.")] = 5,
 ) -> None:
-    """Guess the masked words of a text."""
-    from ultrafastbert.inference.fill_mask import fill_mask
+    """Guess the masked words of a text: a quick look at what a model learned."""
+    folder = model_folder(model)
+    with showing(answers=True) as show:
+        show("loading the model")
+        from ultrafastbert.inference.fill_mask import fill_mask
 
-    found = fill_mask(model_folder(model), typed_text(text), top)
+        found = fill_mask(folder, typed_text(text), top)
     for number, guesses in enumerate(found, start=1):
         echo(f"[MASK] {number}")
         for word, probability in guesses:

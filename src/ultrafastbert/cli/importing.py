@@ -1,10 +1,10 @@
 """`ultrafastbert import`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ultrafastbert.cli.options import NewFolder
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
@@ -13,22 +13,25 @@ def import_command(
     source: Annotated[
         str, typer.Argument(help="Folder or hub name of a published UltraFastBERT or crammedBERT.")
     ],
-    out: Annotated[Path, typer.Argument(help="New folder.")],
+    out: NewFolder,
     pickle: Annotated[
         bool,
-        typer.Option("--pickle", help="Read pickled weights (.bin), of which only tensors load."),
+        typer.Option(
+            "--pickle",
+            help="Read .bin weights: for checkpoints without safetensors. Only tensors are loaded.",
+        ),
     ] = False,
 ) -> None:
     """Turn a published checkpoint into a folder that every command here takes.
 
-    UltraFastBERT by pbelcak and crammedBERT by JonasGeiping, with their
-    tokenizers. Weights are checked one by one; none of the original software
-    is needed. `export crammed` is the way back.
+    For UltraFastBERT by pbelcak and crammedBERT by JonasGeiping, with their
+    tokenizers. Every weight is checked, and the original software is not
+    needed. `export crammed` is the way back.
     """
-    from ultrafastbert.models.io.crammed_import import import_checkpoint
-
     with showing(f"model: {out}") as show:
         show(f"importing {source}")
+        from ultrafastbert.models.io.crammed_import import import_checkpoint
+
         model = import_checkpoint(source, out, use_safetensors=not pickle)
     config = model.config
     echo(

@@ -6,11 +6,43 @@ from typing import Annotated
 
 import typer
 
-FFN = "FF layer: KxD or KxDxL (K trees of depth D, leaves of L), ff:WIDTH, glu:WIDTH or none."
-POOLING = "How tokens become one vector: mean, cls, ...; default: as the model says, or mean."
-NORMALIZE = "Whether vectors get length 1; default: as the model says, or not."
-ROWS = "File that the result rows are appended to."
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")]
+# Written out, as the modules that define them import torch: a test compares them.
+RECIPES = "crammed, small, tiny"
+FF_LOCATION_EXAMPLE = "encoder.layer.*.intermediate,output.dense"
+
+FFN = (
+    "FF layer: KxD or KxDxL (K trees of depth D with leaves of L neurons), ff:WIDTH, glu:WIDTH or "
+    "none. The last three are the dense controls."
+)
+POOLING = (
+    "How the vectors of tokens become one: mean, cls, ...; default: what the model's folder says, "
+    "or mean."
+)
+NORMALIZE = "Scale vectors to length 1; default: what the model's folder says, or not."
+ROWS = "File that result rows are appended to, for `report write`."
+
+ModelFolder = Annotated[Path, typer.Argument(help="Folder of a model.")]
+NewFolder = Annotated[Path, typer.Argument(help="New folder.")]
+Pooling = Annotated[str | None, typer.Option(help=POOLING)]
+Normalize = Annotated[bool | None, typer.Option(help=NORMALIZE)]
+Rows = Annotated[Path | None, typer.Option(help=ROWS)]
+StsbFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of GLUE files (stsb/): score on STS-B, before and after."),
+]
+Seed = Annotated[
+    int, typer.Option(help="Seed of weights, order and masks; same seed, same result.")
+]
+ModelName = Annotated[
+    str | None, typer.Option(help="Name of the model in tables; default: its FF layer.")
+]
+CaseSeconds = Annotated[
+    float, typer.Option(help="Time for each case; more gives narrower spreads.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue an interrupted run, with the same options."),
+]
 
 
 def option_name(parameter: str) -> str:

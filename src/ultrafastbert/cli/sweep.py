@@ -35,15 +35,17 @@ def sweep_command(
     target chooses again, without training layers. While it works, it needs about
     4 H bytes of disk per token and layer.
     """
-    from ultrafastbert.distill import SweepConfig, Target, sweep
-    from ultrafastbert.report import write_model_card
-    from ultrafastbert.report.convert_tables import convert_layer_table
-    from ultrafastbert.report.figures import draw_all
-    from ultrafastbert.report.sweep_tables import gains, sweep_table, trained
-
-    config = SweepConfig(**options.settings(SweepConfig, context.params))
-    target, folder = Target(target_speedup, target_explained), model_folder(model)
+    folder = model_folder(model)
     with showing(kept_rows(out / "rows.jsonl")) as show:
+        show("loading the library")
+        from ultrafastbert.distill import SweepConfig, Target, sweep
+        from ultrafastbert.report import write_model_card
+        from ultrafastbert.report.convert_tables import convert_layer_table
+        from ultrafastbert.report.figures import draw_all
+        from ultrafastbert.report.sweep_tables import gains, sweep_table, trained
+
+        config = SweepConfig(**options.settings(SweepConfig, context.params))
+        target = Target(target_speedup, target_explained)
         rows = sweep(
             folder,
             out,

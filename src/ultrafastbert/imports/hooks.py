@@ -7,7 +7,6 @@ By them operators and models are registered as soon as torch and transformers ar
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from threading import get_ident
 from types import ModuleType
@@ -21,7 +20,7 @@ OPERATORS = "ultrafastbert.fff.ops"
 OF_OPERATORS = ("ultrafastbert.fff.", "ultrafastbert.kernels")
 
 
-class _Hooks(MetaPathFinder):
+class _Hooks:
     """Finds modules as the other finders do, and follows the execution of some.
 
     It stays in `sys.meta_path`, so that calls follow `importlib.reload` as well.
@@ -46,7 +45,8 @@ class _Hooks(MetaPathFinder):
         finally:
             self.finding.remove(key)
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _Loader(spec.loader, self)
+            loader: Any = _Loader(spec.loader, self)
+            spec.loader = loader
         return spec
 
     def executed(self, name: str) -> None:
@@ -57,7 +57,7 @@ class _Hooks(MetaPathFinder):
             register_operators()
 
 
-class _Loader(Loader):
+class _Loader:
     """The loader that a module has anyway, followed by calls."""
 
     def __init__(self, loader: Any, hooks: _Hooks):

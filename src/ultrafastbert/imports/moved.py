@@ -1,7 +1,6 @@
 """Modules that have another name now: importing one by its old name says where it is."""
 
 import sys
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 # Old name -> new name, both as seen from the package. What lay below an old one has moved with it.
@@ -60,7 +59,7 @@ def moved_to(name: str) -> str | None:
     return f"{name} is now {PACKAGE}.{MOVED[old]}"
 
 
-class _OldNames(MetaPathFinder):
+class _OldNames:
     """Refuses to find modules by their old names."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:

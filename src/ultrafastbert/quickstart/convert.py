@@ -4,10 +4,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ultrafastbert.bench import bench_converted
-from ultrafastbert.data import docstrings
 from ultrafastbert.data.text import Source, named_sources
 from ultrafastbert.distill import ConvertConfig, convert
 from ultrafastbert.distill.recipe import SETTINGS
+from ultrafastbert.quickstart.documentation import documentation
 from ultrafastbert.report import write_model_card, write_report
 from ultrafastbert.rows import read_rows
 from ultrafastbert.rows.models import ConvertSpeedRow
@@ -63,8 +63,7 @@ def quickstart_convert(
     """
     out_dir, original = Path(out_dir), minilm_folder()
     config = config or quick_config()
-    with run_folder.locked(out_dir):
-        run_folder.check(out_dir, SETTINGS, resume)
+    with run_folder.run_in(out_dir, SETTINGS, resume):  # `convert` claims it
         source = named_sources(text, "text") or [str(_documentation(out_dir, on_status))]
         rows = convert(original, out_dir, source, config, glue_dir, resume, on_status)
         if not any(isinstance(row, ConvertSpeedRow) for row in rows):
@@ -80,17 +79,7 @@ def _documentation(out_dir: Path, on_status: Status) -> Path:
     path = out_dir / TEXT
     if not path.exists():
         make_folder(path.parent)
-        what, n_libraries = (
-            "reading the libraries' documentation",
-            len(docstrings.DEFAULT_LIBRARIES),
-        )
-        done: list[str] = []
-
-        def progress(library: str, n_files: int) -> None:
-            done.append(library)
-            on_status(what, len(done), n_libraries)
-
-        texts = (text.text for text in docstrings.harvest(on_progress=progress))
+        texts = (text.text for text in documentation(on_status))
         with replacing(path) as file:
             file.writelines(f"{text}\n\n".encode() for text in texts)
     return path

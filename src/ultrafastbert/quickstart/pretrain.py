@@ -8,8 +8,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from transformers import TrainerCallback
 
 from ultrafastbert.bench import LayerBenchConfig, ModelBenchConfig, bench_layer, bench_model
@@ -19,6 +20,7 @@ from ultrafastbert.data.library_task import library_task
 from ultrafastbert.data.text import named_sources, source_key, text_apart_from
 from ultrafastbert.models import UltraFastBertConfig
 from ultrafastbert.models.bert.configuration import parse_ffn
+from ultrafastbert.quickstart.documentation import documentation
 from ultrafastbert.report import write_model_card, write_report
 from ultrafastbert.rows import append_row, append_rows, read_rows
 from ultrafastbert.rows.layers import LayerRow
@@ -27,8 +29,11 @@ from ultrafastbert.rows.row import Row
 from ultrafastbert.rows.training import GlueRow
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.outputs import make_folder, replacing
+from ultrafastbert.runs.status import Show, duration, show_nothing
 from ultrafastbert.train import finetune as glue
-from ultrafastbert.train.pretrain import get_recipe, pretrain
+from ultrafastbert.train.pretrain import PretrainConfig, get_recipe, pretrain
+from ultrafastbert.train.pretrain.calibration import tokens_per_second
+from ultrafastbert.train.pretrain.training import check_training_memory
 
 # GLUE tasks that are small enough for a first look.
 GLUE_TASKS = ("cola", "mrpc", "rte", "stsb")
@@ -37,12 +42,13 @@ LIBRARY_TASK = "library"
 SETTINGS = "quickstart.json"
 # Documentation of the installed libraries, as it was read.
 HARVEST = "harvest.json"
+SEQ_LENGTH = 128
+# Of a budget: measuring the speed of a model reads 20,000.
+LEAST_MEASURED_TOKENS = 100_000
 # Tokens of a call in the benchmark of the layer.
 LAYER_TOKENS = (1, 128, 4096)
 
 R = TypeVar("R", bound=Row)
-# What is being done, how much of it, of how much (where that is known), and a note.
-Status = Callable[[str, int, int | None, str], None]
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,14 @@ def quickstart(
     out_dir: str | Path,
     config: QuickstartConfig | None = None,
     resume: bool = False,
-    on_status: Status = lambda what, done, total, note: None,
+    on_status: Show = show_nothing,
     callbacks: Callable[[str], list[TrainerCallback]] = lambda name: [],
 ) -> Path:
     """Run the main job in a folder and return the path of its report.
 
     The folder gets `model/` and `controls/` (loadable by the Auto classes), `rows.jsonl`, and
-    `report.md`, `report.html` and figures. `on_status` hears what is being done, how much of it, of
-    how much, and a note; `callbacks` gives the Trainer callbacks of the pretraining run of a name.
+    `report.md`, `report.html` and figures. `on_status` is told what is being done, and at the start
+    how long that takes; `callbacks` gives the Trainer callbacks of the pretraining run of a name.
     With `resume`, what is done already is kept and a training run that was cut off goes on from its
     last checkpoint.
 
@@ -103,19 +109,18 @@ def quickstart(
     """
     config = config or QuickstartConfig()
     out_dir = Path(out_dir)
-    with run_folder.locked(out_dir):
-        if not (out_dir / SETTINGS).exists():
-            run_folder.check_empty(out_dir)
-        run_folder.check(out_dir, SETTINGS, resume)
+    if not (out_dir / SETTINGS).exists():
+        run_folder.check_empty(out_dir)
+    with run_folder.run_in(out_dir, SETTINGS, resume) as claim:
         text = text_apart_from(config.text, out_dir) if config.text else []
-        settings = {**asdict(config), **_inputs(config, text)}
-        run_folder.claim(out_dir, SETTINGS, settings, resume)
-        on_status("reading text", 0, None, "")
+        claim({**asdict(config), **_inputs(config, text)})
+        _say_how_long(config, out_dir, on_status)
+        on_status("reading text")
         corpus = _corpus(config, text, out_dir / "data", on_status)
         models = _pretrain(config, corpus, out_dir, on_status, callbacks)
         _fine_tune(config, models, out_dir, on_status)
         _measure(models["fff"], config, out_dir, on_status)
-        on_status("drawing figures and writing the report", 0, None, "")
+        on_status("drawing figures and writing the report")
         for folder in models.values():
             write_model_card(folder, out_dir)
         return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
@@ -145,15 +150,21 @@ def controls(model: UltraFastBertConfig) -> dict[str, str]:
 
 
 def _corpus(
-    config: QuickstartConfig, text: Sequence[str | Path], cache_dir: Path, on_status: Status
+    config: QuickstartConfig, text: Sequence[str | Path], cache_dir: Path, on_status: Show
 ) -> Corpus:
     vocab_size = get_recipe(config.recipe)().model.vocab_size
 
     def progress(what: str, n_tokens: int) -> None:
-        on_status(f"preparing {what}{' (tokens)' if n_tokens else ''}", n_tokens, None, "")
+        on_status(f"preparing {what}", n_tokens, unit="tokens")
 
     if text:
-        return prepare_corpus(text, cache_dir, vocab_size=vocab_size, on_progress=progress)
+        return prepare_corpus(
+            text,
+            cache_dir,
+            vocab_size=vocab_size,
+            seq_length=SEQ_LENGTH,
+            on_progress=progress,
+        )
     texts = _harvest(cache_dir, on_status)
     key = source_key(cache_dir / HARVEST)
     return prepare_documents(
@@ -162,7 +173,44 @@ def _corpus(
         (f"{key} training", f"{key} validation"),
         cache_dir,
         vocab_size=vocab_size,
+        seq_length=SEQ_LENGTH,
         on_progress=progress,
+    )
+
+
+def _folders(config: QuickstartConfig, out_dir: Path) -> dict[str, Path]:
+    """Return the folder of each model."""
+    names = controls(get_recipe(config.recipe)(ffn=config.ffn).model)
+    return {
+        name: out_dir / "model" if name == "fff" else out_dir / "controls" / name for name in names
+    }
+
+
+def _run(config: QuickstartConfig, ffn: str, **changes: Any) -> PretrainConfig:
+    """Return how the model with an FF layer is pretrained."""
+    recipe = get_recipe(config.recipe)
+    return recipe(ffn=ffn, budget_tokens=config.budget_tokens, seed=config.seed, **changes)
+
+
+def _say_how_long(config: QuickstartConfig, out_dir: Path, on_status: Show) -> None:
+    """Say how long pretraining takes on this machine, by the speed of a few steps."""
+    if config.budget_tokens < LEAST_MEASURED_TOKENS:
+        return
+    layers = controls(_run(config, config.ffn).model)
+    folders = _folders(config, out_dir)
+    left = [name for name in layers if not (folders[name] / "config.json").exists()]
+    if not left:
+        return
+    seconds = 0.0
+    for number, name in enumerate(left):
+        on_status("measuring the speed of models", number, len(left), unit="models")
+        run = _run(config, layers[name])
+        check_training_memory(run.model)
+        with torch.random.fork_rng(devices=[]):
+            seconds += config.budget_tokens / tokens_per_second(run, SEQ_LENGTH)
+    on_status(
+        f"pretraining {', '.join(left)}, {config.budget_tokens:,} tokens each, takes about "
+        f"{duration(seconds)} on this machine; fine-tuning and timing follow"
     )
 
 
@@ -170,20 +218,13 @@ def _pretrain(
     config: QuickstartConfig,
     corpus: Corpus,
     out_dir: Path,
-    on_status: Status,
+    on_status: Show,
     callbacks: Callable[[str], list[TrainerCallback]],
 ) -> dict[str, Path]:
-    recipe = get_recipe(config.recipe)
-    folders = {}
-    for name, ffn in controls(recipe(ffn=config.ffn).model).items():
-        folders[name] = out_dir / "model" if name == "fff" else out_dir / "controls" / name
-        on_status(f"building {name} ({ffn})", 0, None, "")
-        run = recipe(
-            ffn=ffn,
-            vocab_size=len(corpus.tokenizer),
-            budget_tokens=config.budget_tokens,
-            seed=config.seed,
-        )
+    folders = _folders(config, out_dir)
+    for name, ffn in controls(_run(config, config.ffn).model).items():
+        on_status(f"building {name} ({ffn})")
+        run = _run(config, ffn, vocab_size=len(corpus.tokenizer))
         pretrain(
             run,
             corpus.train,
@@ -198,7 +239,7 @@ def _pretrain(
 
 
 def _fine_tune(
-    config: QuickstartConfig, models: dict[str, Path], out_dir: Path, on_status: Status
+    config: QuickstartConfig, models: dict[str, Path], out_dir: Path, on_status: Show
 ) -> None:
     path = out_dir / "rows.jsonl"
     options = glue.GlueConfig(
@@ -207,7 +248,7 @@ def _fine_tune(
 
     def report(progress: glue.Progress) -> None:
         what = f"fine-tuning {name} on {progress.task}: {progress.stage}"
-        on_status(what, progress.step, progress.n_steps, progress.note)
+        on_status(what, progress.step, progress.n_steps, progress.note, "steps")
 
     if config.glue_dir:
         for name, folder in models.items():
@@ -235,36 +276,25 @@ def _fine_tune(
         append_row(path, replace(row, majority_accuracy=task.majority_accuracy))
 
 
-def _harvest(cache_dir: Path, on_status: Status) -> list[docstrings.LibraryText]:
+def _harvest(cache_dir: Path, on_status: Show) -> list[docstrings.LibraryText]:
     """Return the documentation strings of the installed libraries, read once for each folder."""
     path = cache_dir / HARVEST
     if not path.exists():
         make_folder(cache_dir)
-        what, n_libraries = (
-            "reading the libraries' documentation",
-            len(docstrings.DEFAULT_LIBRARIES),
-        )
-        done: list[str] = []
-
-        def progress(library: str, n_files: int) -> None:
-            done.append(library)
-            on_status(what, len(done), n_libraries, "")
-
-        on_status(what, 0, n_libraries, "")
-        texts = [asdict(text) for text in docstrings.harvest(on_progress=progress)]
+        texts = [asdict(text) for text in documentation(on_status)]
         with replacing(path) as file:
             file.write(json.dumps(texts).encode())
     texts = json.loads(path.read_text(encoding="utf-8"))
     return [docstrings.LibraryText(**text) for text in texts]
 
 
-def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: Status) -> None:
+def _measure(model: Path, config: QuickstartConfig, out_dir: Path, on_status: Show) -> None:
     path = out_dir / "rows.jsonl"
 
     def progress(done: int, total: int, label: str) -> None:
-        on_status(f"timing {label}", done, total, "")
+        on_status("timing", done, total, label, "cases")
 
-    on_status("measuring the machine", 0, None, "")
+    on_status("measuring the machine")
     trained = UltraFastBertConfig.from_pretrained(model)
     if not _rows(path, LayerRow):
         layer = LayerBenchConfig(n_tokens=LAYER_TOKENS, seconds=config.bench_seconds)

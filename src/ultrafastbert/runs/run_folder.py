@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -159,6 +159,29 @@ def claim(folder: Path, file_name: str, settings: dict[str, Any], resume: bool) 
     _clear(folder)
     with replacing(path) as file:
         file.write((json.dumps(settings, indent=2) + "\n").encode())
+
+
+@contextmanager
+def run_in(
+    folder: Path, file_name: str, resume: bool, inputs: Iterable[str | Path] = ()
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Hold a folder for a run, and give the function that claims it for settings.
+
+    The folder and the inputs are looked at first: nothing is lost by a wrong name. Settings, with
+    digests of all inputs, are claimed once it is known that they can work.
+
+    Args:
+        folder: where results go.
+        file_name: of the settings, in the folder.
+        resume: whether a run of the same settings may be continued.
+        inputs: paths that the run reads.
+
+    Raises FileExistsError, ValueError and OSError as `locked`, `check`, `check_inputs` and `claim`.
+    """
+    with locked(folder):
+        check(folder, file_name, resume)
+        check_inputs(folder, *inputs)
+        yield lambda settings: claim(folder, file_name, settings, resume)
 
 
 def _clear(folder: Path) -> None:

@@ -35,11 +35,12 @@ def tokens_for_minutes(
     if record.exists() and run_folder.result_of(run_dir) is not None:
         tokens = json.loads(record.read_text(encoding="utf-8"))["budget_tokens"]
     else:
-        tokens = int(_tokens_per_second(config, seq_length) * 60 * minutes * TRAINING_SHARE)
+        tokens = int(tokens_per_second(config, seq_length) * 60 * minutes * TRAINING_SHARE)
     return dataclasses.replace(config, budget_tokens=max(tokens, 1))
 
 
-def _tokens_per_second(config: PretrainConfig, seq_length: int) -> float:
+def tokens_per_second(config: PretrainConfig, seq_length: int) -> float:
+    """Return the speed of training a new model on random tokens, measured over a few steps."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
         model = UltraFastBertForMaskedLM(config.model)
