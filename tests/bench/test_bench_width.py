@@ -1,12 +1,17 @@
 """The benchmark over the number of neurons."""
 
 import pytest
+from quick_bench import quick_machine
 
 from ultrafastbert import kernels, rows
 from ultrafastbert.bench import WidthBenchConfig, bench_width, width
 from ultrafastbert.rows.layers import LayerCase, WidthRow
 
-pytestmark = pytest.mark.usefixtures("quick_machine")
+
+@pytest.fixture(autouse=True, scope="module")
+def measured_quickly():
+    with quick_machine():
+        yield
 
 
 def test_width_rows_grow_with_the_depth(tmp_path):

@@ -2,13 +2,17 @@
 
 import pytest
 import torch
-from quick_bench import bench_quickly
+from quick_bench import bench_quickly, quick_machine
 
 from ultrafastbert import kernels
 from ultrafastbert.bench import baselines, gate
 from ultrafastbert.fff.layer import FastFeedForward, FeedForward
 
-pytestmark = pytest.mark.usefixtures("quick_machine")
+
+@pytest.fixture(autouse=True, scope="module")
+def measured_quickly():
+    with quick_machine():
+        yield
 
 
 def broken(name):
