@@ -1,4 +1,6 @@
-"""Small benchmarks."""
+"""Small benchmarks, and a machine that is measured in no time."""
+
+from contextlib import contextmanager
 
 import pytest
 
@@ -9,6 +11,15 @@ from ultrafastbert.rows.layers import MachineRow
 QUICK = {"hidden_size": 32, "threads": (1,), "seconds": 0.01}
 
 needs_native = pytest.mark.skipif(not machine.is_available(), reason="no native core")
+
+
+@contextmanager
+def quick_machine():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "SECONDS", 1e-3)
+        patch.setattr(machine, "ATTEMPTS", 1)
+        patch.setattr(machine, "cache_bytes", lambda: (2**16, 2**18))
+        yield
 
 
 def quick_model(**options):

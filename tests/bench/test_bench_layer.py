@@ -1,13 +1,17 @@
 """The benchmark of a layer: its rows, caches, what is left out."""
 
 import pytest
-from quick_bench import QUICK, bench_quickly, needs_native
+from quick_bench import QUICK, bench_quickly, needs_native, quick_machine
 
 from ultrafastbert import rows
 from ultrafastbert.bench import LayerBenchConfig, bench_layer, implementations, layer, timing
 from ultrafastbert.rows.layers import LayerRow, SkippedRow
 
-pytestmark = pytest.mark.usefixtures("quick_machine")
+
+@pytest.fixture(autouse=True, scope="module")
+def measured_quickly():
+    with quick_machine():
+        yield
 
 
 @pytest.fixture(scope="module")

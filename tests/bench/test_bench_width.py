@@ -2,12 +2,17 @@
 
 import pytest
 from kernel_cases import usable
+from quick_bench import quick_machine
 
 from ultrafastbert import rows
 from ultrafastbert.bench import WidthBenchConfig, bench_width, width
 from ultrafastbert.rows.layers import LayerCase, WidthRow
 
-pytestmark = pytest.mark.usefixtures("quick_machine")
+
+@pytest.fixture(autouse=True, scope="module")
+def measured_quickly():
+    with quick_machine():
+        yield
 
 
 def test_width_rows_grow_with_the_depth(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from quick_bench import bench_quickly
+from quick_bench import bench_quickly, quick_machine
 
 from ultrafastbert import kernels
 from ultrafastbert.bench import baselines, gate
@@ -10,7 +10,11 @@ from ultrafastbert.fff.dense import FeedForward
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.kernels.plain import PlainKernel
 
-pytestmark = pytest.mark.usefixtures("quick_machine")
+
+@pytest.fixture(autouse=True, scope="module")
+def measured_quickly():
+    with quick_machine():
+        yield
 
 
 def broken(name):
