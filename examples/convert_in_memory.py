@@ -25,8 +25,8 @@ def main() -> None:
         fast, rows = convert_model(dense, batches, ffn, training=training)
         for row in rows:
             print(
-                f"layer {row['layer']}, {ffn}, {row['n_active']} of 256 neurons: "
-                f"FVU {row['unexplained_after_norm']:.3f}"
+                f"layer {row.layer}, {ffn}, {row.n_active} of 256 neurons: "
+                f"FVU {row.fvu_after_norm:.3f}"
             )
     print(f"{type(fast).__name__}, output {tuple(fast(**batches[0]).last_hidden_state.shape)}")
 

@@ -28,7 +28,7 @@ def main() -> None:
         row = pretrain(
             config, corpus.train, corpus.validation, corpus.tokenizer, folder / "model", "tiny"
         )
-        print(f"{row['tokens']:,} tokens, validation loss {row['validation_loss']:.2f}")
+        print(f"{row.tokens:,} tokens, validation loss {row.validation_loss:.2f}")
         for word, share in fill_mask(folder / "model", "Return the [MASK] of the list.", 3)[0]:
             print(f"{share:6.1%}  {word}")
 

@@ -270,6 +270,13 @@ def converted_row(model, ffn, fvu, seed=0, kind=conversion.ConvertRow, **fields)
     )
 
 
+def converted_layer_row(**fields):
+    defaults = {"model": "fff", "layer": 0, "ffn": "1x2", "n_active": 3, "fvu": 0.5}
+    defaults |= {"steps": 5, "batch_tokens": 64, "learning_rate": 1e-3, "split": "principal"}
+    defaults |= {"routing_learning_rate": 1e-3, "seed": 0}
+    return conversion.ConvertLayerRow(**(defaults | fields))
+
+
 def converted_rows():
     def row(model, ffn, fvu, score, seed):
         scores = (Score("stsb", "test", "spearman", score),)

@@ -10,7 +10,7 @@ CONVERT = ConvertConfig(
     tokens=1000,
     steps=5,
     batch_tokens=64,
-    in_sequence_steps=0,
+    sequential_steps=0,
     end_to_end_steps=0,
     end_to_end_tokens=1000,
     controls=False,
@@ -23,7 +23,7 @@ ALL_STAGES = ConvertConfig(
     tokens=2000,
     steps=20,
     batch_tokens=64,
-    in_sequence_steps=4,
+    sequential_steps=4,
     end_to_end_steps=3,
     end_to_end_tokens=2000,
 )

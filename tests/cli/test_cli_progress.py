@@ -163,7 +163,7 @@ def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkey
         assert code == 0, err
         return stages(err, kept)
 
-    steps = ["--tokens", 2000, "--steps", 5, "--in-sequence-steps", 3]
+    steps = ["--tokens", 2000, "--steps", 5, "--sequential-steps", 3]
     steps += ["--end-to-end-steps", 3, "--end-to-end-tokens", 2000, "--glue-dir", glue_dir]
     found = said("convert", dense, model, "--text", text_file, "--ffn", "1x2x2", *steps)
     order = "loading the original", "reading text", "timing dense layers"

@@ -185,7 +185,7 @@ def test_sources_are_read_as_often_as_needed(dense_folder, text_files, tmp_path)
     """A generator of files is gone after its first use; each of these reads it several times."""
     wanted = diagnose(dense_folder, text_files, DiagnoseConfig("1x2x2", 200))
     found = diagnose(dense_folder, iter(text_files), DiagnoseConfig("1x2x2", 200))
-    assert [row["layer"] for row in found] == [row["layer"] for row in wanted]
+    assert [row.layer for row in found] == [row.layer for row in wanted]
     options = {"vocab_size": 200, "seq_length": 16}
     corpus = prepare_corpus(
         iter(text_files[:1]), tmp_path / "cache", iter(text_files[1:]), **options

@@ -13,8 +13,23 @@ from ultrafastbert.cli import convert_options
 from ultrafastbert.cli.convert import convert_command
 from ultrafastbert.cli.sweep import sweep_command
 from ultrafastbert.distill import ConvertConfig, SweepConfig, convert, end_to_end
-from ultrafastbert.report.convert_tables import ERRORS, convert_table, convert_task_table
+from ultrafastbert.report.convert_tables import convert_table, convert_task_table
+from ultrafastbert.rows.conversion import (
+    ConvertCurveRow,
+    ConvertLayerRow,
+    ConvertLayerwiseRow,
+    ConvertRow,
+    ConvertSequentialRow,
+    ConvertTaskRow,
+    ConvertTimeRow,
+)
+from ultrafastbert.rows.row import columns_of
 from ultrafastbert.train import resumable
+
+
+def fvus(rows):
+    layers = (row for row in rows if isinstance(row, ConvertLayerRow | ConvertSequentialRow))
+    return [row.fvu for row in layers]
 
 
 def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, ids, tmp_path):
@@ -24,21 +39,21 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
         dense_folder, out, text_file, ALL_STAGES, stsb, on_status=lambda *said_: said.append(said_)
     )
     assert ("layer 0: 1x2x3 (fff, seed 0)", 20, 20) in said
-    layers = [row for row in rows if row["kind"] == "convert_layer"]
-    assert [(row["layer"], row["model"]) for row in layers[:5]] == [
+    layers = [row for row in rows if isinstance(row, ConvertLayerRow)]
+    assert [(row.layer, row.model) for row in layers[:5]] == [
         (0, name) for name in ("fff", "random", "ff_active", "ff_equal_latency", "none")
     ]
-    (timed,) = (row for row in rows if row["kind"] == "convert_time")
+    (timed,) = (row for row in rows if isinstance(row, ConvertTimeRow))
     dense = f"ff:{timed['width']}"
-    assert [row["ffn"] for row in layers[5:]] == ["1x2x3", "1x2x3", "ff:5", dense, "none"]
-    models = {row["model"]: row for row in rows if row["kind"] == "convert"}
+    assert [row.ffn for row in layers[5:]] == ["1x2x3", "1x2x3", "ff:5", dense, "none"]
+    models = {row.model: row for row in rows if isinstance(row, ConvertRow)}
     assert set(models) == {"fff", "random", "ff_active", "ff_equal_latency", "none", "teacher"}
-    before = {row["model"]: row for row in rows if row["kind"] == "convert_layerwise"}
+    before = {row.model: row for row in rows if isinstance(row, ConvertLayerwiseRow)}
     assert set(before) == set(models) - {"teacher"}
     for name, row in before.items():  # the error that training end to end begins with
-        assert row["unexplained_states"] > models[name]["unexplained_states"]
-    assert layers[0]["unexplained"] < layers[4]["unexplained"]
-    assert all(-100 <= row["stsb_validation_spearman"] <= 100 for row in models.values())
+        assert row.fvu_states > models[name].fvu_states
+    assert layers[0].fvu < layers[4].fvu
+    assert all(-100 <= row.scores[0].value <= 100 for row in models.values())
     for folder in (out, out / "controls" / "ff_active"):
         assert AutoModel.from_pretrained(folder)(ids).last_hidden_state.isfinite().all()
         assert (folder / "1_Pooling" / "config.json").exists()
@@ -55,15 +70,11 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
 def test_several_seeds_and_tasks(dense_folder, text_file, stsb, tmp_path):
     config = dataclasses.replace(ALL_STAGES, seeds=(3, 5), tasks=("stsb",), end_to_end_steps=1)
     rows = convert(dense_folder, tmp_path / "out", text_file, config, stsb)
-    layers = [row for row in rows if row["kind"] == "convert_layer"]
+    layers = [row for row in rows if isinstance(row, ConvertLayerRow)]
     assert len(layers) == 2 * 2 * 5
-    errors = {
-        row["seed"]: row["unexplained"]
-        for row in layers
-        if row["layer"] == 0 and row["model"] == "fff"
-    }
+    errors = {row.seed: row.fvu for row in layers if row.layer == 0 and row.model == "fff"}
     assert errors[3] != errors[5]
-    tuned = {(row["model"], row["seed"]) for row in rows if row["kind"] == "convert_task"}
+    tuned = {(row.model, row.seed) for row in rows if isinstance(row, ConvertTaskRow)}
     models = ("fff", "random", "ff_active", "ff_equal_latency", "none", "teacher")
     assert tuned == set(itertools.product(models, (3, 5)))
     table = convert_table(rows)
@@ -80,8 +91,8 @@ def test_convert_reads_pairs(dense_folder, typed_tokenizer, documents, ids, tmp_
     path.write_text("\n\n".join(documents))
     out, config = tmp_path / "out", dataclasses.replace(ALL_STAGES, controls=False)
     rows = convert(dense_folder, out, path, config)
-    models = {row["model"]: row for row in rows if row["kind"] == "convert"}
-    assert models["teacher"]["unexplained_states"] < 1e-3
+    models = {row.model: row for row in rows if isinstance(row, ConvertRow)}
+    assert models["teacher"].fvu_states < 1e-3
     assert AutoModel.from_pretrained(out)(ids).last_hidden_state.isfinite().all()
 
 
@@ -119,11 +130,9 @@ def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, mo
         )
     resumed = convert(dense_folder, tmp_path / "a", text_file, config, resume=True)
     straight = convert(dense_folder, tmp_path / "b", text_file, config)
-    assert [row.get("unexplained") for row in resumed] == [
-        row.get("unexplained") for row in straight
-    ]
+    assert fvus(resumed) == fvus(straight)
     curves = [
-        [(row["step"], row["unexplained_states"]) for row in rows if row["kind"] == "convert_curve"]
+        [(row.step, row.fvu_states) for row in rows if isinstance(row, ConvertCurveRow)]
         for rows in (resumed, straight)
     ]
     assert curves[0] == curves[1]
@@ -133,10 +142,10 @@ def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, mo
 
 
 def test_some_layers_convert_alone(dense_folder, text_file, tmp_path):
-    config = dataclasses.replace(ALL_STAGES, controls=False, layers=(1,))
+    config = dataclasses.replace(ALL_STAGES, controls=False, layer_ids=(1,))
     convert(dense_folder, tmp_path / "out", text_file, config)
     assert AutoModel.from_pretrained(tmp_path / "out").config.ffn == [None, "1x2x3"]
-    config = dataclasses.replace(config, layers=(2,))
+    config = dataclasses.replace(config, layer_ids=(2,))
     with pytest.raises(ValueError, match="layer 2 is not there: the model has layers 0 to 1"):
         convert(dense_folder, tmp_path / "other", text_file, config)
 
@@ -154,12 +163,12 @@ def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, t
 
 def test_the_command_converts_and_prints_tables(dense_folder, text_file, stsb, tmp_path, run):
     sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
-    sizes += ["--dense-widths", "8,16", "--ablations", "--in-sequence-steps", "2"]
+    sizes += ["--dense-widths", "8,16", "--ablations", "--sequential-steps", "2"]
     command = ["convert", dense_folder, tmp_path / "out", "--text", text_file, "--glue-dir", stsb]
     code, printed, error = run(*command, *sizes)
     assert not code, error
     lines = printed.splitlines()
-    title = ERRORS["unexplained_after_norm"]
+    title = columns_of(ConvertLayerRow)["fvu_after_norm"].title
     assert lines[0].startswith("**dense, 1x2x3, 5 ")
     assert lines[2].startswith(f"| {title} | neurons used | layer 0 |")
     assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
@@ -178,7 +187,10 @@ def test_commands_have_the_defaults_of_configurations(command, config):
     assert type(config)(**convert_options.settings(type(config), given)) == config
 
 
-def test_the_old_name_of_an_option_leads_to_the_new_one(run, tmp_path):
-    code, _, error = run("convert", tmp_path, tmp_path, "--text", "a", "--block", "a.*.b")
+@pytest.mark.parametrize(
+    ("old", "new"), [("block", "ff-location"), ("in-sequence-steps", "sequential-steps")]
+)
+def test_the_old_name_of_an_option_leads_to_the_new_one(run, tmp_path, old, new):
+    code, _, error = run("convert", tmp_path, tmp_path, "--text", "a", f"--{old}", "3")
     assert code == 2
-    assert "--block is called --ff-location now" in error
+    assert f"--{old} is called --{new} now" in error

@@ -9,7 +9,7 @@ import torch
 from encoders import save_dense_encoder
 from hypothesis import given
 from hypothesis import strategies as st
-from report_rows import sweep_rows
+from report_rows import converted_layer_row, sweep_row, sweep_rows
 from short_runs import CANDIDATES, SWEEP, time_by_name
 from tiny_architectures import tiny_model
 from transformers import AutoConfig, AutoModel
@@ -26,6 +26,9 @@ from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.report.figures import draw_all
 from ultrafastbert.report.sweep_tables import describe, gains, sweep_table, trained
+from ultrafastbert.rows.conversion import ConvertLayerRow
+from ultrafastbert.rows.models import EncoderTimes
+from ultrafastbert.rows.sweep import ConvertCandidateRow, ConvertChoiceRow, ConvertSweepRow
 
 
 @pytest.fixture
@@ -98,12 +101,12 @@ def test_the_fvu_of_a_model_is_measured_without_padding(dense_folder, tokenizer)
 
 def test_a_model_is_made_once_however_its_errors_are_summed():
     rows = {
-        "convert_member": [
-            {"ffn": ffn, "latency_text_ms": ms}
+        ConvertCandidateRow: [
+            ConvertCandidateRow(ffn=ffn, latency_text_ms=ms)
             for ffn, ms in ((None, 9.0), ("1x2x3", 3.0), ("none", 1.5))
         ],
-        "convert_layer": [
-            {"layer": layer, "ffn": ffn, "unexplained_states": error}
+        ConvertLayerRow: [
+            converted_layer_row(layer=layer, ffn=ffn, fvu_states=error)
             for layer, error in enumerate((0.1, 0.2, 0.3))
             for ffn in ("1x2x3", "none")
         ],
@@ -124,26 +127,26 @@ def test_a_sweep_measures_models_and_saves_one(dense_folder, text_file, stsb, tm
         dense_folder, out, text_file, SWEEP, glue_dir=stsb, on_status=lambda *s: said.append(s)
     )
     assert ("layer 1: ff:4", 20, 20) in said
-    layers = [row for row in rows if row["kind"] == "convert_layer"]
-    assert [(row["layer"], row["ffn"]) for row in layers] == list(
+    layers = [row for row in rows if isinstance(row, ConvertLayerRow)]
+    assert [(row.layer, row.ffn) for row in layers] == list(
         itertools.product((0, 1), (*CANDIDATES, "none"))
     )
-    models = {tuple(row["ffn"]): row for row in rows if row["kind"] == "convert_sweep"}
+    models = {row.ffn: row for row in rows if isinstance(row, ConvertSweepRow)}
     for candidate in (None, *CANDIDATES, "none"):
         assert (candidate, candidate) in models
     original = models[None, None]
-    assert original["unexplained_states"] == original["summed_error"] == 0
+    assert original.fvu_states == original.summed_error == 0
     for row in models.values():
-        assert row["latency_text_ms"] > 0
-        assert row["latency_batch_ms"] > 0
-        assert len(row["speedup_text"]) == len(row["speedup_batch"]) == 3
-        assert -100 <= row["stsb_validation_spearman"] <= 100
-    (choice,) = (row for row in rows if row["kind"] == "convert_choice")
-    chosen = models[tuple(choice["ffn"])]
-    assert (choice["target_speedup"], choice["target_explained"]) == (None, None)
-    fastest = min(row["latency_text_ms"] for row in models.values())
-    assert chosen["latency_text_ms"] <= (fastest + original["latency_text_ms"]) / 2
-    assert AutoModel.from_pretrained(out).config.ffn == choice["ffn"]
+        assert row.latency_text_ms > 0
+        assert row.latency_batch_ms > 0
+        assert len(row.speedup_text) == len(row.speedup_batch) == 3
+        assert -100 <= row.scores[0].value <= 100
+    (choice,) = (row for row in rows if isinstance(row, ConvertChoiceRow))
+    chosen = models[choice.ffn]
+    assert (choice.target_speedup, choice.target_explained) == (None, None)
+    fastest = min(row.latency_text_ms for row in models.values())
+    assert chosen.latency_text_ms <= (fastest + original.latency_text_ms) / 2
+    assert AutoModel.from_pretrained(out).config.ffn == list(choice.ffn)
     assert sweep(dense_folder, out, text_file, SWEEP, glue_dir=stsb, resume=True) == rows
     with pytest.raises(FileExistsError, match="--resume"):
         sweep(dense_folder, out, text_file, SWEEP)
@@ -166,12 +169,12 @@ def test_another_target_saves_another_model_of_the_same_sweep(dense_folder, text
         on_status=lambda *s: said.append(s),
     )
     assert again[: len(rows)] == rows
-    assert again[-1]["kind"] == "convert_choice"
-    assert AutoModel.from_pretrained(out).config.ffn == again[-1]["ffn"] != [None, None]
+    assert isinstance(again[-1], ConvertChoiceRow)
+    assert AutoModel.from_pretrained(out).config.ffn == list(again[-1].ffn) != [None, None]
     assert not any(what.startswith("layer") for what, *_ in said)
     faster = sweep(dense_folder, out, text_file, SWEEP, Target(speedup=1.2), resume=True)
-    assert faster[-1]["target_speedup"] == 1.2
-    assert sorted(map(bool, faster[-1]["ffn"])) == [False, True]
+    assert faster[-1].target_speedup == 1.2
+    assert sorted(map(bool, faster[-1].ffn)) == [False, True]
     with pytest.raises(ValueError, match=r"target_speedup=4 is out of reach: .* is 3\.00 times"):
         sweep(dense_folder, out, text_file, SWEEP, Target(speedup=4), resume=True)
 
@@ -204,9 +207,9 @@ def test_the_chosen_model_is_trained_as_a_whole(dense_folder, text_file, stsb, t
     )
     assert ("end to end: the chosen model", 30, 30) in said
     after, choice = AutoModel.from_pretrained(out), rows[-1]
-    assert after.config.ffn == before.config.ffn == choice["ffn"]
-    (model,) = [r for r in rows if r["kind"] == "convert_sweep" and r["ffn"] == choice["ffn"]]
-    assert choice["unexplained_states"] < model["unexplained_states"]
+    assert after.config.ffn == before.config.ffn == list(choice.ffn)
+    (model,) = [r for r in rows if isinstance(r, ConvertSweepRow) and r.ffn == choice.ffn]
+    assert choice.fvu_states < model.fvu_states
     (text,) = trained(rows)
     assert "30 training steps" in text
     assert "STS-B" in text
@@ -249,11 +252,16 @@ def test_an_interrupted_sweep_goes_on(dense_folder, text_file, tmp_path):
         interrupted(at)
     resumed = sweep(dense_folder, tmp_path / "a", text_file, SWEEP, resume=True)
     straight = sweep(dense_folder, tmp_path / "b", text_file, SWEEP)
-    volatile = ("other_load_text", "other_load_batch")
-    for rows in (resumed, straight):
-        for row, name in itertools.product(rows, volatile):
-            row.pop(name, None)
-    assert resumed == straight
+    without_load = [
+        [
+            dataclasses.replace(row, other_load_text=0.0, other_load_batch=0.0)
+            if isinstance(row, EncoderTimes)
+            else row
+            for row in rows
+        ]
+        for rows in (resumed, straight)
+    ]
+    assert without_load[0] == without_load[1]
 
 
 class Measured:
@@ -262,7 +270,7 @@ class Measured:
     config, n_layers, on_status = SweepConfig(("1x2",)), 2, None
 
     def rows(self, kind):
-        assert kind == "convert_sweep"
+        assert kind is ConvertSweepRow
         measured = {
             (None, None): (1.0, 0.0),
             ("1x2", None): (1.6, 0.3),
@@ -271,7 +279,7 @@ class Measured:
             ("none", "none"): (2.5, 0.9),
         }
         return [
-            {"ffn": list(ffn), "speedup_text": (0.0, speedup, 9.0), "unexplained_states": error}
+            sweep_row(ffn, ms=10 / speedup, fvu=error, score=0.0)
             for ffn, (speedup, error) in measured.items()
         ]
 
@@ -321,7 +329,7 @@ def test_another_architecture_sweeps(tokenizer, text_file, tmp_path):
     tokenizer.save_pretrained(tmp_path / "dense")
     config = dataclasses.replace(SWEEP, candidates=("1x2x3",), ff_location="layers.*.mlp")
     rows = sweep(tmp_path / "dense", tmp_path / "out", text_file, config, Target(speedup=2))
-    assert rows[-1]["ffn"] == ["1x2x3", "1x2x3"]
+    assert rows[-1].ffn == ("1x2x3", "1x2x3")
     model = AutoModel.from_pretrained(tmp_path / "out")
     assert type(model).__name__ == "ConvertedModernBertModel"
 
@@ -338,7 +346,7 @@ def test_models_are_timed_beside_the_original(dense_folder, tokenizer, monkeypat
     for row in fields.values():
         assert row["latency_text_ms"] > 0
         assert row["latency_batch_ms"] > 0
-        assert row["speedup_batch"][0] <= row["speedup_batch"][1] <= row["speedup_batch"][2]
+        assert tuple(row["speedup_batch"]) == tuple(sorted(row["speedup_batch"]))
 
 
 @pytest.mark.usefixtures("steady_clock")

@@ -26,12 +26,12 @@ def test_models_learn_from_pairs(model_type, texts, tokenizer, typed_tokenizer, 
     each = typed_tokenizer if has_types else tokenizer
     made = capture_targets(model, each, pairs, 2000, tmp_path / "targets")
     assert ("token_type_ids" in made.inputs) == has_types
-    assert distance(model, made)["unexplained_states"] < 1e-3
+    assert distance(model, made)["fvu_states"] < 1e-3
     student = converted_copy(model, ["1x2x3", "none"])
-    before = distance(student, made)["unexplained_states"]
+    before = distance(student, made)["fvu_states"]
     config = end_to_end.EndToEndConfig(steps=20, batch_tokens=256)
     end_to_end.distill_end_to_end(student, made, config, tmp_path / "checkpoints")
-    assert distance(student, made)["unexplained_states"] < before
+    assert distance(student, made)["fvu_states"] < before
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_classifier_keeps_what_it_says_of_texts(model_type, texts, tokenizer, 
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     torch.testing.assert_close(batch["logits"], original(**inputs).logits, atol=0.02, rtol=0.02)
     same = distance(original, made)
-    assert same["unexplained_logits"] < 0.05
+    assert same["fvu_logits"] < 0.05
     assert same["same_class"] > 0.9
     student = converted_copy(original, ["1x2x3", "none"])
     before = distance(student, made)
@@ -76,7 +76,7 @@ def test_a_classifier_keeps_what_it_says_of_texts(model_type, texts, tokenizer, 
     curve = end_to_end.distill_end_to_end(student, made, config, tmp_path / "run", held_out=made)
     assert list(curve) == list(range(0, 31, 3))
     after = distance(student, made)
-    assert curve[30]["unexplained_logits"] < curve[0]["unexplained_logits"]
-    assert after["unexplained_logits"] < before["unexplained_logits"]
+    assert curve[30]["fvu_logits"] < curve[0]["fvu_logits"]
+    assert after["fvu_logits"] < before["fvu_logits"]
     heads = [model.get_parameter(HEADS[model_type]) for model in (original, student)]
     assert not torch.equal(*heads)

@@ -23,19 +23,19 @@ def test_the_dense_layer_of_equal_latency_is_timed_once(
         convert(dense_folder, out, text_file, ALL_STAGES, on_status=interrupt)
     monkeypatch.setattr(conversion, "time_equal_width", again)
     rows = convert(dense_folder, out, text_file, ALL_STAGES, resume=True)
-    assert len({row["ffn"] for row in rows if row.get("model") == "ff_equal_latency"}) == 1
+    assert len({row.ffn for row in rows if getattr(row, "model", None) == "ff_equal_latency"}) == 1
 
 
 def test_a_dense_layer_of_equal_latency_is_never_narrower_than_the_path():
     row = time_equal_width(16, "1x2x9", seconds=0.0)
-    assert (row["kind"], row["n_active"]) == ("convert_time", 11)
-    assert [case["n_tokens"] for case in row["measured"]] == [128, 4096]
-    assert row["width"] == max(case["width"] for case in row["measured"])
-    for case in row["measured"]:
-        assert case["timed"][0]["width"] == 16
-        assert case["width"] % 8 == 0
-        assert case["width"] >= 16
-        assert all(us > 0 for timed in case["timed"] for us in timed["us_per_token"].values())
+    assert row.n_active == 11
+    assert [case.n_tokens for case in row.measured] == [128, 4096]
+    assert row.width == max(case.width for case in row.measured)
+    for case in row.measured:
+        assert case.timed[0].width == 16
+        assert case.width % 8 == 0
+        assert case.width >= 16
+        assert all(us > 0 for timed in case.timed for us in timed.us_per_token.values())
 
 
 @pytest.mark.parametrize("narrowest", [8, 16, 48])

@@ -12,13 +12,14 @@ from ultrafastbert.data.text_batches import batches_of
 from ultrafastbert.distill import RegressionConfig, convert, fvu, regress
 from ultrafastbert.distill.routing import decision_loss, leaf_errors
 from ultrafastbert.distill.scaling import Scaling
-from ultrafastbert.distill.sequential import capture_in_sequence
+from ultrafastbert.distill.sequential import capture_drifted
 from ultrafastbert.distill.splits import set_hyperplanes
 from ultrafastbert.distill.teacher.capture import Captured, capture
 from ultrafastbert.models.converted.architectures import location_of
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.converted.norms import norms_after
+from ultrafastbert.rows.conversion import ConvertRow
 
 
 def regression_problem(layer, n_tokens=20_000):
@@ -147,7 +148,7 @@ def test_sequential_outputs_make_up_for_drift(model_type, has_norm, texts, token
     size, batch = model.config.hidden_size, next(batches_of(tokenizer, texts, 20))
     norm = norms_after(model, location, [1], size, batch)[1]
     assert (norm is not None) == has_norm
-    captured = capture_in_sequence(
+    captured = capture_drifted(
         student, tokenizer, texts, 1, original, norm, tmp_path / "student", 128, print, location
     )
     x, y = (part.float() for part in captured)
@@ -160,13 +161,11 @@ def test_sequential_distillation_brings_models_nearer(dense_folder, text_file, t
     errors = []
     for steps, again in ((400, 0), (200, 200)):
         config = dataclasses.replace(
-            ALL_STAGES, steps=steps, in_sequence_steps=again, controls=False, end_to_end_steps=0
+            ALL_STAGES, steps=steps, sequential_steps=again, controls=False, end_to_end_steps=0
         )
         rows = convert(dense_folder, tmp_path / f"{steps}{again}", text_file, config)
         (error,) = (
-            row["unexplained_states"]
-            for row in rows
-            if row.get("model") == "fff" and row["kind"] == "convert"
+            row.fvu_states for row in rows if isinstance(row, ConvertRow) and row.model == "fff"
         )
         errors.append(error)
     assert errors[1] < errors[0]

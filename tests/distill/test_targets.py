@@ -72,7 +72,7 @@ def test_less_text_than_wanted_is_measured_as_it_is(texts, tokenizer, tmp_path):
     assert len(made.inputs["input_ids"]) == len(made.states) == made.starts[-1] < 500
     variance = made.states_variance
     torch.testing.assert_close(variance, made.states.float().var(0).mean(1))
-    assert distance(model, made)["unexplained_states"] < 1e-3
+    assert distance(model, made)["fvu_states"] < 1e-3
 
 
 def test_layers_learned_end_with_the_last():

@@ -5,25 +5,20 @@ import torch
 from encoders import write_stsb
 
 from ultrafastbert.evaluate.metrics import METRICS, Comparison, Needs, compare
-from ultrafastbert.evaluate.pair_tasks import PAIR_TASKS, score_titles
+from ultrafastbert.evaluate.pair_tasks import PAIR_TASKS
 from ultrafastbert.evaluate.similarity import load_evaluations
 from ultrafastbert.evaluate.tasks import TASKS, TaskSpec
 
 
-def test_row_fields_and_titles_of_scores_stay():
-    assert score_titles() == {
-        "stsb_validation_spearman": "STS-B validation (Spearman, %)",
-        "stsb_test_spearman": "STS-B test (Spearman, %)",
-    }
-    assert list(score_titles("validation")) == ["stsb_validation_spearman"]
-    assert PAIR_TASKS[0].field("test", "before") == "stsb_test_before_spearman"
+def test_sentence_pairs_are_scored_by_the_first_metric_of_their_task():
+    assert [(task.spec.name, task.metric) for task in PAIR_TASKS] == [("stsb", "spearman")]
 
 
 def test_metrics_that_compare_with_the_original_take_what_is_there():
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert compare(Comparison(0.5, 2.0)) == {"unexplained_states": 0.25}
+    assert compare(Comparison(0.5, 2.0)) == {"fvu_states": 0.25}
     same = compare(Comparison(0.0, 1.0, logits, logits))
-    assert same == {"unexplained_states": 0.0, "unexplained_logits": 0.0, "same_class": 1.0}
+    assert same == {"fvu_states": 0.0, "fvu_logits": 0.0, "same_class": 1.0}
     assert "same_class" not in compare(Comparison(0.0, 1.0, logits[:, :1], logits[:, :1]))
     assert compare(Comparison(0.0, 1.0, logits.flip(1), logits))["same_class"] == 0.0
 

@@ -29,6 +29,7 @@ from ultrafastbert.interpret.visits import trees_of, visits
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.report.usage_figures import draw_diagnosis
 from ultrafastbert.report.usage_tables import clusterability_table, region_table, usage_table
+from ultrafastbert.rows.usage import ConvertLayerUsageRow, Region
 
 
 def tiny_bert(model_class=BertModel):
@@ -133,14 +134,14 @@ def test_models_that_pad_or_share_layers_are_visited(texts, tokenizer):
 def test_usage_rows_add_up(texts, tokenizer):
     model = converted_copy(tiny_bert(), ["1x2x3", "2x3"])
     found = usage_rows(model, tokenizer, texts, 500)
-    assert [(row["layer"], row["tree"], row["ffn"]) for row in found] == [
+    assert [(row.layer, row.tree, row.ffn) for row in found] == [
         (0, 0, "1x2x3"),
         (1, 0, "2x3"),
         (1, 1, "2x3"),
     ]
     for row in found:
-        assert sum(row["counts"]) == row["n_tokens"] == 500
-        assert len(row["counts"]) == row["n_leaves"] == row["n_visited"] + row["n_dead"]
+        assert sum(row.counts) == row.n_tokens == 500
+        assert len(row.counts) == row.n_leaves == row.n_visited + row.n_dead
     assert usage_rows(converted_copy(tiny_bert(), [None, "ff:3"]), tokenizer, texts, 500) == []
 
 
@@ -165,16 +166,16 @@ def halves(function):
 def test_clusterability_tells_what_regions_are_good_for():
     slope = torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
     bent = clusterability(*halves(lambda x: x[:, :1].sign() * (x @ slope)), Family(1, 1, 8))
-    assert bent["local_unexplained"] < 0.05 < 0.2 < bent["linear_unexplained"]
+    assert bent["fvu_local"] < 0.05 < 0.2 < bent["fvu_linear"]
     straight = clusterability(*halves(lambda x: x @ slope), Family(1, 1, 8))
-    assert straight["linear_unexplained"] < 0.02
-    assert straight["region_unexplained"] > 0.3
+    assert straight["fvu_linear"] < 0.02
+    assert straight["fvu_region"] > 0.3
     steps = clusterability(*halves(lambda x: x[:, :1].sign() * slope[0]), Family(1, 1, 8))
-    assert steps["region_unexplained"] < 0.05
+    assert steps["fvu_region"] < 0.05
     single = clusterability(*halves(lambda x: x * torch.eye(8)[3]), Family(1, 1, 2))
     assert single["largest_output_share"] == pytest.approx(1)
     nothing = clusterability(*halves(torch.zeros_like), Family(1, 1, 2))
-    assert nothing["local_unexplained"] == nothing["dense_unexplained"] == 0
+    assert nothing["fvu_local"] == nothing["fvu_dense"] == 0
 
 
 def test_the_command_shows_how_leaves_are_used(text_file, tokenizer, tmp_path, run):
@@ -186,8 +187,8 @@ def test_the_command_shows_how_leaves_are_used(text_file, tokenizer, tmp_path, r
     assert not code, error
     assert "| 0 (1x2x3) | " in printed
     assert "| layer 1, tree " in printed
-    found = rows.read_rows(out, "convert_layer_usage")
-    assert [(row["model"], row["layer"], row["tree"]) for row in found] == [
+    found = rows.read_rows(out, ConvertLayerUsageRow)
+    assert [(row.model, row.layer, row.tree) for row in found] == [
         ("model", 0, 0),
         ("model", 1, 0),
         ("model", 1, 1),
@@ -216,7 +217,7 @@ def test_models_trained_here_are_diagnosed(text_file, tokenizer, tmp_path):
     config = tiny(vocab_size=len(tokenizer))
     folder = saved(UltraFastBertForMaskedLM(config), tokenizer, tmp_path / "fast")
     found = diagnose(folder, text_file, DiagnoseConfig(tokens=300, max_length=16))
-    assert [(row["layer"], row["tree"]) for row in found] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [(row.layer, row.tree) for row in found] == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def test_what_cannot_be_diagnosed_is_named(text_file, tokenizer, tmp_path):
@@ -240,24 +241,32 @@ def test_what_cannot_be_diagnosed_is_named(text_file, tokenizer, tmp_path):
 
 def test_convert_records_how_leaves_are_used(text_file, tokenizer, tmp_path):
     folder = saved(tiny_bert(), tokenizer, tmp_path / "dense")
-    sizes = {"tokens": 2000, "steps": 5, "batch_tokens": 64, "in_sequence_steps": 0}
+    sizes = {"tokens": 2000, "steps": 5, "batch_tokens": 64, "sequential_steps": 0}
     sizes |= {"end_to_end_steps": 1}
     config = ConvertConfig("1x2x3", end_to_end_tokens=2000, controls=False, **sizes)
     found = convert(folder, tmp_path / "out", text_file, config)
-    usage = [row for row in found if row["kind"] == "convert_layer_usage"]
-    assert [(row["model"], row["layer"], row["n_tokens"]) for row in usage] == [
+    usage = [row for row in found if isinstance(row, ConvertLayerUsageRow)]
+    assert [(row.model, row.layer, row.n_tokens) for row in usage] == [
         ("fff", 0, 80),
         ("fff", 1, 80),
     ]
 
 
 def test_tables_and_figures_take_any_token(tmp_path):
-    region = {"leaf": 1, "share": 0.9, "tokens": [["|", 0.5], ["$x_", 0.25], ["漢", 0.25]]}
-    row = {"kind": "convert_layer_usage", "model": "m", "layer": 3, "tree": 0, "ffn": "1x1"}
-    row |= leaf_usage(torch.tensor([1, 9])) | {"counts": [1, 9], "n_tokens": 10}
-    row |= {"token_purity": 0.8, "position_purity": 0.1, "regions": [region]}
+    row = ConvertLayerUsageRow(
+        model="m",
+        layer=3,
+        tree=0,
+        ffn="1x1",
+        n_tokens=10,
+        **leaf_usage(torch.tensor([1, 9])),
+        token_purity=0.8,
+        position_purity=0.1,
+        regions=(Region(1, 0.9, (("|", 0.5), ("$x_", 0.25), ("漢", 0.25))),),
+        counts=(1, 9),
+    )
     assert "layer 3, leaf 1 | 90.0 | \\| 50, $x_ 25, 漢 25 |" in region_table([row])
     assert "| 3 (1x1) | 2 of 2 | 0.47 (of 1) |" in usage_table([row])
     assert [path.name for path in draw_diagnosis([row], tmp_path)] == ["layer3_usage.png"]
     assert usage_table([]) == region_table([]) == clusterability_table([]) == ""
-    assert json.loads(json.dumps(row)) == row
+    assert rows.parse(json.loads(json.dumps(rows.to_plain(row)))) == row

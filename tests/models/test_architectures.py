@@ -23,7 +23,9 @@ from ultrafastbert.models.converted.folder import load_dense
 from ultrafastbert.models.converted.hooks import check_replaceable, run_hooked
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.converted.norms import norms_after
-from ultrafastbert.report.convert_tables import ERRORS, convert_layer_table
+from ultrafastbert.report.convert_tables import convert_layer_table
+from ultrafastbert.rows.conversion import ConvertLayerRow
+from ultrafastbert.rows.row import columns_of
 
 BART = "encoder.layers.*.fc1,activation_fn,fc2"
 FEW_STEPS = RegressionConfig(steps=150, batch_tokens=128)
@@ -182,8 +184,8 @@ def test_a_model_in_memory_converts(model_type, auto_class, tmp_path):
     )
     assert ("running the model (batches)", 4, None) in said
     assert ("layer 1: 1x2x3", 150, 150) in said
-    assert [(row["layer"], row["n_active"]) for row in rows] == [(1, 5)]
-    assert 0 < rows[0]["unexplained"] < 0.9
+    assert [(row.layer, row.n_active) for row in rows] == [(1, 5)]
+    assert 0 < rows[0].fvu < 0.9
     assert convert_layer_table(rows).count("\n| ") == 3
     fast.save_pretrained(tmp_path)
     assert ("**Vocabulary:**" in (tmp_path / "README.md").read_text()) == (model_type != "vit")
@@ -232,9 +234,9 @@ def test_a_plain_module_converts():
     before, after = ((m(batches[0]) - batches[0]).flatten() for m in (model, fast))
     assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.6
     assert isinstance(model.blocks[0].mlp, nn.Sequential)
-    assert [row["model"] for row in rows] == ["fff", "fff"]
+    assert [row.model for row in rows] == ["fff", "fff"]
     _, rows = convert_model(model, batches, "none", **named)
-    assert rows[0]["model"] == "none"
+    assert rows[0].model == "none"
 
 
 def refused(match, model, batch=None, **options):
@@ -311,7 +313,7 @@ def test_an_encoder_saved_under_the_name_of_a_head_is_an_encoder(tmp_path):
     assert type(load_dense(tmp_path)).__name__ == "MPNetModel"
 
 
-FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5", "--in-sequence-steps", "2"]
+FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5", "--sequential-steps", "2"]
 FAST += ["--end-to-end-steps", "1", "--end-to-end-tokens", "1000", "--no-controls"]
 
 
@@ -326,7 +328,7 @@ def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_fi
     code, out, error = run(*command, "--ff-location", "decoder.layers.*.fc1,activation_fn,fc2")
     assert not code, error
     assert out.startswith("**opt, 1x2x3, 5 ")
-    assert f"| {ERRORS['unexplained']} |" in out
+    assert f"| {columns_of(ConvertLayerRow)['fvu'].title} |" in out
     loaded = AutoModel.from_pretrained(tmp_path / "out")
     assert loaded.config.ffn_block == "decoder.layers.*.fc1,activation_fn,fc2"
     assert loaded(**batch_for(loaded)).last_hidden_state.isfinite().all()

@@ -34,7 +34,7 @@ def fvus(model, ffn):
     converted, rows = convert_model(model, batches, ffn, training=training)
     assert converted.dtype == model.dtype
     assert converted(batches[0]).last_hidden_state.isfinite().all()
-    return [row["unexplained"] for row in rows]
+    return [row.fvu for row in rows]
 
 
 @pytest.mark.parametrize("ffn", ["1x2x4", "ff:8", "none"])

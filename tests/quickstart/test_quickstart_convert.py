@@ -20,7 +20,7 @@ SMALL = ConvertConfig(
     tokens=2000,
     steps=20,
     batch_tokens=64,
-    in_sequence_steps=4,
+    sequential_steps=4,
     end_to_end_steps=3,
     end_to_end_tokens=2000,
 )
@@ -56,7 +56,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     code, printed, err = run("quickstart", out, "--convert", "--ffn", "1x3x2")
     assert code == 0, err
     for text in (
-        "variance left unexplained",
+        "FVU behind the layer's norm",
         "last hidden states: FVU",
         "fast feedforward (1x3x2)",
         "no feedforward layer",

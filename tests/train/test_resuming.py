@@ -17,6 +17,7 @@ from ultrafastbert.distill import SweepConfig, convert, sweep
 from ultrafastbert.distill.sweep import models as sweep_models
 from ultrafastbert.models.io.saved import model_digest
 from ultrafastbert.quickstart import pretrain as quickstart
+from ultrafastbert.rows.conversion import OfConversion
 from ultrafastbert.train import finetune as glue
 from ultrafastbert.train import resumable
 from ultrafastbert.train.pretrain import get_recipe, training
@@ -143,7 +144,7 @@ def test_conversions_go_on_with_the_same_inputs(dense, text_file, tmp_path, docu
         work(dense, text_file, stsb, on_status=interrupt_at("layer 1"))
     model, text, glue_dir = (what(path) for path in (dense, text_file, stsb))
     found = work(model, text, glue_dir, resume=True, on_status=interrupt_at("layer 0"))
-    assert len({row.get("original") for row in found} - {None}) <= 1
+    assert len({getattr(row, "original", None) for row in found} - {None}) <= 1
     change(text)
     with pytest.raises(ValueError, match="differs in text"):
         work(model, text, glue_dir, resume=True)
@@ -168,7 +169,7 @@ def test_rows_tell_the_name_of_a_model_in_the_working_directory(
 ):
     monkeypatch.chdir(dense)
     found = convert(".", tmp_path / "out", text_file, CONVERT)
-    assert {row["original"] for row in found if "original" in row} == {"dense"}
+    assert {row.original for row in found if isinstance(row, OfConversion)} == {"dense"}
 
 
 def test_glue_knows_a_model_that_was_moved(dense, documents, tmp_path):
@@ -178,7 +179,7 @@ def test_glue_knows_a_model_that_was_moved(dense, documents, tmp_path):
     first = glue.run_glue(dense, ["stsb"], config, stsb, path)
     assert glue.run_glue(move(dense), ["stsb"], config, stsb, path) == first
     named = glue.run_glue(tmp_path / "moved dense", ["stsb"], config, stsb, path, model_name="new")
-    assert named[0]["model"] == "new"
+    assert named[0].model == "new"
     assert len(rows.read_rows(path)) == 2
 
 

@@ -20,12 +20,12 @@ def convert_command(
     out: options.NewFolder,
     text: options.Text,
     ffn: options.Ffn = "1x6x40",
-    layers: options.Layers = None,
+    layer_ids: options.Layers = None,
     ff_location: options.FfLocation = None,
     tokens: options.Tokens = 500_000,
     max_length: options.MaxLength = 128,
     steps: options.Steps = 3000,
-    in_sequence_steps: options.InSequenceSteps = 500,
+    sequential_steps: options.SequentialSteps = 500,
     end_to_end_steps: options.EndToEndSteps = 2000,
     end_to_end_tokens: options.EndToEndTokens = 3_000_000,
     controls: options.Controls = True,
@@ -36,6 +36,7 @@ def convert_command(
     seeds: options.Seeds = "0",
     resume: Resume = False,
     block: options.OldBlock = None,
+    in_sequence_steps: options.OldInSequenceSteps = None,
     sweep: options.OldSweep = None,
 ) -> None:
     """Replace the FF layers of a trained encoder (BERT, RoBERTa, ModernBERT ...) by fast ones.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ultrafastbert.cli.options import FF_LOCATION_EXAMPLE, numbers, option_name
+from ultrafastbert.cli.options import FF_LOCATION_EXAMPLE, numbers
 
 DenseModel = Annotated[Path, typer.Argument(help="Folder of a dense encoder.")]
 NewFolder = Annotated[Path, typer.Argument(help="New folder for the converted model.")]
@@ -18,7 +18,8 @@ Candidates = Annotated[
     typer.Option(help="Layers to choose among, comma-separated: KxD, KxDxL, ff:WIDTH or none."),
 ]
 Layers = Annotated[
-    str | None, typer.Option(help="Layers to convert, comma-separated from 0; default: all.")
+    str | None,
+    typer.Option("--layers", help="Layers to convert, comma-separated from 0; default: all."),
 ]
 FfLocation = Annotated[
     str | None,
@@ -30,7 +31,7 @@ FfLocation = Annotated[
 Tokens = Annotated[int, typer.Option(help="Tokens of the text to train layers on.")]
 MaxLength = Annotated[int, typer.Option(help="Tokens to read of a text or a pair.")]
 Steps = Annotated[int, typer.Option(help="Training steps of each layer.")]
-InSequenceSteps = Annotated[
+SequentialSteps = Annotated[
     int,
     typer.Option(
         help="Steps of sequential distillation: each layer learns again, after those before it are "
@@ -86,6 +87,14 @@ OldBlock = Annotated[
     str | None,
     typer.Option("--block", hidden=True, callback=_refuse("--block is called --ff-location now")),
 ]
+OldInSequenceSteps = Annotated[
+    str | None,
+    typer.Option(
+        "--in-sequence-steps",
+        hidden=True,
+        callback=_refuse("--in-sequence-steps is called --sequential-steps now"),
+    ),
+]
 OldSweep = Annotated[
     str | None,
     typer.Option(
@@ -109,8 +118,8 @@ def settings(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(name: str, value: Any) -> Any:
     """Return the value of an option: numbers and names that are separated by commas are tuples."""
-    if name in ("layers", "seeds") and value is not None:
-        return numbers(value, option_name(name).removeprefix("--"))
+    if name in ("layer_ids", "seeds") and value is not None:
+        return numbers(value, "layers" if name == "layer_ids" else name)
     if name == "dense_widths":
         return () if value is None else numbers(value, "dense-widths")
     if name == "candidates":

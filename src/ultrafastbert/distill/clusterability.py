@@ -44,9 +44,9 @@ def clusterability(
 ) -> dict[str, float]:
     """Return the FVU of simple predictions of the held-out outputs.
 
-    `region_unexplained`: by the means of 2^D regions. `linear_unexplained`: by one linear map of
-    rank K (D + L), what a dense layer as wide would be without activation. `local_unexplained`: by
-    a map of rank K L in each region. `dense_unexplained`: by that dense layer, briefly trained.
+    `fvu_region`: by the means of 2^D regions. `fvu_linear`: by one linear map of
+    rank K (D + L), what a dense layer as wide would be without activation. `fvu_local`: by
+    a map of rank K L in each region. `fvu_dense`: by that dense layer, briefly trained.
     `largest_output_share` is the share of a single output in the variance: near 1, the FVU says
     nothing of the other outputs.
     """
@@ -57,10 +57,10 @@ def clusterability(
     regress(feedforward, train, training_of(dense, DENSE_STEPS, seed=seed))
     variance = held_out.y.var(0, correction=0)
     return {
-        "region_unexplained": _linear_fvu(fitted, held_out, 0),
-        "linear_unexplained": _linear_fvu(_whole(fitted), _whole(held_out), n_active),
-        "local_unexplained": _linear_fvu(fitted, held_out, family.n_trees * family.leaf_size),
-        "dense_unexplained": fvu(feedforward, validation),
+        "fvu_region": _linear_fvu(fitted, held_out, 0),
+        "fvu_linear": _linear_fvu(_whole(fitted), _whole(held_out), n_active),
+        "fvu_local": _linear_fvu(fitted, held_out, family.n_trees * family.leaf_size),
+        "fvu_dense": fvu(feedforward, validation),
         "largest_output_share": (variance.max() / variance.sum()).item(),
     }
 

@@ -1,6 +1,6 @@
-"""What a conversion is asked for, and how its settings are named in rows."""
+"""What a conversion is asked for."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ultrafastbert.distill.end_to_end import EndToEndConfig
@@ -8,18 +8,11 @@ from ultrafastbert.models.bert.configuration import parse_ffn
 
 # Tokens to train on, over those to measure on: more than documents, as those differ in length.
 VALIDATION_SHARE = 25
-# Settings that rows have always named in another way.
-ROW_NAMES = {"ff_location": "block", "candidates": "members"}
 
 
 def tokens_of(part: str, n_tokens: int) -> int:
     """Return how many tokens a part of the text gives: `train` so many, `validation` a share."""
     return n_tokens if part == "train" else n_tokens // VALIDATION_SHARE
-
-
-def row_fields(config: Any) -> dict[str, Any]:
-    """Return the settings of a configuration by the names that rows have for them."""
-    return {ROW_NAMES.get(name, name): value for name, value in asdict(config).items()}
 
 
 @dataclass(frozen=True)
@@ -28,14 +21,14 @@ class ConvertConfig:
 
     Attributes:
         ffn: what replaces FF layers: KxD or KxDxL.
-        layers: ids of the layers to convert, from 0; all by default.
+        layer_ids: the layers to convert, from 0; all by default.
         ff_location: where FF layers sit, such as `encoder.layer.*.intermediate,output.dense`, see
             `architectures.FeedForwardLocation`; found by itself in many architectures.
         tokens: how much of the text is run through the model, to train on; a twenty-fifth of it
             more is held out, to measure on.
         max_length: tokens of a text, or a pair, that are read.
         steps, batch_tokens: of each layer's training, see `RegressionConfig`.
-        in_sequence_steps: of sequential distillation, for each layer, see `sequential`.
+        sequential_steps: of sequential distillation, for each layer, see `sequential`.
         end_to_end_steps: of the whole model's training afterwards, see `EndToEndConfig`.
         end_to_end_tokens: of the text that it learns from, again and again; less text is enough.
         controls: whether the control models are trained as well.
@@ -51,13 +44,13 @@ class ConvertConfig:
     """
 
     ffn: str = "1x6x40"
-    layers: tuple[int, ...] | None = None
+    layer_ids: tuple[int, ...] | None = None
     ff_location: str | None = None
     tokens: int = 500_000
     max_length: int = 128
     steps: int = 3000
     batch_tokens: int = 2048
-    in_sequence_steps: int = 500
+    sequential_steps: int = 500
     end_to_end_steps: int = EndToEndConfig.steps
     end_to_end_tokens: int = 3_000_000
     controls: bool = True
@@ -71,7 +64,7 @@ class ConvertConfig:
             raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x7x8")
         least = {"tokens": VALIDATION_SHARE, "end_to_end_tokens": VALIDATION_SHARE}
         least |= dict.fromkeys(("max_length", "steps", "batch_tokens"), 1)
-        least |= dict.fromkeys(("in_sequence_steps", "end_to_end_steps"), 0)
+        least |= dict.fromkeys(("sequential_steps", "end_to_end_steps"), 0)
         check_least(self, least)
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths={self.dense_widths} must be at least 1")

@@ -1,35 +1,45 @@
 """The models of a conversion: which candidates there are, and what they have learned so far."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from ultrafastbert import rows
 from ultrafastbert.distill.candidates import Candidate, candidates
 from ultrafastbert.distill.config import ConvertConfig
 from ultrafastbert.distill.equal_latency import time_equal_width
 from ultrafastbert.distill.run import DistillationRun
+from ultrafastbert.rows.conversion import (
+    ConvertLayerRow,
+    ConvertSequentialRow,
+    ConvertTimeRow,
+    OfConversion,
+)
 
 # Stages of FF layers, in names of files and folders.
-ALONE, IN_SEQUENCE = "alone", "in_sequence"
+ALONE, SEQUENTIAL = "alone", "sequential"
 
 
 class Conversion:
     """The candidates of a conversion, by seed and name.
 
     Attributes:
-        fields: of rows, that tell this conversion from others.
+        original: what rows call the dense model.
         first_seed: the one whose models are saved.
     """
 
     def __init__(self, config: ConvertConfig, run: DistillationRun):
         self.config, self.run, self.first_seed = config, run, config.seeds[0]
         # The name of the original is that of earlier rows, where its folder was renamed since.
-        before = (row["original"] for row in run.rows("convert_layer"))
-        original = next(before, run.model_dir.absolute().name)
-        self.fields: rows.Row = {"original": original, "run_ffn": config.ffn}
+        before = (row.original for row in run.rows(ConvertLayerRow))
+        self.original = next(before, None) or run.model_dir.absolute().name
+
+    def append(self, *new: OfConversion) -> None:
+        """Keep rows, with what tells this conversion from others."""
+        told = (replace(row, original=self.original, run_ffn=self.config.ffn) for row in new)
+        self.run.append(*told)
 
     @cached_property
     def candidates(self) -> dict[int, dict[str, Candidate]]:
@@ -41,7 +51,7 @@ class Conversion:
         """Return how wide a dense layer has the tree's latency: timed once in a run's life."""
         if not self.config.controls:
             return None
-        if not (found := self.run.rows("convert_time")):
+        if not (found := self.run.rows(ConvertTimeRow)):
             row = time_equal_width(
                 self.run.hidden_size,
                 self.config.ffn,
@@ -49,7 +59,7 @@ class Conversion:
                 on_width=lambda what: self.run.on_status(what, 0, 1),
             )
             found = self.run.append(row)
-        return found[0]["width"]
+        return found[0].width
 
     @property
     def models(self) -> list[tuple[int, str]]:
@@ -67,14 +77,14 @@ class Conversion:
 
     def distilled_sequentially(self, seed: int, name: str) -> set[int]:
         """Return the layers of a model that were distilled sequentially so far."""
-        found = self.run.rows("convert_in_sequence")
-        return {row["layer"] for row in found if (row["seed"], row["model"]) == (seed, name)}
+        found = self.run.rows(ConvertSequentialRow)
+        return {row.layer for row in found if (row.seed, row.model) == (seed, name)}
 
     def student(self, seed: int, name: str) -> PreTrainedModel:
         """Return the teacher's copy with the FF layers of a candidate as they are so far."""
         run, ffn = self.run, self.candidates[seed][name].ffn
         learned = self.distilled_sequentially(seed, name)
-        stages = {id_: IN_SEQUENCE if id_ in learned else ALONE for id_ in run.layer_ids}
+        stages = {id_: SEQUENTIAL if id_ in learned else ALONE for id_ in run.layer_ids}
         return run.student(
             [ffn if layer_id in run.layer_ids else None for layer_id in range(run.n_layers)],
             {id_: load_file(self.weights(seed, id_, name, stages[id_])) for id_ in run.layer_ids},

@@ -1,13 +1,13 @@
 """Diagnosing a saved model: leaf usage of a fast one, clusterability of a dense one."""
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
 
-from ultrafastbert import rows
 from ultrafastbert.data.sampling import pieces, sample, texts_of
 from ultrafastbert.data.text import Source, named_sources, read_documents
 from ultrafastbert.distill.clusterability import check_tokens, clusterability
@@ -20,6 +20,8 @@ from ultrafastbert.models.converted.folder import Dense, check_reads, load_token
 from ultrafastbert.models.converted.hooks import Captured
 from ultrafastbert.models.converted.model import PREFIX
 from ultrafastbert.models.io.saved import load_as_saved
+from ultrafastbert.rows import append_rows
+from ultrafastbert.rows.usage import ClusterabilityRow, ConvertLayerUsageRow
 from ultrafastbert.runs.outputs import check_file
 from ultrafastbert.runs.status import Status, counting
 
@@ -61,12 +63,12 @@ def diagnose(
     config: DiagnoseConfig | None = None,
     rows_path: str | Path | None = None,
     on_status: Status = lambda what, done, total: None,
-) -> list[rows.Row]:
+) -> list[ConvertLayerUsageRow | ClusterabilityRow]:
     """Return how a fast model uses its leaves on a text, or how well a tree would fit a dense one.
 
-    A row of kind `convert_layer_usage` for each layer and tree of a converted or UltraFastBERT
-    model, see `usage.usage_rows`; for other models one of kind `clusterability` for each layer,
-    see `clusterability.clusterability`. Rows are appended to `rows_path`, if given. A dense
+    A `ConvertLayerUsageRow` for each layer and tree of a converted or UltraFastBERT model, see
+    `usage.usage_rows`; for other models a `ClusterabilityRow` for each layer, see
+    `clusterability.clusterability`. Rows are appended to `rows_path`, if given. A dense
     model's inputs and outputs are kept in the system's folder for temporary files meanwhile.
 
     Raises:
@@ -81,15 +83,16 @@ def diagnose(
     text = named_sources(text, "text")
     saved: Any = AutoConfig.from_pretrained(folder)
     is_fast = saved.model_type.startswith(PREFIX) or isinstance(saved, UltraFastBertConfig)
-    if is_fast:
-        found = _usage(folder, text, config, on_status)
-    else:
-        found = _clusterability(folder, text, config, on_status)
-    found = [{**row, "model": folder.absolute().name} for row in found]
-    return found if rows_path is None else rows.append_rows(rows_path, found)
+    diagnosis = _usage if is_fast else _clusterability
+    measured: Sequence[ConvertLayerUsageRow | ClusterabilityRow]
+    measured = diagnosis(folder, text, config, on_status)
+    found = [replace(row, model=folder.absolute().name) for row in measured]
+    return found if rows_path is None else append_rows(rows_path, found)
 
 
-def _usage(folder: Path, text: Source, config: DiagnoseConfig, on_status: Status) -> list[rows.Row]:
+def _usage(
+    folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
+) -> list[ConvertLayerUsageRow]:
     if config.ffn is not None:
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
     model = load_as_saved(folder).eval()
@@ -110,7 +113,7 @@ def _usage(folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
 
 def _clusterability(
     folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
-) -> list[rows.Row]:
+) -> list[ClusterabilityRow]:
     family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
     dense = open_dense(folder, config.max_length)
@@ -120,9 +123,17 @@ def _clusterability(
         train, held_out = _captured(dense, text, config, Path(scratch), on_status)
         for layer_id in dense.layer_ids:
             on_status(f"layer {layer_id}: what regions explain", layer_id, len(dense.layer_ids))
-            measured = clusterability(train[layer_id], held_out[layer_id], family, config.seed)
-            row = {"kind": "clusterability", "layer": layer_id, "ffn": str(family)}
-            found.append({**row, "n_tokens": config.tokens, "seed": config.seed, **measured})
+            measured: dict[str, Any] = clusterability(
+                train[layer_id], held_out[layer_id], family, config.seed
+            )
+            row = ClusterabilityRow(
+                layer=layer_id,
+                ffn=str(family),
+                n_tokens=config.tokens,
+                seed=config.seed,
+                **measured,
+            )
+            found.append(row)
     return found
 
 

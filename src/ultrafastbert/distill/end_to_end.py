@@ -121,7 +121,7 @@ class EndToEndTrainer(ResumableTrainer):
                 if name.startswith(MEASURED)
             }
             for logged in self.state.log_history
-            if f"{MEASURED}unexplained_states" in logged
+            if f"{MEASURED}fvu_states" in logged
         }
 
     def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:

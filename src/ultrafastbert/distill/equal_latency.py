@@ -5,7 +5,6 @@ Latency is that of the FF layer alone. Within a whole model the dense layer is a
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from ultrafastbert.bench.layer import build_inputs
 from ultrafastbert.bench.timing import interleave, use_threads
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.conversion import ConvertTimeRow, TimedWidth, WidthSearch
 
 # A short text, and a batch of them.
 TOKENS = (128, 4096)
@@ -31,8 +30,8 @@ def time_equal_width(
     seed: int = 0,
     seconds: float = SECONDS,
     on_width: OnWidth = lambda what: None,
-) -> Row:
-    """Return a row of kind `convert_time`: how wide a dense layer has the latency of another.
+) -> ConvertTimeRow:
+    """Return how wide a dense layer has the latency of another.
 
     `width` is the widest multiple of 8 whose time does not exceed that of the layer `ffn`, at 128
     or at 4,096 tokens a call, whichever allows the wider one: the harder control. Where even the
@@ -45,25 +44,26 @@ def time_equal_width(
     torch.manual_seed(seed)
     feedforward = ConvertedFeedForward(hidden_size, ffn)
     with use_threads(1), torch.inference_mode():
-        measured = [_measure(feedforward, n_tokens, seed, seconds, on_width) for n_tokens in TOKENS]
-    return {
-        "kind": "convert_time",
-        "ffn": ffn,
-        "hidden_size": hidden_size,
-        "n_active": feedforward.n_active,
-        "width": max(case["width"] for case in measured),
-        "measured": measured,
-        "seed": seed,
-    }
+        measured = tuple(
+            _measure(feedforward, n_tokens, seed, seconds, on_width) for n_tokens in TOKENS
+        )
+    return ConvertTimeRow(
+        ffn=ffn,
+        hidden_size=hidden_size,
+        n_active=feedforward.n_active,
+        width=max(case.width for case in measured),
+        measured=measured,
+        seed=seed,
+    )
 
 
 def _measure(
     feedforward: ConvertedFeedForward, n_tokens: int, seed: int, seconds: float, on_width: OnWidth
-) -> dict[str, Any]:
+) -> WidthSearch:
     """Return the times at one number of tokens a call, and the width found."""
     hidden_size = len(feedforward.bias)
     inputs = build_inputs(n_tokens, hidden_size, seed)
-    timed = []
+    timed: list[TimedWidth] = []
 
     def keeps_up(width: int) -> bool:
         on_width(f"timing dense layers: {width} wide, {n_tokens:,} tokens")
@@ -71,11 +71,11 @@ def _measure(
         runs = {"ffn": _run(feedforward, inputs), "dense": _run(dense, inputs)}
         timings = interleave(runs, seconds)
         micros = {name: 1e6 * timing.median / n_tokens for name, timing in timings.items()}
-        timed.append({"width": width, "us_per_token": micros})
+        timed.append(TimedWidth(width, micros))
         return timings["dense"].speedup_over(timings["ffn"])[1] >= 1
 
     width = widest(keeps_up, -(-feedforward.n_active // MULTIPLE) * MULTIPLE)
-    return {"n_tokens": n_tokens, "width": width, "timed": timed}
+    return WidthSearch(n_tokens, width, tuple(timed))
 
 
 def _run(feedforward: ConvertedFeedForward, inputs: list[Tensor]) -> Callable[[int], object]:

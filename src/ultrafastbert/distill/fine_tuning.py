@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ultrafastbert.distill.conversion import Conversion
-from ultrafastbert.distill.whole_models import FINISHED, SETTINGS
+from ultrafastbert.distill.whole_models import SETTINGS
+from ultrafastbert.rows.conversion import ConvertRow, ConvertTaskRow
+from ultrafastbert.rows.row import shared_fields
+from ultrafastbert.rows.training import TaskResult
 from ultrafastbert.runs.status import Status
 from ultrafastbert.train import finetune
 
@@ -14,21 +17,23 @@ FINE_TUNING = finetune.GlueConfig(epochs=3, learning_rate=1e-4, batch_size=32, m
 
 
 def fine_tune_models(conversion: Conversion, glue_dir: Path) -> None:
-    """Fine-tune the models that were saved, and the teacher, with a row `convert_task` each."""
+    """Fine-tune the models that were saved, and the teacher, with a `ConvertTaskRow` each."""
     run, config = conversion.run, conversion.config
-    done = {(row["model"], row["task"], row["seed"]) for row in run.rows("convert_task")}
+    done = {(row.model, row.task, row.seed) for row in run.rows(ConvertTaskRow)}
     saved = (None, conversion.first_seed)
-    models = [row for row in run.rows(FINISHED) if row["seed"] in saved]
+    models = [row for row in run.rows(ConvertRow) if row.seed in saved]
     for task, seed, model in itertools.product(config.tasks, config.seeds, models):
-        name = model["model"]
+        name = model.model
         if (name, task, seed) in done:
             continue
         on_progress = _showing(name, run.on_status)
         found = finetune.fine_tune(
             conversion.folder(name), task, seed, FINE_TUNING, glue_dir, on_progress
         )
-        of_model = {field: model[field] for field in ("model", "ffn", "n_active", *SETTINGS)}
-        run.append(found | of_model | {"kind": "convert_task"} | conversion.fields)
+        of_model = {
+            field: getattr(model, field) for field in ("model", "ffn", "n_active", *SETTINGS)
+        }
+        conversion.append(ConvertTaskRow(**shared_fields(found, TaskResult) | of_model))
 
 
 def _showing(name: str, on_status: Status) -> Callable[[finetune.Progress], None]:

@@ -25,7 +25,7 @@ from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.hooks import Captured, check_replaceable, run_hooked
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.converted.norms import norms_after
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.conversion import ConvertLayerRow
 from ultrafastbert.runs.status import Status, counting
 
 # One batch in this many is held out, to measure on.
@@ -51,7 +51,7 @@ def convert_model(
     ff_location: str | None = None,
     training: RegressionConfig | None = None,
     on_status: Status = lambda what, done, total: None,
-) -> tuple[Model, list[Row]]:
+) -> tuple[Model, list[ConvertLayerRow]]:
     """Return a copy of a dense model with fast FF layers, and a result row for each of them.
 
     The model runs on the batches, as it is (call `eval()` first), and each new FF layer learns the
@@ -111,12 +111,13 @@ def _distill(
     training: RegressionConfig,
     norm: nn.LayerNorm | None,
     on_status: Status,
-) -> Row:
+) -> ConvertLayerRow:
     ffn = feedforward.ffn
     on_step = counting(on_status, f"layer {layer_id}: {ffn}", training.steps)
     regress(feedforward, parts.train, training, on_step, norm)
     name = parse_ffn(ffn)["ffn_type"]
-    return layer_row(name, layer_id, feedforward, training, parts.validation, norm)
+    validation = parts.validation
+    return layer_row(ConvertLayerRow, name, layer_id, feedforward, training, validation, norm)
 
 
 def _tokenized(batches: Iterable[Any]) -> Iterator[Any]:

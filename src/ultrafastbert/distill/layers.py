@@ -6,11 +6,11 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from ultrafastbert.distill.conversion import ALONE, Conversion
-from ultrafastbert.distill.layerwise import RegressionConfig, layer_row, regress
+from ultrafastbert.distill.layerwise import Fit, RegressionConfig, layer_row, regress
 from ultrafastbert.distill.run import DistillationRun
 from ultrafastbert.distill.teacher.capture import Parts
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.conversion import ConvertLayerRow
 from ultrafastbert.runs.status import counting
 
 Case = tuple[int, int, str]  # seed, layer id, name of a candidate
@@ -18,8 +18,8 @@ Case = tuple[int, int, str]  # seed, layer id, name of a candidate
 
 def cases_left(conversion: Conversion) -> list[Case]:
     """Return the layers that are not trained yet, in the order of training."""
-    found = conversion.run.rows("convert_layer")
-    done = {(row["seed"], row["layer"], row["model"]) for row in found}
+    found = conversion.run.rows(ConvertLayerRow)
+    done = {(row.seed, row.layer, row.model) for row in found}
     seeds, layer_ids = conversion.config.seeds, conversion.run.layer_ids
     return [
         (seed, layer_id, name)
@@ -30,11 +30,12 @@ def cases_left(conversion: Conversion) -> list[Case]:
 
 
 def distill_layer(conversion: Conversion, case: Case, parts: Parts) -> None:
-    """Train one layer of a candidate, with a row of kind `convert_layer`."""
+    """Train one layer of a candidate, with a `ConvertLayerRow`."""
     (seed, layer_id, name), run = case, conversion.run
     ffn, training, _ = conversion.candidates[seed][name]
     row = learn(
         run,
+        ConvertLayerRow,
         ConvertedFeedForward(run.hidden_size, ffn),
         name,
         layer_id,
@@ -43,11 +44,12 @@ def distill_layer(conversion: Conversion, case: Case, parts: Parts) -> None:
         f"layer {layer_id}: {ffn} ({name}, seed {seed})",
         conversion.weights(seed, layer_id, name, ALONE),
     )
-    run.append(row | conversion.fields)
+    conversion.append(row)
 
 
 def learn(
     run: DistillationRun,
+    kind: type[Fit],
     feedforward: ConvertedFeedForward,
     name: str,
     layer_id: int,
@@ -56,9 +58,9 @@ def learn(
     what: str,
     weights: Path,
     is_new: bool = True,
-) -> Row:
+) -> Fit:
     """Train an FF layer, in place, and save it; return its row. `what` says so to who waits."""
     on_step, norm = counting(run.on_status, what, training.steps), run.norms[layer_id]
     regress(feedforward, parts.train, training, on_step, norm, is_new)
     save_file(feedforward.state_dict(), weights)
-    return layer_row(name, layer_id, feedforward, training, parts.validation, norm)
+    return layer_row(kind, name, layer_id, feedforward, training, parts.validation, norm)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.hooks import Captured
 from ultrafastbert.models.precision import autocast
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.conversion import ConvertLayerRow, ConvertSequentialRow
 from ultrafastbert.runs.status import Count
 
 EVALUATION_TOKENS = 8192
@@ -22,6 +23,8 @@ EVALUATION_TOKENS = 8192
 # token should go. So many tokens of a batch are enough, which halves the cost.
 FIRST_ROUTING = 0.1
 ROUTING_TOKENS = 384
+
+Fit = TypeVar("Fit", ConvertLayerRow, ConvertSequentialRow)
 
 
 @dataclass(frozen=True)
@@ -155,25 +158,24 @@ def fvu(
 
 
 def layer_row(
+    kind: type[Fit],
     model: str,
     layer_id: int,
     feedforward: ConvertedFeedForward,
     config: RegressionConfig,
     validation: Captured,
     norm: nn.LayerNorm | None,
-) -> Row:
+) -> Fit:
     """Return the result row of a trained FF layer, that of the candidate `model`."""
-    behind = {"unexplained_after_norm": fvu(feedforward, validation, norm)} if norm else {}
-    return {
-        "kind": "convert_layer",
-        "model": model,
-        "layer": layer_id,
-        "ffn": feedforward.ffn,
-        "n_active": feedforward.n_active,
-        "unexplained": fvu(feedforward, validation),
-        **behind,
+    return kind(
+        model=model,
+        layer=layer_id,
+        ffn=feedforward.ffn,
+        n_active=feedforward.n_active,
+        fvu=fvu(feedforward, validation),
+        fvu_after_norm=fvu(feedforward, validation, norm) if norm else None,
         **asdict(config),
-    }
+    )
 
 
 def _take_step(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

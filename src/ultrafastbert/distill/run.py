@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from datasets import Dataset
 from transformers import PreTrainedModel
@@ -30,12 +30,15 @@ from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.folder import check_encoder, open_dense, save_converted
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.io.saved import model_digest
-from ultrafastbert.rows import Row, append_rows, read_rows
+from ultrafastbert.rows import append_rows, read_rows
+from ultrafastbert.rows.row import Row, Score
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.status import Status, counting
 
 # In `work/`: what end-to-end distillation needs.
 END_TO_END = "end_to_end"
+
+R = TypeVar("R", bound=Row)
 
 
 class RunConfig(Protocol):
@@ -75,24 +78,24 @@ class DistillationRun:
         out_dir: Path,
         evaluations: Sequence[Evaluation],
         on_status: Status,
-        layers: Sequence[int] | None = None,
+        layer_ids: Sequence[int] | None = None,
     ):
         self.model_dir, self.out_dir, self.text = model_dir, out_dir, text
         self.tokens, self.max_length = config.tokens, config.max_length
         self.evaluations, self.on_status = evaluations, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
-        dense = open_dense(model_dir, config.max_length, config.ff_location, layers)
+        dense = open_dense(model_dir, config.max_length, config.ff_location, layer_ids)
         check_encoder(dense.model, dense.sample)
         self.teacher, self.tokenizer = dense.model, dense.tokenizer
         self.location, self.layer_ids, self.norms = dense.location, dense.layer_ids, dense.norms
         self.n_layers = len(layers_of(self.teacher, self.location))
         self.hidden_size: int = self.teacher.config.hidden_size
 
-    def rows(self, kind: str) -> list[Row]:
-        """Return the rows of a kind so far."""
+    def rows(self, kind: type[R]) -> list[R]:
+        """Return the rows of a class so far."""
         return read_rows(self.rows_path, kind) if self.rows_path.exists() else []
 
-    def append(self, *new: Row) -> list[Row]:
+    def append(self, *new: R) -> list[R]:
         """Keep rows; return them as they are kept."""
         return append_rows(self.rows_path, list(new))
 
@@ -196,11 +199,10 @@ class DistillationRun:
         """Save a model beside the files of the teacher, see `save_converted`."""
         save_converted(model, self.model_dir, folder)
 
-    def scores(self, model: PreTrainedModel, *splits: str) -> dict[str, float]:
-        """Return a model's scores by row field, on all evaluations or those of some splits."""
+    def scores(self, model: PreTrainedModel, *splits: str) -> tuple[Score, ...]:
+        """Return a model's scores on all evaluations or those of some splits."""
         chosen = (each for each in self.evaluations if each.split in (splits or (each.split,)))
-        found = scores(model, self.tokenizer, chosen)
-        return {"_".join((each.task, each.split, each.metric)): each.value for each in found}
+        return scores(model, self.tokenizer, chosen)
 
 
 @contextmanager
@@ -213,7 +215,7 @@ def opened(
     glue_dir: str | Path | None,
     resume: bool,
     on_status: Status,
-    layers: Sequence[int] | None = None,
+    layer_ids: Sequence[int] | None = None,
     tasks: Iterable[str] = (),
 ) -> Iterator[DistillationRun]:
     """Open a dense model, a text and a folder, which is held for this run and keeps its settings.
@@ -228,7 +230,7 @@ def opened(
         evaluations = load_evaluations(glue_dir)
         labelled = _labelled(evaluations, tasks, glue_dir)
         on_status("loading the original", 0, None)
-        run = DistillationRun(config, model_dir, read, out_dir, evaluations, on_status, layers)
+        run = DistillationRun(config, model_dir, read, out_dir, evaluations, on_status, layer_ids)
         settings = {
             **asdict(config),
             "model": model_digest(model_dir),

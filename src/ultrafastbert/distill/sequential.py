@@ -15,11 +15,12 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.data.sampling import Text
-from ultrafastbert.distill.conversion import IN_SEQUENCE, Conversion
+from ultrafastbert.distill.conversion import SEQUENTIAL, Conversion
 from ultrafastbert.distill.layers import learn
 from ultrafastbert.distill.teacher.capture import Parts, capture, renew
 from ultrafastbert.models.converted.architectures import FeedForwardLocation
 from ultrafastbert.models.converted.hooks import Captured
+from ultrafastbert.rows.conversion import ConvertSequentialRow
 from ultrafastbert.runs.status import Status
 
 PART_TOKENS = 8192
@@ -32,7 +33,7 @@ def models_left(conversion: Conversion) -> list[tuple[int, str]]:
 
 def _layers_left(conversion: Conversion, seed: int, name: str) -> list[int]:
     """Return the layers that are left: what the first one reads does not drift."""
-    if not conversion.config.in_sequence_steps:
+    if not conversion.config.sequential_steps:
         return []
     learned = conversion.distilled_sequentially(seed, name)
     return [
@@ -43,26 +44,27 @@ def _layers_left(conversion: Conversion, seed: int, name: str) -> list[int]:
 def distill_sequentially(
     conversion: Conversion, seed: int, name: str, originals: dict[int, Parts]
 ) -> None:
-    """Train the layers of a model again, each with a row of kind `convert_in_sequence`.
+    """Train the layers of a model again, each with a `ConvertSequentialRow`.
 
     `originals` is what the original's FF layers read and wrote, by layer id.
     """
     run, model = conversion.run, conversion.student(seed, name)
     ffn, training, _ = conversion.candidates[seed][name]
-    training = replace(training, steps=conversion.config.in_sequence_steps)
+    training = replace(training, steps=conversion.config.sequential_steps)
     for layer_id in _layers_left(conversion, seed, name):
         row = learn(
             run,
+            ConvertSequentialRow,
             run.feedforward(model, layer_id),
             name,
             layer_id,
             _drifted(conversion, model, layer_id, originals[layer_id]),
             training,
             f"layer {layer_id}, sequential: {ffn} ({name}, seed {seed})",
-            conversion.weights(seed, layer_id, name, IN_SEQUENCE),
+            conversion.weights(seed, layer_id, name, SEQUENTIAL),
             is_new=False,
         )
-        run.append(row | {"kind": "convert_in_sequence"} | conversion.fields)
+        conversion.append(row)
 
 
 def _drifted(
@@ -71,14 +73,14 @@ def _drifted(
     """Return what one layer reads in a model, and what it should write, on both parts of a text."""
     run = conversion.run
     captured = {
-        part: capture_in_sequence(
+        part: capture_drifted(
             model,
             run.tokenizer,
             run.texts(part),
             layer_id,
             original,
             run.norms[layer_id],
-            run.work / IN_SEQUENCE / part,
+            run.work / SEQUENTIAL / part,
             run.max_length,
             run.on_status,
             run.location,
@@ -88,7 +90,7 @@ def _drifted(
     return Parts(**captured)
 
 
-def capture_in_sequence(
+def capture_drifted(
     student: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[Text],

@@ -1,11 +1,11 @@
 """Whole models of a conversion: trained end to end, scored before and after, and saved."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from transformers import PreTrainedModel
 
-from ultrafastbert import rows
-from ultrafastbert.distill.config import row_fields, tokens_of
+from ultrafastbert.distill.config import tokens_of
 from ultrafastbert.distill.conversion import Conversion
 from ultrafastbert.distill.end_to_end import EndToEndConfig
 from ultrafastbert.distill.run import END_TO_END
@@ -13,15 +13,15 @@ from ultrafastbert.distill.teacher.distance import distance
 from ultrafastbert.distill.teacher.targets import Targets
 from ultrafastbert.interpret.usage import usage_rows
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
+from ultrafastbert.rows.conversion import ConvertCurveRow, ConvertLayerwiseRow, ConvertRow
 from ultrafastbert.runs.status import counting
-
-# Kinds of rows of whole models: before they are trained end to end, and as they are in the end.
-LAYERWISE, FINISHED = "convert_layerwise", "convert"
 
 # Settings that all rows of whole models have of their training.
 SETTINGS = (
-    "tokens", "steps", "batch_tokens", "in_sequence_steps", "end_to_end_steps", "end_to_end_tokens",
+    "tokens", "steps", "batch_tokens", "sequential_steps", "end_to_end_steps", "end_to_end_tokens",
 )  # fmt: skip
+
+Measured = type[ConvertLayerwiseRow] | type[ConvertRow]
 
 
 def finish_models(conversion: Conversion) -> None:
@@ -30,21 +30,21 @@ def finish_models(conversion: Conversion) -> None:
     Those of the first seed are saved.
     """
     run, n_tokens = conversion.run, conversion.config.end_to_end_tokens
-    layerwise, done = _scored(conversion, LAYERWISE), _scored(conversion, FINISHED)
+    layerwise, done = (_scored(conversion, kind) for kind in (ConvertLayerwiseRow, ConvertRow))
     if models := [case for case in conversion.models if case not in done]:
         held_out, train = (run.targets(part, n_tokens) for part in ("validation", "train"))
     for seed, name in models:
         model = conversion.student(seed, name)
         if conversion.config.end_to_end_steps and (seed, name) not in layerwise:
-            _score(conversion, seed, name, model, held_out, LAYERWISE)
+            _score(conversion, seed, name, model, held_out, ConvertLayerwiseRow)
         _finish(conversion, seed, name, model, train, held_out)
     if (None, "teacher") not in done:
         held_out = run.targets("validation", n_tokens)
-        _score(conversion, None, "teacher", run.teacher, held_out, FINISHED)
+        _score(conversion, None, "teacher", run.teacher, held_out, ConvertRow)
 
 
-def _scored(conversion: Conversion, kind: str) -> set[tuple[int | None, str]]:
-    return {(row["seed"], row["model"]) for row in conversion.run.rows(kind)}
+def _scored(conversion: Conversion, kind: Measured) -> set[tuple[int | None, str]]:
+    return {(row.seed, row.model) for row in conversion.run.rows(kind)}
 
 
 def _finish(
@@ -60,24 +60,24 @@ def _finish(
     ffn = conversion.candidates[seed][name].ffn
     what = f"{ffn} ({name}, seed {seed})"
     curve = run.train_whole(model, train, config, checkpoints, what, held_out)
-    of_model = {"model": name, "ffn": ffn, "seed": seed} | conversion.fields | _settings(conversion)
-    points = ({"kind": "convert_curve", "step": n} | at | of_model for n, at in curve.items())
-    run.append(*points)
+    of_model: dict[str, Any] = {"model": name, "ffn": ffn, "seed": seed, **_settings(conversion)}
+    conversion.append(
+        *(ConvertCurveRow(step=step, metrics=at, **of_model) for step, at in curve.items())
+    )
     if seed == conversion.first_seed:
         run.save(model, conversion.folder(name))
         if name == "fff":
             _record_usage(conversion, model)
-    _score(conversion, seed, name, model, held_out, FINISHED)
+    _score(conversion, seed, name, model, held_out, ConvertRow)
     run.remove(f"{END_TO_END}/{checkpoints}")
 
 
-def _settings(conversion: Conversion) -> rows.Row:
-    settings = asdict(conversion.config)
-    return {field: settings[field] for field in SETTINGS}
+def _settings(conversion: Conversion) -> dict[str, int]:
+    return {field: getattr(conversion.config, field) for field in SETTINGS}
 
 
 def _record_usage(conversion: Conversion, model: PreTrainedModel) -> None:
-    """Keep how a model uses its leaves, with rows of kind `convert_layer_usage`."""
+    """Keep how a model uses its leaves."""
     run, n_tokens = conversion.run, tokens_of("validation", conversion.config.tokens)
     found = usage_rows(
         model,
@@ -87,7 +87,7 @@ def _record_usage(conversion: Conversion, model: PreTrainedModel) -> None:
         run.max_length,
         counting(run.on_status, "leaf usage", n_tokens),
     )
-    run.append(*(row | {"model": "fff", "seed": conversion.first_seed} for row in found))
+    run.append(*(replace(row, model="fff", seed=conversion.first_seed) for row in found))
 
 
 def _score(
@@ -96,14 +96,20 @@ def _score(
     name: str,
     model: PreTrainedModel,
     held_out: Targets,
-    kind: str,
+    kind: Measured,
 ) -> None:
     """Keep how near a model is to the teacher and how good its sentence vectors are."""
-    run, config = conversion.run, row_fields(conversion.config)
-    del config["seeds"]
-    row: rows.Row = {"kind": kind, "model": name, **config, "seed": seed} | conversion.fields
+    run, settings = conversion.run, asdict(conversion.config)
+    del settings["ffn"], settings["seeds"]
     ffn = None if seed is None else conversion.candidates[seed][name].ffn
-    row["ffn"] = ffn
-    row["n_active"] = ConvertedFeedForward(run.hidden_size, ffn).n_active if ffn else None
     run.on_status(f"scoring {name}", 0, 1)
-    run.append(row | distance(model, held_out) | run.scores(model))
+    row = kind(
+        model=name,
+        ffn=ffn,
+        n_active=ConvertedFeedForward(run.hidden_size, ffn).n_active if ffn else None,
+        seed=seed,
+        metrics=distance(model, held_out),
+        scores=run.scores(model),
+        **settings,
+    )
+    conversion.append(row)

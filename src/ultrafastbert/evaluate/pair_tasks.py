@@ -6,7 +6,6 @@ tasks whose data is there, and reports have a column for each split.
 
 from dataclasses import dataclass, replace
 
-from ultrafastbert.evaluate.metrics import METRICS
 from ultrafastbert.evaluate.tasks import TaskSpec, get_task
 
 
@@ -27,15 +26,6 @@ class SentencePairTask:
         """The name of the score."""
         return self.spec.metrics[0]
 
-    def field(self, split: str, when: str = "") -> str:
-        """Return the row field of a split's score, such as `stsb_validation_spearman`."""
-        return "_".join(filter(None, (self.spec.name, split, when, self.metric)))
-
-    def title(self, split: str) -> str:
-        """Return how tables name a split's score."""
-        metric = METRICS[self.metric]
-        return f"{self.spec.title or self.spec.name} {split} ({metric.title}, {metric.unit})"
-
 
 PAIR_TASKS = (
     # The test split is scored where a folder has its labels.
@@ -43,13 +33,3 @@ PAIR_TASKS = (
         replace(get_task("stsb"), n_rows={"train": 5749, "validation": 1500, "test": 1379})
     ),
 )
-
-
-def score_titles(*splits: str) -> dict[str, str]:
-    """Return the titles of all scores, or of those of some splits, by row field."""
-    return {
-        task.field(split): task.title(split)
-        for task in PAIR_TASKS
-        for split in task.splits
-        if split in (splits or task.splits)
-    }

@@ -7,6 +7,7 @@ do with their few neurons what others do with many.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ultrafastbert.data.sampling import Text
 from ultrafastbert.fff import soft, tree
 from ultrafastbert.interpret.visits import Visits, trees_of, visits
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.usage import ConvertLayerUsageRow, Region
 from ultrafastbert.runs.status import Count
 
 # A leaf is over-full with more than this many times the tokens of an even spread, 1 / 2^D.
@@ -34,8 +35,8 @@ def usage_rows(
     n_tokens: int,
     max_length: int = 128,
     on_tokens: Count = lambda n: None,
-) -> list[Row]:
-    """Return a row of kind `convert_layer_usage` for each layer and tree; none without trees.
+) -> list[ConvertLayerUsageRow]:
+    """Return a row for each layer and tree; none without trees.
 
     A row holds the number of tokens of each leaf (`counts`), what `leaf_usage` makes of it, how
     far a token and its position tell the leaf (`purity`), and the top tokens of the most used
@@ -49,19 +50,23 @@ def usage_rows(
         family = tree.Family(layer.n_trees, layer.depth, layer.leaf_size)
         counts = soft.count_leaves(seen.leaves[layer_id], layer.depth).long()
         for k in range(layer.n_trees):
-            row = {"kind": "convert_layer_usage", "layer": layer_id, "tree": k, "ffn": str(family)}
             measured = _measure(seen, seen.leaves[layer_id][:, k], counts[k], tokenizer)
-            rows.append({**row, "n_tokens": n_tokens, **measured})
+            row = ConvertLayerUsageRow(
+                layer=layer_id, tree=k, ffn=str(family), n_tokens=n_tokens, **measured
+            )
+            rows.append(row)
     return rows
 
 
-def _measure(seen: Visits, leaf: Tensor, counts: Tensor, tokenizer: PreTrainedTokenizerBase) -> Row:
+def _measure(
+    seen: Visits, leaf: Tensor, counts: Tensor, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
     return {
         **leaf_usage(counts),
         "token_purity": purity(leaf, seen.ids),
         "position_purity": purity(leaf, seen.positions),
         "regions": top_regions(leaf, seen.ids, counts, tokenizer),
-        "counts": counts.tolist(),
+        "counts": tuple(counts.tolist()),
     }
 
 
@@ -100,7 +105,7 @@ def purity(leaf: Tensor, label: Tensor) -> float:
 
 def top_regions(
     leaf: Tensor, ids: Tensor, counts: Tensor, tokenizer: PreTrainedTokenizerBase
-) -> list[Row]:
+) -> tuple[Region, ...]:
     """Return the most used leaves with their shares of the tokens, and their top tokens.
 
     Tokens come as text with their shares of the leaf. Shapes: leaf, ids (T), counts (leaves).
@@ -111,9 +116,9 @@ def top_regions(
             break
         found, n_each = ids[leaf == leaf_id].unique(return_counts=True)
         order = n_each.argsort(descending=True, stable=True)[:REGION_TOKENS]
-        tokens = [
-            [str(tokenizer.decode([token])).strip(), n / n_here]
+        tokens = tuple(
+            (str(tokenizer.decode([token])).strip(), n / n_here)
             for token, n in zip(found[order].tolist(), n_each[order].tolist(), strict=True)
-        ]
-        regions.append({"leaf": leaf_id, "share": n_here / len(leaf), "tokens": tokens})
-    return regions
+        )
+        regions.append(Region(leaf_id, n_here / len(leaf), tokens))
+    return tuple(regions)

@@ -38,7 +38,7 @@ def quick_config(ffn: str = FFN, seed: int = 0) -> ConvertConfig:
         ffn,
         tokens=150_000,
         steps=300,
-        in_sequence_steps=0,
+        sequential_steps=0,
         end_to_end_steps=100,
         end_to_end_tokens=150_000,
         seeds=(seed,),

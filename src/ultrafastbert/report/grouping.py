@@ -1,9 +1,8 @@
 """Rows of one class out of all, grouped, each measurement once."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from ultrafastbert.rows import bridge
 from ultrafastbert.rows.row import Row
 
 T = TypeVar("T")
@@ -13,8 +12,7 @@ K = TypeVar("K", bound=Hashable)
 
 def of_kind(rows: Iterable[Row], kind: type[R]) -> list[R]:
     """Return the rows of a class."""
-    typed = (bridge.from_dict(row) if isinstance(row, Mapping) else row for row in rows)
-    return [row for row in typed if isinstance(row, kind)]
+    return [row for row in rows if isinstance(row, kind)]
 
 
 def group(rows: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

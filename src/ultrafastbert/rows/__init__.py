@@ -1,9 +1,9 @@
 """Result rows: typed, one class for each kind; the only source of tables and figures."""
 
-from ultrafastbert.rows.bridge import Row, from_dict
 from ultrafastbert.rows.environment import Environment, environment
 from ultrafastbert.rows.files import append_row, append_rows, kinds_in, read_rows
 from ultrafastbert.rows.kinds import KINDS, parse, to_plain
+from ultrafastbert.rows.row import Row
 
 __all__ = [
     "KINDS",
@@ -12,7 +12,6 @@ __all__ = [
     "append_row",
     "append_rows",
     "environment",
-    "from_dict",
     "kinds_in",
     "parse",
     "read_rows",

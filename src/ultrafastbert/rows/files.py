@@ -1,12 +1,11 @@
 """Files of rows: one JSON object a line, appended whole or not at all, checked when read."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
-from ultrafastbert.rows import bridge
 from ultrafastbert.rows.environment import environment
 from ultrafastbert.rows.kinds import KINDS, parse, to_plain
 from ultrafastbert.rows.row import Row
@@ -17,25 +16,16 @@ from ultrafastbert.runs.outputs import make_folder, real
 R = TypeVar("R", bound=Row)
 
 
-@overload
-def append_row(path: str | Path, row: R) -> R: ...
-@overload
-def append_row(path: str | Path, row: dict[str, Any]) -> Any: ...
-def append_row(path: str | Path, row: Any) -> Any:
+def append_row(path: str | Path, row: R) -> R:
     """Append a row, with its environment, to a file of rows; return it as written."""
     return append_rows(path, [row])[0]
 
 
-@overload
-def append_rows(path: str | Path, new: Sequence[R]) -> list[R]: ...
-@overload
-def append_rows(path: str | Path, new: Sequence[dict[str, Any]]) -> list[Any]: ...
-def append_rows(path: str | Path, new: Any) -> Any:
+def append_rows(path: str | Path, new: Sequence[R]) -> list[R]:
     """Append rows in one write, so that all of them are there or none; return them as written.
 
     Processes that write to the same file wait for each other. Raises TypeError for what is no row.
     """
-    new = [bridge.from_dict(row) if isinstance(row, Mapping) else row for row in new]
     for row in new:
         if KINDS.get(getattr(row, "kind", "")) is not type(row):
             raise TypeError(f"{row!r} is no result row")
@@ -58,9 +48,7 @@ def _whole_size(file: IO[bytes]) -> int:
 def read_rows(path: str | Path, kind: type[R]) -> list[R]: ...
 @overload
 def read_rows(path: str | Path, kind: None = None) -> list[Row]: ...
-@overload
-def read_rows(path: str | Path, kind: str) -> list[dict[str, Any]]: ...
-def read_rows(path: str | Path, kind: Any = None) -> Any:
+def read_rows(path: str | Path, kind: type[Row] | None = None) -> Sequence[Row]:
     """Return the rows of a file, or of all `*.jsonl` files below a folder, of one class or all.
 
     Rows of earlier versions are given as those of today. Raises FileNotFoundError for a missing
@@ -69,8 +57,6 @@ def read_rows(path: str | Path, kind: Any = None) -> Any:
     path = Path(path)
     files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
     rows = [row for file in files for row in _read_file(file)]
-    if isinstance(kind, str):  # of rooms that read by key
-        return [bridge.as_dict(row) for row in rows if row.kind == KINDS_1.get(kind, kind)]
     return [row for row in rows if kind is None or isinstance(row, kind)]
 
 

@@ -1,14 +1,13 @@
 """What all result rows share, and how a field says that tables show it."""
 
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
-from ultrafastbert.rows.bridge import ByKey
 from ultrafastbert.rows.environment import Environment
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row(ByKey):
+class Row:
     """One result: what was measured, of what, in which environment.
 
     Units are in the names of the fields: `latency_us`, `tokens_per_s`. Fields of None were not
@@ -56,6 +55,15 @@ def columns_of(row: type[Row]) -> dict[str, Column]:
         name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated
     }
     return {field.name: marks[field.name] for field in fields(row) if field.name in marks}
+
+
+def shared_fields(row: Row, base: type[Row]) -> dict[str, Any]:
+    """Return the fields that a row has of a base class, for a row of another class of that base.
+
+    Its environment is left out: the other row gets one of its own.
+    """
+    names = (field.name for field in fields(base) if field.name != "environment")
+    return {name: getattr(row, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,11 @@ def upgrade(plain: Plain) -> Plain:
     version = plain.get("version", 1)
     if version not in (1, 2):
         raise ValueError(f"version {version} is newer than those read here; update ultrafastbert")
-    return plain if version == 2 else from_version_1(plain)
+    return plain if version == 2 else _from_version_1(plain)
 
 
-def from_version_1(plain: Plain) -> Plain:
-    """Return a row of version 1 as one of version 2; names of version 2 may be there already."""
+def _from_version_1(plain: Plain) -> Plain:
+    """Return a row of version 1 as one of version 2."""
     row = {FIELDS_1.get(name, name): value for name, value in plain.items()}
     kind = str(plain["kind"])
     kind = KINDS_1.get(kind, kind)

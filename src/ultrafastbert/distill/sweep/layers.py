@@ -1,8 +1,10 @@
 """The FF layers of a sweep: every candidate learns every layer, for a short time."""
 
 import itertools
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
@@ -15,7 +17,10 @@ from ultrafastbert.distill.sweep.held_out import HeldOut
 from ultrafastbert.distill.sweep.variants import with_feedforwards
 from ultrafastbert.distill.teacher.capture import Parts
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
-from ultrafastbert.rows import Row
+from ultrafastbert.rows.conversion import ConvertLayerRow
+from ultrafastbert.rows.row import Row
+
+R = TypeVar("R", bound=Row)
 
 
 def name_of(choice: Choice) -> str:
@@ -33,13 +38,13 @@ class SweepLayers:
             ConvertedFeedForward(run.hidden_size, candidate)  # what cannot be made is an error now
         self._feedforwards: dict[tuple[int, str], ConvertedFeedForward] = {}
 
-    def rows(self, kind: str) -> list[Row]:
-        """Return the rows of a kind so far."""
+    def rows(self, kind: type[R]) -> list[R]:
+        """Return the rows of a class so far."""
         return self.run.rows(kind)
 
     def train(self) -> None:
-        """Train the layers that are not trained yet, each with a row of kind `convert_layer`."""
-        done = {(row["layer"], row["ffn"]) for row in self.rows("convert_layer")}
+        """Train the layers that are not trained yet, each with a `ConvertLayerRow`."""
+        done = {(row.layer, row.ffn) for row in self.rows(ConvertLayerRow)}
         cases = itertools.product(range(self.n_layers), self.config.trained)
         if left := [case for case in cases if case not in done]:
             captured = self.run.captured()
@@ -51,6 +56,7 @@ class SweepLayers:
         feedforward = ConvertedFeedForward(self.run.hidden_size, candidate)
         row = learn(
             self.run,
+            ConvertLayerRow,
             feedforward,
             candidate,
             layer_id,
@@ -59,7 +65,7 @@ class SweepLayers:
             f"layer {layer_id}: {candidate}",
             self._weights(layer_id, candidate),
         )
-        self.run.append(row | {"unexplained_states": self._effect(layer_id, feedforward)})
+        self.run.append(replace(row, fvu_states=self._effect(layer_id, feedforward)))
 
     @cached_property
     def held_out(self) -> HeldOut:
@@ -97,7 +103,9 @@ class SweepLayers:
         }
         return self.run.student(choice, states)
 
-    def scores(self, model: PreTrainedModel) -> Row:
-        """Return how good a model is: FVU of its last hidden states, and validation scores."""
-        found = {"unexplained_states": self.held_out.fvu(model)}
-        return found | self.run.scores(model, "validation")
+    def quality(self, model: PreTrainedModel) -> dict[str, Any]:
+        """Return fields of rows: FVU of a model's last hidden states, and its validation scores."""
+        return {
+            "fvu_states": self.held_out.fvu(model),
+            "scores": self.run.scores(model, "validation"),
+        }

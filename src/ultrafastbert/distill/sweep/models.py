@@ -2,11 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 
-from ultrafastbert import rows
 from ultrafastbert.bench.encoder_latency import SHAPES, latency_fields, time_models
-from ultrafastbert.distill.config import row_fields
 from ultrafastbert.distill.sweep.allocation import (
     Allocation,
     Choice,
@@ -16,6 +15,10 @@ from ultrafastbert.distill.sweep.allocation import (
 )
 from ultrafastbert.distill.sweep.layers import SweepLayers
 from ultrafastbert.distill.sweep.target import Target
+from ultrafastbert.rows.conversion import ConvertLayerRow
+from ultrafastbert.rows.models import EncoderTimes
+from ultrafastbert.rows.row import shared_fields
+from ultrafastbert.rows.sweep import ConvertCandidateRow, ConvertLatencyRow, ConvertSweepRow
 
 # So many evenly spaced models of the front are made, beside those at the times of uniform ones.
 N_POINTS = 5
@@ -33,11 +36,11 @@ class SweepModels:
         self.uniform: list[Choice] = [(candidate,) * layers.n_layers for candidate in candidates]
 
     def time_uniform(self) -> None:
-        """Time models with one candidate in every layer, with a row of kind `convert_member` each.
+        """Time models with one candidate in every layer, with a `ConvertCandidateRow` each.
 
         So a candidate's time is what it takes within the model.
         """
-        if self.layers.rows("convert_member"):
+        if self.layers.rows(ConvertCandidateRow):
             return
         self.on_status("timing each candidate in every layer", 0, 1)
         models = {str(choice): self.layers.variant(choice) for choice in self.uniform}
@@ -47,11 +50,7 @@ class SweepModels:
         # By ratios, round by round: what slows the whole machine cancels out.
         ratios = [timings[str(choice)].speedup_over(original)[1] for choice in self.uniform]
         new = [
-            {
-                "kind": "convert_member",
-                "ffn": choice[0],
-                "latency_text_ms": 1e3 * original.median / ratio,
-            }
+            ConvertCandidateRow(ffn=choice[0], latency_text_ms=1e3 * original.median / ratio)
             for choice, ratio in zip(self.uniform, ratios, strict=True)
         ]
         self.layers.run.append(*new)
@@ -61,16 +60,17 @@ class SweepModels:
         """Time of the model with a candidate in every layer, over its layers."""
         n_layers = self.layers.n_layers
         return {
-            row["ffn"]: round(NS_PER_MS * row["latency_text_ms"] / n_layers)
-            for row in self.layers.rows("convert_member")
+            row.ffn: round(NS_PER_MS * row.latency_text_ms / n_layers)
+            for row in self.layers.rows(ConvertCandidateRow)
         }
 
     @cached_property
     def _errors(self) -> list[dict[str | None, float]]:
         """What each candidate alone does to the last hidden states, by layer."""
         errors: list[dict[str | None, float]] = [{None: 0.0} for _ in range(self.layers.n_layers)]
-        for row in self.layers.rows("convert_layer"):
-            errors[row["layer"]][row["ffn"]] = row["unexplained_states"]
+        for row in self.layers.rows(ConvertLayerRow):
+            assert row.fvu_states is not None
+            errors[row.layer][row.ffn] = row.fvu_states
         return errors
 
     @cached_property
@@ -125,53 +125,46 @@ class SweepModels:
         The fastest one where none is as fast as was planned.
         """
         allowed = {None, *self.layers.config.candidates}
-        models = [r for r in self.layers.rows("convert_sweep") if allowed.issuperset(r["ffn"])]
+        models = [r for r in self.layers.rows(ConvertSweepRow) if allowed.issuperset(r.ffn)]
         fastest = max(models, key=_speedup)
         if target.explained is not None:
-            good = [row for row in models if 1 - row["unexplained_states"] >= target.explained]
+            good = [row for row in models if 1 - row.fvu_states >= target.explained]
             best = max(good, key=_speedup)
         else:
             good = [r for r in models if _speedup(r) >= target.speedup_among(_speedup(fastest))]
-            best = min(good, key=lambda row: row["unexplained_states"], default=fastest)
-        return tuple(best["ffn"])
+            best = min(good, key=lambda row: row.fvu_states, default=fastest)
+        return best.ffn
 
     def measure(self, allocations: Sequence[Allocation]) -> None:
-        """Measure models, each with a row of kind `convert_sweep`, beside the original."""
-        done = {tuple(row["ffn"]) for row in self.layers.rows("convert_sweep")}
+        """Measure models, each with a `ConvertSweepRow`, beside the original."""
+        done = {row.ffn for row in self.layers.rows(ConvertSweepRow)}
         left = [a for a in distinct(allocations) if a.choice not in done]
         latencies = self._latencies([allocation.choice for allocation in left])
         for n_done, allocation in enumerate(left):
             self.on_status("measuring models", n_done, len(left))
-            row = {
-                "kind": "convert_sweep",
-                **row_fields(self.layers.config),
-                "ffn": allocation.choice,
-                "predicted_ms": allocation.time_ns / NS_PER_MS,
-                "summed_error": allocation.error,
-                **self.layers.scores(self.layers.variant(allocation.choice)),
-                **latencies[allocation.choice],
-            }
+            row = ConvertSweepRow(
+                ffn=allocation.choice,
+                predicted_ms=allocation.time_ns / NS_PER_MS,
+                summed_error=allocation.error,
+                **asdict(self.layers.config),
+                **self.layers.quality(self.layers.variant(allocation.choice)),
+                **shared_fields(latencies[allocation.choice], EncoderTimes),
+            )
             self.layers.run.append(row)
 
-    def _latencies(self, wanted: Sequence[Choice]) -> dict[Choice, rows.Row]:
+    def _latencies(self, wanted: Sequence[Choice]) -> dict[Choice, ConvertLatencyRow]:
         """Return the times of models, measured together with the original or read."""
-        found = {tuple(row["ffn"]): row for row in self.layers.rows("convert_latency")}
+        found = {row.ffn: row for row in self.layers.rows(ConvertLatencyRow)}
         if left := [choice for choice in wanted if choice not in found]:
             self.on_status(f"timing {len(left)} models beside the original", 0, 1)
             together = dict.fromkeys((self.uniform[0], *left))
             models = {str(choice): self.layers.variant(choice) for choice in together}
             fields = latency_fields(models, str(self.uniform[0]), self.layers.held_out.ids)
-            new = [
-                {"kind": "convert_latency", "ffn": choice, **fields[str(choice)]} for choice in left
-            ]
+            new = [ConvertLatencyRow(ffn=choice, **fields[str(choice)]) for choice in left]
             self.layers.run.append(*new)
-            found |= {row["ffn"]: row for row in new}
-        unwanted = ("kind", "ffn", "environment")
-        return {
-            choice: {name: value for name, value in row.items() if name not in unwanted}
-            for choice, row in found.items()
-        }
+            found |= {row.ffn: row for row in new}
+        return found
 
 
-def _speedup(row: rows.Row) -> float:
-    return row["speedup_text"][1]
+def _speedup(row: ConvertSweepRow) -> float:
+    return row.speedup_text.median

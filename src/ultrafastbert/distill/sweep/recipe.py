@@ -1,11 +1,10 @@
 """Choosing the operating point: which candidate in which layer of an encoder."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ultrafastbert import rows
 from ultrafastbert.data.text import Source
 from ultrafastbert.distill.config import ConvertConfig
 from ultrafastbert.distill.end_to_end import EndToEndConfig
@@ -15,6 +14,8 @@ from ultrafastbert.distill.sweep.config import SweepConfig
 from ultrafastbert.distill.sweep.layers import SweepLayers, name_of
 from ultrafastbert.distill.sweep.models import SweepModels
 from ultrafastbert.distill.sweep.target import Target
+from ultrafastbert.rows import Row, read_rows
+from ultrafastbert.rows.sweep import ConvertChoiceRow
 from ultrafastbert.runs.status import Status
 
 SETTINGS = "sweep.json"
@@ -32,7 +33,7 @@ def sweep(
     on_status: Status = lambda what, done, total: None,
     end_to_end_steps: int = 0,
     end_to_end_tokens: int = ConvertConfig.end_to_end_tokens,
-) -> list[rows.Row]:
+) -> list[Row]:
     """Find the best choices of candidates, layer by layer; save one as a model; return result rows.
 
     Every candidate learns every layer for a short time. What it costs is measured: how far the last
@@ -69,7 +70,7 @@ def sweep(
         models.time_uniform()
         models.measure([*models.points(), models.planned(target)])
         _save_choice(layers, models.choose(target), target, end_to_end_steps, end_to_end_tokens)
-        return rows.read_rows(run.rows_path)
+        return read_rows(run.rows_path)
 
 
 def _save_choice(
@@ -81,16 +82,20 @@ def _save_choice(
 ) -> None:
     """Save the model of a choice, unless it was the last one saved; train it first if wanted."""
     run = layers.run
-    row: rows.Row = {"kind": "convert_choice", "ffn": list(choice)}
-    row |= {f"target_{name}": value for name, value in asdict(target).items()}
-    row |= {"end_to_end_steps": end_to_end_steps, "end_to_end_tokens": end_to_end_tokens}
-    last = (run.rows("convert_choice") or [{}])[-1]
-    if last == {**last, **row}:
+    row = ConvertChoiceRow(
+        ffn=choice,
+        target_speedup=target.speedup,
+        target_explained=target.explained,
+        end_to_end_steps=end_to_end_steps,
+        end_to_end_tokens=end_to_end_tokens,
+    )
+    last = next(reversed(run.rows(ConvertChoiceRow)), None)
+    if last and row == replace(last, environment=None, fvu_states=None, scores=()):
         return
     model = layers.converted(choice)
     if end_to_end_steps:
         _train_whole(layers, model, choice, end_to_end_steps, end_to_end_tokens)
-        row |= layers.scores(model)
+        row = replace(row, **layers.quality(model))
     run.save(model, run.out_dir)
     run.append(row)
     run.remove(END_TO_END)

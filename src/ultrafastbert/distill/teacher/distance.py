@@ -18,9 +18,9 @@ def distance(
 ) -> dict[str, float]:
     """Return how far a model is from the original, on all texts or on some of so many tokens.
 
-    By all metrics of `evaluate.metrics` that compare with the original: `unexplained_states` is the
+    By all metrics of `evaluate.metrics` that compare with the original: `fvu_states` is the
     FVU of the last hidden states. With a sequence classifier or regression head,
-    `unexplained_logits` is that of logits, and `same_class` the share of texts for which the
+    `fvu_logits` is that of logits, and `same_class` the share of texts for which the
     largest logit is the same one, if there are several.
     """
     n_tokens = min(n_tokens or len(targets.states), len(targets.states))
