@@ -19,8 +19,6 @@ FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 # The log and the changelog tell of commands that were called otherwise.
 GUIDES = [path for path in FILES if path.name != "log.md"]
 MOST_README_BYTES, MOST_TABLE_ROWS = 10_240, 10
-# Named by the documentation, and made by other changes.
-UPCOMING = {"sweep", "--ff-location", "docs/figures/latency_quality.svg"}
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -66,13 +64,11 @@ def problems(words):
     """Return what of a command line after `ultrafastbert` does not exist."""
     command = typer.main.get_command(cli.app)
     while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
-        if words[0] in UPCOMING:
-            return []
         context = typer.Context(command)
         if (found := command.get_command(context, words[0])) is None:
             return [words[0]]
         command, words = found, words[1:]
-    options = long_options(command) | UPCOMING
+    options = long_options(command)
     return [word for word in words if word.startswith("--") and word.split("=")[0] not in options]
 
 
@@ -103,7 +99,7 @@ FOREIGN = {"--constraint", "--editable", "--extra-index-url", "--nproc-per-node"
 
 @pytest.mark.parametrize("path", GUIDES, ids=named)
 def test_options_in_prose_exist(path):
-    known = all_long_options(typer.main.get_command(cli.app)) | UPCOMING | FOREIGN
+    known = all_long_options(typer.main.get_command(cli.app)) | FOREIGN
     codes = " ".join(INLINE.findall(prose(path)))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", codes)) - known == set()
 
@@ -119,7 +115,7 @@ def anchors(path):
 def test_relative_links_resolve(path):
     for link in LINK.findall(prose(path)):
         target, _, anchor = link.partition("#")
-        if re.match(r"\w+:", link) or target in UPCOMING or f"docs/{target}" in UPCOMING:
+        if re.match(r"\w+:", link):
             continue
         found = path.parent / target if target else path
         assert found.exists(), link
