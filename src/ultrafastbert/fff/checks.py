@@ -1,7 +1,5 @@
 """Checks of the layer's tensors, once for each call, with errors that name argument and value."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -61,10 +59,11 @@ def _check_tokens(x: Tensor, hidden_size: int) -> None:
 
 
 def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
-    named = {"x": x, "w_in": w_in, "b_in": b_in, "w_out": w_out}
+    named, device = {"x": x, "w_in": w_in, "b_in": b_in, "w_out": w_out}, x.device
     for name, tensor in named.items():
         check_floating(name, tensor)
-    _check_devices(x, named)
+        if tensor.device != device:
+            raise _is_elsewhere(name, tensor, device)
     for name in ("b_in", "w_out"):
         if named[name].dtype != w_in.dtype:
             raise TypeError(f"{name} has dtype {named[name].dtype}, but w_in has {w_in.dtype}")
@@ -75,11 +74,8 @@ def _check_dtypes(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor) -> None:
         )
 
 
-def _check_devices(x: Tensor, named: Mapping[str, Tensor | None]) -> None:
-    device = x.device
-    for name, tensor in named.items():
-        if tensor is not None and tensor.device != device:
-            raise ValueError(f"{name} is on {tensor.device}, but x is on {device}")
+def _is_elsewhere(name: str, tensor: Tensor, device: torch.device) -> ValueError:
+    return ValueError(f"{name} is on {tensor.device}, but x is on {device}")
 
 
 def check_saved(grad_y: Tensor, x: Tensor, w_in: Tensor, leaf: Tensor, logits: Tensor) -> None:
@@ -95,8 +91,8 @@ def check_quantized_inputs(x: Tensor, weights: Weights, spec: TreeSpec) -> None:
     """Raise TypeError or ValueError unless x (T, H) and quantized weights fit the spec."""
     if weights.w_in.dim() != 3 or weights.w_out.dim() != 3:
         raise ValueError("w_in and w_out must be (n_trees, rows, columns)")
-    shapes, named = _quantized_shapes(weights, spec), weights._asdict()
-    for name, tensor in named.items():
+    shapes, device = _quantized_shapes(weights, spec), x.device
+    for name, tensor in zip(Weights._fields, weights, strict=True):
         if tensor is None:
             continue
         is_narrow = name in ("w_in", "w_out")
@@ -107,7 +103,8 @@ def check_quantized_inputs(x: Tensor, weights: Weights, spec: TreeSpec) -> None:
             )
         if tensor.dtype not in allowed:
             raise TypeError(f"{name} has dtype {tensor.dtype}; it must be {allowed[0]}")
-    _check_devices(x, named)
+        if tensor.device != device:
+            raise _is_elsewhere(name, tensor, device)
     for rows, scale in (("w_in", "scale_in"), ("w_out", "scale_out")):
         if getattr(weights, rows).dtype == torch.int8 and getattr(weights, scale) is None:
             raise ValueError(f"{rows} is int8 and needs {scale}")
