@@ -31,7 +31,7 @@ def test_file_gzip_and_unusual_suffix(tmp_path):
 def test_folder_is_recursive_sorted_and_takes_text_only(tmp_path):
     write(tmp_path / "b.txt", "b")
     write(tmp_path / "a" / "z.md", "a z")
-    write(tmp_path / "a" / "y.TXT.gz", gzip.compress(b"a y"))
+    write(tmp_path / "a" / "y.TXT.gz", gzip.compress(b"a y", mtime=0))
     write(tmp_path / "a" / "picture.png", b"\x89PNG\0")
     write(tmp_path / ".hidden" / "c.txt", "hidden")
     assert list(read_documents(str(tmp_path))) == ["a y", "a z", "b"]
@@ -62,7 +62,7 @@ def test_missing_sources_are_named_at_once(tmp_path):
         read_documents([])
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n\n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \n\n", gzip.compress(b"", mtime=0)])
 def test_empty_corpus(tmp_path, content):
     with pytest.raises(ValueError, match=r"no documents in .*empty"):
         list(read_documents(write(tmp_path / "a.txt", content)))

@@ -150,3 +150,9 @@ def test_a_finder_that_asks_all_others_does_no_harm(module, monkeypatch):
 
 def test_operators_are_there():
     assert torch.ops.ultrafastbert.fast_feedforward
+
+
+def test_every_operator_is_there_for_programs_that_are_loaded():
+    names = "fast_feedforward", "fast_feedforward_quantized", "count_leaves_"
+    operators = ", ".join(f"torch.ops.ultrafastbert.{name}" for name in names)
+    assert len(said(f"import ultrafastbert, torch; print({operators})")) == len(names)

@@ -14,7 +14,7 @@ from typing import Any
 
 Call = Callable[[], object]
 
-OPERATORS = "ultrafastbert.fff.ops"
+OPERATORS = "ultrafastbert.fff.layer"
 # What the operators consist of. A module of these may be what imports torch: then it is not
 # complete when torch is, and the operators are registered once it is.
 OF_OPERATORS = ("ultrafastbert.fff.", "ultrafastbert.kernels")
