@@ -76,8 +76,13 @@ def test_empty_corpus(tmp_path, content):
         ("binary.txt", b"abc\0def", r"binary\.txt is a binary file"),
         ("fake.txt.gz", b"no gzip", r"broken gzip file .*fake\.txt\.gz"),
         ("cut.txt.gz", gzip.compress(os.urandom(999).hex().encode())[:-40], "broken gzip file .*"),
-        ("bad.gz", gzip.compress(b"text" * 99)[:12] + b"\xff" * 30, r"broken gzip file .*bad\.gz"),
+        (
+            "bad.gz",
+            gzip.compress(b"text" * 99, mtime=0)[:12] + b"\xff" * 30,
+            r"broken gzip file .*bad\.gz",
+        ),
     ],
+    ids=["latin", "utf16", "binary", "fake", "cut", "bad"],
 )
 def test_unreadable_files_are_named(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message):
