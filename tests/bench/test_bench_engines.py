@@ -40,6 +40,6 @@ def test_no_table_without_engines():
 
 
 def test_missing_engines_are_named(monkeypatch):
-    monkeypatch.setattr("ultrafastbert.inference.engines.companions.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'ultrafastbert\[onnx\]'"):
+    monkeypatch.setattr("ultrafastbert.imports.extras.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'ultrafastbert\[onnx,openvino\]'"):
         ModelBenchConfig(UltraFastBertConfig(**SIZES), (), (), engines=True)

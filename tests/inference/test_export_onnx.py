@@ -198,7 +198,7 @@ def test_what_cannot_be_exported(tmp_path):
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("ultrafastbert.inference.engines.companions.find_spec", lambda name: None)
+    monkeypatch.setattr("ultrafastbert.imports.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'ultrafastbert\[onnx\]'"):
         export_onnx(tmp_path, tmp_path / "out")
 
