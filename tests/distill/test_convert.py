@@ -44,7 +44,7 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
         (0, name) for name in ("fff", "random", "ff_active", "ff_equal_latency", "none")
     ]
     (timed,) = (row for row in rows if isinstance(row, ConvertTimeRow))
-    dense = f"ff:{timed['width']}"
+    dense = f"ff:{timed.width}"
     assert [row.ffn for row in layers[5:]] == ["1x2x3", "1x2x3", "ff:5", dense, "none"]
     models = {row.model: row for row in rows if isinstance(row, ConvertRow)}
     assert set(models) == {"fff", "random", "ff_active", "ff_equal_latency", "none", "teacher"}

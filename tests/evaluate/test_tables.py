@@ -1,4 +1,4 @@
-"""The tables of metrics and of sentence pair tasks: row fields, titles, what fits what."""
+"""The tables of metrics and of sentence pair tasks: what fits what."""
 
 import pytest
 import torch

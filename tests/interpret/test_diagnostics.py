@@ -85,9 +85,9 @@ def test_top_regions_are_those_of_most_tokens(tokenizer):
     the, tree = tokenizer.convert_tokens_to_ids(["the", "tree"])
     leaf, ids = torch.tensor([3, 3, 3, 1]), torch.tensor([the, tree, the, tree])
     first, second = top_regions(leaf, ids, leaf.bincount(minlength=4), tokenizer)
-    assert (first["leaf"], first["share"]) == (3, 0.75)
-    assert first["tokens"] == [["the", pytest.approx(2 / 3)], ["tree", pytest.approx(1 / 3)]]
-    assert (second["leaf"], second["tokens"]) == (1, [["tree", 1.0]])
+    assert (first.leaf, first.share) == (3, 0.75)
+    assert first.tokens == (("the", pytest.approx(2 / 3)), ("tree", pytest.approx(1 / 3)))
+    assert (second.leaf, second.tokens) == (1, (("tree", 1.0),))
 
 
 def test_visits_are_those_of_single_texts(texts, tokenizer):
