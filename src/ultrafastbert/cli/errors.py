@@ -25,8 +25,8 @@ def one_line_errors() -> Iterator[None]:
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer ends so on Ctrl-C
             say(
-                "interrupted; quickstart, pretrain and convert go on with --resume, glue with the "
-                "same command, others start again"
+                "interrupted; continue quickstart, pretrain and convert with --resume, glue with "
+                "the same command; start any other again"
             )
         if isinstance(ended.__context__, BrokenPipeError):  # of which typer and rich make code 1
             sys.exit(BROKEN_PIPE)
