@@ -25,7 +25,7 @@ from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.rows.files import append_rows
 from ultrafastbert.rows.models import ConvertSpeedRow
 from ultrafastbert.rows.upgrades import MODELS_1
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show, show_nothing
 
 # Files of documentation that texts to time are cut from.
 N_FILES = 32
@@ -48,7 +48,7 @@ def bench_converted(
     folder: str | Path,
     original: str | Path,
     in_engines: bool = False,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> list[ConvertSpeedRow]:
     """Time what `convert` wrote, its controls and the original; return a row for each way.
 

@@ -23,7 +23,7 @@ from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.rows import append_rows
 from ultrafastbert.rows.usage import ClusterabilityRow, ConvertLayerUsageRow
 from ultrafastbert.runs.outputs import check_file
-from ultrafastbert.runs.status import Status, counting
+from ultrafastbert.runs.status import Show, counting, show_nothing
 
 # Tokens to fit on, over those that are held out, from documents of their own.
 HELD_OUT_SHARE = 5
@@ -62,7 +62,7 @@ def diagnose(
     text: Source,
     config: DiagnoseConfig | None = None,
     rows_path: str | Path | None = None,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> list[ConvertLayerUsageRow | ClusterabilityRow]:
     """Return how a fast model uses its leaves on a text, or how well a tree would fit a dense one.
 
@@ -91,7 +91,7 @@ def diagnose(
 
 
 def _usage(
-    folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
+    folder: Path, text: Source, config: DiagnoseConfig, on_status: Show
 ) -> list[ConvertLayerUsageRow]:
     if config.ffn is not None:
         raise ValueError(f"ffn={config.ffn!r} is for dense models; {folder} has its own layers")
@@ -104,7 +104,7 @@ def _usage(
         sample(pieces(line for document in read_documents(text) for line in document.splitlines())),
         config.tokens,
         config.max_length,
-        counting(on_status, "following tokens", config.tokens),
+        counting(on_status, "following tokens", config.tokens, "tokens"),
     )
     if not found:
         raise ValueError(f"{folder} has no fast feedforward layers with trees to diagnose")
@@ -112,7 +112,7 @@ def _usage(
 
 
 def _clusterability(
-    folder: Path, text: Source, config: DiagnoseConfig, on_status: Status
+    folder: Path, text: Source, config: DiagnoseConfig, on_status: Show
 ) -> list[ClusterabilityRow]:
     family = parse_family(config.ffn or ConvertConfig.ffn)
     check_tokens(config.tokens, family)
@@ -138,7 +138,7 @@ def _clusterability(
 
 
 def _captured(
-    dense: Dense, text: Source, config: DiagnoseConfig, scratch: Path, on_status: Status
+    dense: Dense, text: Source, config: DiagnoseConfig, scratch: Path, on_status: Show
 ) -> list[dict[int, Captured]]:
     """Return what FF layers read and wrote, by layer id: to fit on, and held out."""
     sizes = {"fitted": config.tokens, "held out": config.tokens // HELD_OUT_SHARE}

@@ -20,7 +20,7 @@ from ultrafastbert.distill.teacher.targets import EXPECTED, Targets
 from ultrafastbert.fff.dense import FeedForward
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.precision import autocast_of
-from ultrafastbert.runs.status import Count
+from ultrafastbert.runs.status import Count, count_nothing
 from ultrafastbert.train.resumable import ResumableTrainer
 
 LOGGING_STEPS = 20
@@ -67,7 +67,7 @@ def distill_end_to_end(
     targets: Targets,
     config: EndToEndConfig,
     folder: Path,
-    on_step: Count = lambda step: None,
+    on_step: Count = count_nothing,
     held_out: Targets | None = None,
 ) -> dict[int, dict[str, float]]:
     """Train a converted model, in place, on the original's outputs.
@@ -204,7 +204,8 @@ class _Steps(TrainerCallback):
         self.on_step = on_step
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        self.on_step(state.global_step)
+        logged = (entry["loss"] for entry in reversed(state.log_history) if "loss" in entry)
+        self.on_step(state.global_step, f"loss {loss:.3f}" if (loss := next(logged, None)) else "")
         if state.global_step == state.max_steps:
             control.should_evaluate = args.eval_strategy != "no"
 

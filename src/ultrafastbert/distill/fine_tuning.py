@@ -9,7 +9,7 @@ from ultrafastbert.distill.whole_models import SETTINGS
 from ultrafastbert.rows.conversion import ConvertRow, ConvertTaskRow
 from ultrafastbert.rows.row import shared_fields
 from ultrafastbert.rows.training import TaskResult
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show
 from ultrafastbert.train import finetune
 
 # A trained encoder needs no more, whatever its FF layers.
@@ -36,7 +36,7 @@ def fine_tune_models(conversion: Conversion, glue_dir: Path) -> None:
         conversion.append(ConvertTaskRow(**shared_fields(found, TaskResult) | of_model))
 
 
-def _showing(name: str, on_status: Status) -> Callable[[finetune.Progress], None]:
+def _showing(name: str, on_status: Show) -> Callable[[finetune.Progress], None]:
     def show(progress: finetune.Progress) -> None:
         what = f"fine-tuning {name} on {progress.task} (seed {progress.seed}): {progress.stage}"
         on_status(what, progress.step, progress.n_steps)

@@ -26,7 +26,7 @@ from ultrafastbert.models.converted.hooks import Captured, check_replaceable, ru
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.converted.norms import norms_after
 from ultrafastbert.rows.conversion import ConvertLayerRow
-from ultrafastbert.runs.status import Status, counting
+from ultrafastbert.runs.status import Show, counting, show_nothing
 
 # One batch in this many is held out, to measure on.
 VALIDATION_EVERY = 20
@@ -50,7 +50,7 @@ def convert_model(
     layers: Sequence[int] | None = None,
     ff_location: str | None = None,
     training: RegressionConfig | None = None,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> tuple[Model, list[ConvertLayerRow]]:
     """Return a copy of a dense model with fast FF layers, and a result row for each of them.
 
@@ -110,10 +110,10 @@ def _distill(
     parts: Parts,
     training: RegressionConfig,
     norm: nn.LayerNorm | None,
-    on_status: Status,
+    on_status: Show,
 ) -> ConvertLayerRow:
     ffn = feedforward.ffn
-    on_step = counting(on_status, f"layer {layer_id}: {ffn}", training.steps)
+    on_step = counting(on_status, f"layer {layer_id}: {ffn}", training.steps, "steps")
     regress(feedforward, parts.train, training, on_step, norm)
     name = parse_ffn(ffn)["ffn_type"]
     validation = parts.validation
@@ -154,7 +154,7 @@ def _copy(
 
 
 def _captured(
-    model: nn.Module, place: _Place, batches: Iterable[Any], folder: Path, on_status: Status
+    model: nn.Module, place: _Place, batches: Iterable[Any], folder: Path, on_status: Show
 ) -> dict[int, Parts]:
     """Run a model; return what FF layers read and wrote, to train and to measure on, on disk."""
     counts = {"validation": 0, "train": 0}

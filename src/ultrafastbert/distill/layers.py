@@ -60,7 +60,7 @@ def learn(
     is_new: bool = True,
 ) -> Fit:
     """Train an FF layer, in place, and save it; return its row. `what` says so to who waits."""
-    on_step, norm = counting(run.on_status, what, training.steps), run.norms[layer_id]
+    on_step, norm = counting(run.on_status, what, training.steps, "steps"), run.norms[layer_id]
     regress(feedforward, parts.train, training, on_step, norm, is_new)
     save_file(feedforward.state_dict(), weights)
     return layer_row(kind, name, layer_id, feedforward, training, parts.validation, norm)

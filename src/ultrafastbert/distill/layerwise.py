@@ -16,7 +16,7 @@ from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.hooks import Captured
 from ultrafastbert.models.precision import autocast
 from ultrafastbert.rows.conversion import ConvertLayerRow, ConvertSequentialRow
-from ultrafastbert.runs.status import Count
+from ultrafastbert.runs.status import Count, count_nothing
 
 EVALUATION_TOKENS = 8192
 # Hyperplanes learn after this share of the steps: leaves that are all alike say nothing of where a
@@ -52,7 +52,7 @@ def regress(
     feedforward: ConvertedFeedForward,
     train: Captured,
     config: RegressionConfig,
-    on_step: Count = lambda step: None,
+    on_step: Count = count_nothing,
     norm: nn.LayerNorm | None = None,
     is_new: bool = True,
 ) -> None:
@@ -81,13 +81,14 @@ def regress(
         rate = learning_rate_share(step, config.steps)
         x, y = scaling.apply(x, y)
         residual = y - _predict(feedforward, x)
-        (weights * residual).square().mean().backward()
+        loss = (weights * residual).square().mean()
+        loss.backward()
         feedforward.hold_hyperplanes()
         _take_step(optimizer, config.learning_rate * rate)
         if hyperplanes and step >= config.steps * FIRST_ROUTING:
             part = slice(ROUTING_TOKENS)
             hyperplanes.step(x[part], residual[part].detach(), weights[part].square(), rate)
-        on_step(step + 1)
+        on_step(step + 1, f"loss {loss.item():.3f}")
     scaling.fold_(feedforward)
 
 

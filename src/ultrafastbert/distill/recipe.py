@@ -12,7 +12,7 @@ from ultrafastbert.distill.run import opened
 from ultrafastbert.distill.whole_models import finish_models
 from ultrafastbert.rows import Row, read_rows
 from ultrafastbert.rows.conversion import ConvertLayerRow
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show, show_nothing
 
 SETTINGS = "convert.json"
 
@@ -24,7 +24,7 @@ def convert(
     config: ConvertConfig | None = None,
     glue_dir: str | Path | None = None,
     resume: bool = False,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> list[Row]:
     """Convert the dense encoder of a folder into one of another folder; return the result rows.
 

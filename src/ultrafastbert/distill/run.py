@@ -33,7 +33,7 @@ from ultrafastbert.models.io.saved import model_digest
 from ultrafastbert.rows import append_rows, read_rows
 from ultrafastbert.rows.row import Row, Score
 from ultrafastbert.runs import run_folder
-from ultrafastbert.runs.status import Status, counting
+from ultrafastbert.runs.status import Show, counting
 
 # In `work/`: what end-to-end distillation needs.
 END_TO_END = "end_to_end"
@@ -77,7 +77,7 @@ class DistillationRun:
         text: Source,
         out_dir: Path,
         evaluations: Sequence[Evaluation],
-        on_status: Status,
+        on_status: Show,
         layer_ids: Sequence[int] | None = None,
     ):
         self.model_dir, self.out_dir, self.text = model_dir, out_dir, text
@@ -191,7 +191,7 @@ class DistillationRun:
 
         Returns the curve on held-out text, see `distill_end_to_end`.
         """
-        on_step = counting(self.on_status, f"end to end: {what}", config.steps)
+        on_step = counting(self.on_status, f"end to end: {what}", config.steps, "steps")
         folder = self.work / END_TO_END / name
         return distill_end_to_end(model, train, config, folder, on_step, held_out)
 
@@ -214,7 +214,7 @@ def opened(
     settings_file: str,
     glue_dir: str | Path | None,
     resume: bool,
-    on_status: Status,
+    on_status: Show,
     layer_ids: Sequence[int] | None = None,
     tasks: Iterable[str] = (),
 ) -> Iterator[DistillationRun]:
@@ -223,10 +223,9 @@ def opened(
     Raises FileExistsError, BlockingIOError, OSError and ValueError as `convert` says.
     """
     out_dir, model_dir = Path(out_dir), Path(model_dir)
-    with run_folder.locked(out_dir):
-        run_folder.check(out_dir, settings_file, resume)
-        read = text_apart_from(text, out_dir)
-        run_folder.check_inputs(out_dir, model_dir, *map(str, read))
+    read = text_apart_from(text, out_dir)
+    inputs = [str(model_dir), *map(str, read)]
+    with run_folder.run_in(out_dir, settings_file, resume, inputs) as claim:
         evaluations = load_evaluations(glue_dir)
         labelled = _labelled(evaluations, tasks, glue_dir)
         on_status("loading the original", 0, None)
@@ -237,7 +236,7 @@ def opened(
             "text": source_key(read),
             "glue_dir": data_digest(labelled),
         }
-        run_folder.claim(out_dir, settings_file, settings, resume)
+        claim(settings)
         yield run
 
 

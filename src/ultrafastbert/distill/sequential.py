@@ -21,7 +21,7 @@ from ultrafastbert.distill.teacher.capture import Parts, capture, renew
 from ultrafastbert.models.converted.architectures import FeedForwardLocation
 from ultrafastbert.models.converted.hooks import Captured
 from ultrafastbert.rows.conversion import ConvertSequentialRow
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show
 
 PART_TOKENS = 8192
 
@@ -99,7 +99,7 @@ def capture_drifted(
     norm: nn.LayerNorm | None,
     folder: Path,
     max_length: int,
-    on_status: Status,
+    on_status: Show,
     location: FeedForwardLocation,
 ) -> Captured:
     """Return what an FF layer reads in a student, and what it should write.

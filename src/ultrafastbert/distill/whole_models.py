@@ -85,7 +85,7 @@ def _record_usage(conversion: Conversion, model: PreTrainedModel) -> None:
         run.texts("validation"),
         n_tokens,
         run.max_length,
-        counting(run.on_status, "leaf usage", n_tokens),
+        counting(run.on_status, "leaf usage", n_tokens, "tokens"),
     )
     run.append(*(replace(row, model="fff", seed=conversion.first_seed) for row in found))
 

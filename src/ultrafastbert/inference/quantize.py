@@ -15,7 +15,7 @@ from ultrafastbert.models.quantized import Quantizable
 from ultrafastbert.rows import append_row
 from ultrafastbert.rows.models import QuantizeRow
 from ultrafastbert.runs import run_folder
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show, show_nothing
 
 # What `convert` and its quickstart leave beside their model, apart from its rows.
 NOT_COPIED = ("controls", "data", "figures", "work", "convert.json", "sweep.json", "report.*")
@@ -30,7 +30,7 @@ def quantize_model(
     out_dir: str | Path,
     weight_dtype: str = "int8",
     glue_dir: str | Path | None = None,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> QuantizeRow:
     """Write a quantized copy of a saved model to a new folder; return its result row.
 
@@ -51,7 +51,7 @@ def quantize_model(
 
 
 def _quantize(
-    folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Status
+    folder: Path, new: Path, weight_dtype: str, glue_dir: str | Path | None, on_status: Show
 ) -> QuantizeRow:
     # Here, as it reads labelled rows by libraries of the extra `train`.
     require("datasets", "scipy")

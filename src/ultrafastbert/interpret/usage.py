@@ -17,7 +17,7 @@ from ultrafastbert.data.sampling import Text
 from ultrafastbert.fff import soft, tree
 from ultrafastbert.interpret.visits import Visits, trees_of, visits
 from ultrafastbert.rows.usage import ConvertLayerUsageRow, Region
-from ultrafastbert.runs.status import Count
+from ultrafastbert.runs.status import Count, count_nothing
 
 # A leaf is over-full with more than this many times the tokens of an even spread, 1 / 2^D.
 OVERFULL = 4.0
@@ -34,7 +34,7 @@ def usage_rows(
     texts: Iterable[Text],
     n_tokens: int,
     max_length: int = 128,
-    on_tokens: Count = lambda n: None,
+    on_tokens: Count = count_nothing,
 ) -> list[ConvertLayerUsageRow]:
     """Return a row for each layer and tree; none without trees.
 

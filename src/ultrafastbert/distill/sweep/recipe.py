@@ -16,7 +16,7 @@ from ultrafastbert.distill.sweep.models import SweepModels
 from ultrafastbert.distill.sweep.target import Target
 from ultrafastbert.rows import Row, read_rows
 from ultrafastbert.rows.sweep import ConvertChoiceRow
-from ultrafastbert.runs.status import Status
+from ultrafastbert.runs.status import Show, show_nothing
 
 SETTINGS = "sweep.json"
 ANY = Target()
@@ -30,7 +30,7 @@ def sweep(
     target: Target = ANY,
     glue_dir: str | Path | None = None,
     resume: bool = False,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
     end_to_end_steps: int = 0,
     end_to_end_tokens: int = ConvertConfig.end_to_end_tokens,
 ) -> list[Row]:

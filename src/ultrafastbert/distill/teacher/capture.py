@@ -14,7 +14,7 @@ from ultrafastbert.data.sampling import Text
 from ultrafastbert.data.text_batches import batches_of
 from ultrafastbert.models.converted.architectures import FeedForwardLocation, location_of
 from ultrafastbert.models.converted.hooks import Captured, run_hooked
-from ultrafastbert.runs.status import Count, Status, counting
+from ultrafastbert.runs.status import Count, Show, counting, show_nothing
 
 # Free space that is left on the disk.
 RESERVE_BYTES = 2**30
@@ -41,7 +41,7 @@ def capture(
     layer_ids: Sequence[int],
     folder: Path,
     max_length: int = 128,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
     location: FeedForwardLocation | None = None,
 ) -> dict[int, Captured]:
     """Run a model over texts until so many tokens passed; return what FF layers read and wrote.
@@ -59,7 +59,7 @@ def capture(
         needed = disk_bytes(n_tokens, size, len(layer_ids))
         check_disk(folder, needed)
         what = f"reading text ({folder.name}, {needed / 2**30:.2f} GiB on disk)"
-        on_tokens = counting(on_status, what, n_tokens)
+        on_tokens = counting(on_status, what, n_tokens, "tokens")
         captured = {layer_id: _open(folder, layer_id, n_tokens, size) for layer_id in layer_ids}
         batches = batches_of(tokenizer, texts, max_length)
         _fill(

@@ -20,7 +20,7 @@ from ultrafastbert.data.text_batches import batches_of
 from ultrafastbert.distill.teacher.capture import check_disk, mapped, renew
 from ultrafastbert.distill.teacher.outputs import has_sequence_head, outputs_of
 from ultrafastbert.models.precision import autocast_of
-from ultrafastbert.runs.status import Count, Status, counting
+from ultrafastbert.runs.status import Count, Show, counting, show_nothing
 
 # The last hidden states are learned, and so many between, which keep the layers in step.
 BETWEEN = 2
@@ -145,7 +145,7 @@ def capture_targets(
     n_tokens: int,
     folder: Path,
     max_length: int = 128,
-    on_status: Status = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> Targets:
     """Run a model over texts of so many tokens in all (or all texts); return its hidden states.
 
@@ -169,7 +169,7 @@ def capture_targets(
         needed = disk_bytes(n_tokens, size, n_layers, tokenizer)
         check_disk(folder, needed)
         what = f"running the original on text ({folder.name}, {needed / 2**30:.2f} GiB on disk)"
-        on_tokens = counting(on_status, what, n_tokens)
+        on_tokens = counting(on_status, what, n_tokens, "tokens")
     inputs = {name: mapped(path, (n_tokens,), dtypes[name]) for name, path in paths.items()}
     shape = (n_tokens, len(layers), size)
     states = mapped(folder / "states.bfloat16", shape, torch.bfloat16)
