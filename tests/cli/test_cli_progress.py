@@ -103,11 +103,11 @@ def test_a_run_that_is_watched_says_tokens_step_and_loss(packed, tokenizer, tmp_
         config, *packed, tokenizer, tmp_path, "fff", callbacks=[TrainingProgress(show, "fff")]
     )
     what, done, total, _, unit = said[0]
-    assert (what, done, total, unit) == ("pretraining fff", 0, row["tokens"], "tokens")
+    assert (what, done, total, unit) == ("pretraining fff", 0, row.tokens, "tokens")
     read = [entry[1] for entry in said[:-1]]
     assert read == sorted(read)
     assert read[-1] == total
-    assert f"step {row['steps']}/{row['steps']}, loss " in said[-2][3]
+    assert f"step {row.steps}/{row.steps}, loss " in said[-2][3]
     assert said[-1][0] == "validating fff"
 
 
