@@ -36,7 +36,12 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
     out = tmp_path / "out"
     said = []
     rows = convert(
-        dense_folder, out, text_file, ALL_STAGES, stsb, on_status=lambda *said_: said.append(said_)
+        dense_folder,
+        out,
+        text_file,
+        ALL_STAGES,
+        stsb,
+        on_status=lambda *said_: said.append(said_[:3]),
     )
     assert ("layer 0: 1x2x3 (fff, seed 0)", 20, 20) in said
     layers = [row for row in rows if isinstance(row, ConvertLayerRow)]
@@ -99,15 +104,15 @@ def test_convert_reads_pairs(dense_folder, typed_tokenizer, documents, ids, tmp_
 def test_an_interrupted_conversion_goes_on(dense_folder, text_file, tmp_path, monkeypatch):
     config = dataclasses.replace(ALL_STAGES, controls=False, end_to_end_steps=6)
 
-    def interrupt(what, done, total):
+    def interrupt(what, done, total, *_):
         if what.startswith("layer 1:"):
             raise KeyboardInterrupt
 
-    def interrupt_sequential(what, done, total):
+    def interrupt_sequential(what, done, total, *_):
         if what.startswith("layer 1, sequential"):
             raise KeyboardInterrupt
 
-    def interrupt_later(what, done, total):
+    def interrupt_later(what, done, total, *_):
         if what.startswith("end to end") and done == 3:
             raise KeyboardInterrupt
 

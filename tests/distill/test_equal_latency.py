@@ -11,7 +11,7 @@ from ultrafastbert.report.convert_tables import equal_width
 def test_the_dense_layer_of_equal_latency_is_timed_once(
     dense_folder, text_file, tmp_path, monkeypatch
 ):
-    def interrupt(what, done, total):
+    def interrupt(what, done, total, *_):
         if what.startswith("layer 1"):
             raise KeyboardInterrupt
 

@@ -44,6 +44,6 @@ def test_a_folder_of_a_run_that_failed_at_once_goes_away(tmp_path):
 def test_a_status_counts():
     said = []
     counting(lambda *what: said.append(what), "texts", 7)(3)
-    assert said == [("texts", 3, 7)]
+    assert said == [("texts", 3, 7, "", "")]
     show_nothing("texts", 3, 7, "note", unit="texts")
     assert duration(3725.9) == "1:02:05"
