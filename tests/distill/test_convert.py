@@ -793,8 +793,8 @@ def test_the_command_converts_and_prints_tables(
     captured = capsys.readouterr()
     assert not ended.value.code, captured.err
     lines = captured.out.splitlines()
-    title = "variance left unexplained behind the layer's norm, %, by"
-    assert lines[0].startswith("**dense, 1x2x3, 5 updates of a block, ")
+    title = "FVU behind the layer's norm, %"
+    assert lines[0].startswith("**dense, 1x2x3, 5 training steps a layer, ")
     assert lines[2].startswith(f"| {title} | neurons used | layer 0 |")
     assert any(line.startswith("| dense, as wide as the active neurons (ff:5)") for line in lines)
     assert any(line.startswith("| dense (ff:8) | 8 | ") for line in lines)
