@@ -323,8 +323,8 @@ def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_fi
     assert "unknown where its feedforward block sits; name its modules" in error
     code, out, error = run(*command, "--block", "decoder.layers.*.fc1,activation_fn,fc2")
     assert not code, error
-    assert out.startswith("**opt, 1x2x3, 5 updates of a block, ")
-    assert "| variance left unexplained" in out
+    assert out.startswith("**opt, 1x2x3, 5 training steps a layer, ")
+    assert "| FVU, %" in out
     loaded = AutoModel.from_pretrained(tmp_path / "out")
     assert loaded.config.ffn_block == "decoder.layers.*.fc1,activation_fn,fc2"
     assert loaded(**batch_for(loaded)).last_hidden_state.isfinite().all()

@@ -56,8 +56,8 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     code, printed, err = run("quickstart", out, "--convert", "--ffn", "1x3x2")
     assert code == 0, err
     for text in (
-        "variance left unexplained",
-        "last hidden states: variance left unexplained",
+        "FVU behind the layer's norm, %",
+        "FVU of the last hidden states, %",
         "fast feedforward (1x3x2)",
         "no feedforward layer",
         "x the original",
