@@ -34,7 +34,7 @@ def test_pages_and_figures_follow_the_rows(pages):
         assert text.startswith(f"# Title\n{BEGIN}\n")
         assert text.endswith(f"{END}\nend\n")
     text = (folder / "README.md").read_text()
-    assert "## Converted models: which layer where\n\n| feedforward layers" in text
+    assert "## Which layer where\n\n| feedforward layers" in text
     assert "Converted models: tasks" not in text  # no rows of it
     assert "(figures/layer_speed.svg)" in text
     assert "(../docs/figures/latency_quality.svg)" in text

@@ -66,9 +66,7 @@ SECTIONS = (
     Section("Converted models: tasks", (convert_tables.convert_task_table,)),
     Section(SPEED, (converted_speed.speed_table,)),
     Section("Converted models: quantized", (converted_results.quantize_table,)),
-    Section(
-        "Converted models: which layer where", (sweep_tables.sweep_table, _sweep_gains, "sweep")
-    ),
+    Section("Which layer where", (sweep_tables.sweep_table, _sweep_gains, "sweep")),
     Section("Use of leaves", (usage_tables.usage_table, usage_tables.clusterability_table)),
     Section(LAYER, (layer_tables.layer_table, "layer_speed", "layer_kernels", "layer_roofline")),
     Section("The paper's table 2, done right", (paper_table,)),
