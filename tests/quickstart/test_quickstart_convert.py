@@ -57,7 +57,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     assert code == 0, err
     for text in (
         "FVU behind the layer's norm",
-        "last hidden states: FVU",
+        "FVU of the last hidden states, %",
         "fast feedforward (1x3x2)",
         "no feedforward layer",
         "x the original",
