@@ -8,6 +8,7 @@ import transformers
 from tiny_architectures import BERT_LIKE, GATED, OTHERS, VISION, batch_for, strengthen, tiny_model
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
@@ -19,6 +20,7 @@ from transformers import (
 from ultrafastbert.distill import RegressionConfig, convert_model, in_memory
 from ultrafastbert.models.converted import model as converted
 from ultrafastbert.models.converted.architectures import FeedForwardLocation, layers_of, location_of
+from ultrafastbert.models.converted.configuration import register_converted
 from ultrafastbert.models.converted.folder import load_dense
 from ultrafastbert.models.converted.hooks import check_replaceable, run_hooked
 from ultrafastbert.models.converted.model import converted_copy
@@ -112,7 +114,7 @@ def forget_converted_models():
     """Leave no more of converted models than there is in a new process."""
     converted.config_class.cache_clear()
     converted.converted_class.cache_clear()
-    converted.register()
+    register_converted(CONFIG_MAPPING)
 
 
 def test_models_of_unknown_kinds_load_in_another_process(tmp_path):
