@@ -25,6 +25,7 @@ def test_every_example_says_what_it_needs():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(NEEDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEEDS)
 def test_an_example_runs(name, tmp_path):
     for module in NEEDS[name]:

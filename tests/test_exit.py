@@ -66,6 +66,7 @@ def test_nothing_is_said_at_exit(ending):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_spawned_workers_end_quietly(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(START + WORKERS, encoding="utf-8")

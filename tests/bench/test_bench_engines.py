@@ -11,6 +11,7 @@ pytestmark = pytest.mark.engines
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
+@pytest.mark.slow
 def test_engines_are_timed_beside_pytorch(monkeypatch):
     for package in ("onnxscript", "onnxruntime", "openvino"):
         pytest.importorskip(package)

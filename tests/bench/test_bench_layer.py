@@ -19,6 +19,7 @@ def layer_rows():
     return bench_quickly("1x3x2", n_tokens=(1, 40))
 
 
+@pytest.mark.slow
 def test_layer_rows_hold_every_kernel_and_baseline(layer_rows):
     for pass_name in layer.PASSES:
         for n_tokens in (1, 40):
@@ -79,6 +80,7 @@ def test_narrower_weights_have_a_gate_of_their_own():
         assert case[precision].roofline_us <= case["float32"].roofline_us
 
 
+@pytest.mark.slow
 @needs_native
 def test_the_machine_is_measured_first(tmp_path):
     path = tmp_path / "rows.jsonl"
@@ -88,6 +90,7 @@ def test_the_machine_is_measured_first(tmp_path):
     assert first.fma_per_s > 1e8
 
 
+@pytest.mark.slow
 def test_caches_are_hot_fresh_or_cold(monkeypatch):
     flushed = []
     monkeypatch.setattr(layer, "_flush", lambda: lambda: flushed.append(1))
@@ -115,6 +118,7 @@ def test_rows_are_written_case_by_case(tmp_path):
     assert written[0].environment.threads == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "sizes"), [("3x2", (9, 21, 12)), ("4x0", (4, 4, 4))])
 def test_layers_of_several_trees_are_timed(family, sizes):
     row = bench_quickly(family, n_tokens=(5,))[0]

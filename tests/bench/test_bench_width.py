@@ -15,6 +15,7 @@ def measured_quickly():
         yield
 
 
+@pytest.mark.slow
 def test_width_rows_grow_with_the_depth(tmp_path):
     path = tmp_path / "rows.jsonl"
     config = WidthBenchConfig((2, 4), hidden_size=32, n_tokens=(1, 8), seconds=0.01)

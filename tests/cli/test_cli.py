@@ -32,6 +32,7 @@ def trained(text_file, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_fill_mask_answers(run, trained):
     code, out, _ = run("fill-mask", trained, "The [MASK] leaf skips the deep node.", "--top", 3)
     assert code == 0
@@ -53,6 +54,7 @@ def test_minutes_become_tokens(run, text_file, tmp_path):
     assert row.tokens > 32
 
 
+@pytest.mark.slow
 def test_bench_layer_prints_a_table_and_keeps_rows(run, tmp_path):
     path = tmp_path / "rows.jsonl"
     options = ["--ffn", "1x3", "--hidden-size", 32, "--tokens", "1,8", "--threads", 1]
@@ -64,6 +66,7 @@ def test_bench_layer_prints_a_table_and_keeps_rows(run, tmp_path):
     assert "timing the layer: 0/4 cases (0 %)" in err
 
 
+@pytest.mark.slow
 def test_bench_layer_takes_passes_and_caches(run, tmp_path):
     path = tmp_path / "rows.jsonl"
     options = ["--ffn", "1x3", "--hidden-size", 32, "--tokens", "4", "--threads", 1]
@@ -77,6 +80,7 @@ def test_bench_layer_takes_passes_and_caches(run, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_bench_width_prints_a_table_and_keeps_rows(run, tmp_path):
     path = tmp_path / "rows.jsonl"
     options = ["--depths", "2..3", "--hidden-size", 32, "--tokens", "1", "--seconds", 0.05]
@@ -231,6 +235,7 @@ def test_interruption_says_how_to_go_on(run, text_file, tmp_path, monkeypatch):
     assert "--resume" in err
 
 
+@pytest.mark.slow
 def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch):
     """The main job end to end on tiny inputs; a finished one is not overwritten."""
     from ultrafastbert.quickstart import pretrain as quickstart

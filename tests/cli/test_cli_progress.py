@@ -134,6 +134,7 @@ def holds(said, *wanted):
     assert places == sorted(places), said
 
 
+@pytest.mark.slow
 def test_a_log_of_training_in_files(text_file, tmp_path):
     """As a user runs it: both streams go to files."""
     command = [sys.executable, "-m", "ultrafastbert", "pretrain", "model", "--text", text_file]
@@ -148,6 +149,7 @@ def test_a_log_of_training_in_files(text_file, tmp_path):
     assert (tmp_path / "out").read_text(encoding="utf-8").startswith("| model |")
 
 
+@pytest.mark.slow
 def test_converted_models(run, tokenizer, documents, text_file, tmp_path, monkeypatch):
     """Converting, and everything that takes long with what it gives."""
     monkeypatch.setattr(conversion, "time_equal_width", partial(time_equal_width, seconds=0.0))

@@ -42,6 +42,7 @@ def run(*arguments, environment=None, **streams):
     return subprocess.run(command, env=os.environ | (environment or {}), check=False, **streams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii", "cp1252"])
 def test_characters_that_an_encoding_lacks_are_replaced(folder, encoding):
     pytest.importorskip("sentence_transformers")
@@ -54,6 +55,7 @@ def test_characters_that_an_encoding_lacks_are_replaced(folder, encoding):
     assert rf"| 1 a \u2603 leaf {accent} | 1.000 |" in lines[2]
 
 
+@pytest.mark.slow
 def test_texts_come_through_a_locale_without_utf8(folder):
     done = run("fill-mask", folder, f"{SNOWMAN} [MASK]", "--top", 2, environment=NO_UTF8)
     assert done.returncode == 0, done.stderr
@@ -66,6 +68,7 @@ def test_help_is_drawn_in_any_encoding():
     assert "+- Options" in done.stdout.decode("ascii")
 
 
+@pytest.mark.slow
 @needs_full
 def test_full_output_is_one_line(folder):
     with FULL.open("wb") as full:
@@ -76,6 +79,7 @@ def test_full_output_is_one_line(folder):
     assert line.endswith("standard output cannot be written")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["fill-mask", "{folder}", "a [MASK]"]])
 def test_output_that_nobody_reads_ends_quietly(folder, arguments):
     reader, writer = os.pipe()
@@ -89,6 +93,7 @@ def test_output_that_nobody_reads_ends_quietly(folder, arguments):
     assert b"rror" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="streams are closed by a shell")
 def test_closed_streams_do_no_harm(folder, tmp_path):
     command = [*COMMAND, "report", "card", str(folder)]
@@ -98,12 +103,14 @@ def test_closed_streams_do_no_harm(folder, tmp_path):
     assert is_ours((folder / "README.md").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @needs_full
 def test_full_error_output_leaves_the_exit_code(folder):
     with FULL.open("wb") as full:
         assert run("fill-mask", folder, "no mask", stderr=full).returncode == 2
 
 
+@pytest.mark.slow
 def test_undecoded_bytes_of_the_command_line_are_one_line(folder):
     done = run("fill-mask", folder, "caf\udce9 [MASK]")
     assert done.returncode == 2

@@ -141,6 +141,7 @@ def test_data_loader_with_workers(rows, tokenizer):
         assert torch.equal(torch.cat([b["labels"] for b in batches]), expected[:, 1])
 
 
+@pytest.mark.slow
 def test_same_in_another_process(rows, tokenizer, tmp_path):
     stream = MaskedStream(rows, 11, 200, tokenizer)
     (tmp_path / "stream.pkl").write_bytes(pickle.dumps(stream))

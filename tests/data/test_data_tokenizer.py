@@ -75,6 +75,7 @@ def digest_of_vocabulary() -> str:
     return hashlib.sha256(json.dumps(vocab, sort_keys=True).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_training_is_repeatable_across_processes():
     code = "import test_data_tokenizer as t; print(t.digest_of_vocabulary())"
     digest = subprocess.check_output(

@@ -32,6 +32,7 @@ def test_capture_stops_models_after_the_last_layer_wanted(texts, tokenizer, tmp_
     assert runs[1] == 1 < runs[0]  # the first batch shows that FF layers are run once
 
 
+@pytest.mark.slow
 def test_capture_holds_all_runs_of_a_shared_feedforward(texts, tokenizer, tmp_path):
     model = tiny_model("albert")
     texts, location = 10 * texts, location_of(model)

@@ -32,6 +32,7 @@ def fvus(rows):
     return [row.fvu for row in layers]
 
 
+@pytest.mark.slow
 def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, ids, tmp_path):
     out = tmp_path / "out"
     said = []
@@ -72,6 +73,7 @@ def test_convert_makes_a_model_and_its_controls(dense_folder, text_file, stsb, i
         convert(dense_folder, out, text_file, other, stsb, resume=True)
 
 
+@pytest.mark.slow
 def test_several_seeds_and_tasks(dense_folder, text_file, stsb, tmp_path):
     config = dataclasses.replace(ALL_STAGES, seeds=(3, 5), tasks=("stsb",), end_to_end_steps=1)
     rows = convert(dense_folder, tmp_path / "out", text_file, config, stsb)
@@ -166,6 +168,7 @@ def test_sentence_transformers_load_a_converted_model(dense_folder, text_file, t
     assert model.encode(["the small tree", "a leaf"]).shape == (2, 16)
 
 
+@pytest.mark.slow
 def test_the_command_converts_and_prints_tables(dense_folder, text_file, stsb, tmp_path, run):
     sizes = ["--ffn", "1x2x3", "--tokens", "2000", "--steps", "5", "--end-to-end-steps", "1"]
     sizes += ["--dense-widths", "8,16", "--ablations", "--sequential-steps", "2"]

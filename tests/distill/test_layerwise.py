@@ -157,6 +157,7 @@ def test_sequential_outputs_make_up_for_drift(model_type, has_norm, texts, token
     torch.testing.assert_close(y, wanted, atol=0.02, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_sequential_distillation_brings_models_nearer(dense_folder, text_file, tmp_path):
     errors = []
     for steps, again in ((400, 0), (200, 200)):

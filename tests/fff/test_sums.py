@@ -101,6 +101,7 @@ def test_sums_over_any_number_of_tokens(n_tokens, n_trees, depth, leaf_size, dty
     assert_sums_hold(n_tokens, n_trees, depth, leaf_size, dtype, kernel, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [0, 1])
 @pytest.mark.parametrize(
     ("dtype", "kernel"), [(dtype, kernel) for dtype in DTYPES for kernel in KERNELS]

@@ -177,6 +177,7 @@ COMPILED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations
 @pytest.mark.parametrize("transform", COMPILED.values(), ids=COMPILED)
 @pytest.mark.parametrize("whole", [True, False])

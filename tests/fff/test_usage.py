@@ -178,6 +178,7 @@ CONVERSIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("usage_mode", ["hard", "soft"])
 @pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
 def test_counters_keep_their_precision(convert, usage_mode):

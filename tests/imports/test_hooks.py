@@ -77,6 +77,7 @@ def test_operators_are_registered(imports):
     assert said(f"{imports}; {OPERATOR}") == ["ultrafastbert.fast_feedforward"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports", [f"import ultrafastbert; {AUTO}", f"{AUTO}; import ultrafastbert"]
 )
@@ -85,11 +86,13 @@ def test_auto_classes_load_models_in_any_order_of_imports(folder, imports):
     assert found == ["UltraFastBertConfig", "UltraFastBertForMaskedLM"]
 
 
+@pytest.mark.slow
 def test_auto_classes_are_registered_within_an_import_of_transformers(folder):
     code = LAYERS + AUTO + "; print(type(AutoModelForMaskedLM.from_pretrained(sys.argv[1])))"
     assert "ultrafastbert" in said("import sys; " + code, folder)[1]
 
 
+@pytest.mark.slow
 def test_threads_may_import_all_of_it_at_once(folder):
     assert said(THREADS, folder) == ["UltraFastBertForMaskedLM"] * 2
 

@@ -121,6 +121,7 @@ def families_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engines_take_the_same_paths(engine, families_file):
     run = open_file(engine, families_file)
@@ -150,6 +151,7 @@ def exported(request, tokenizer, tmp_path_factory):
     return model, export.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engines_compute_what_the_model_does(engine, exported):
     model, path = exported

@@ -28,6 +28,7 @@ def build(model_class):
 
 
 # The graph that inductor gets is the same; its code is compiled in the test below.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "model_class", [UltraFastBertForMaskedLM, UltraFastBertForSequenceClassification]
@@ -50,6 +51,7 @@ def test_whole_models_compile_for_training_with_any_sizes(model_class):
         torch.testing.assert_close(*grads)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs g++")
 def test_program_and_package_run_in_a_fresh_process(tmp_path):
     model = build(UltraFastBertForSequenceClassification)

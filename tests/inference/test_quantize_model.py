@@ -218,6 +218,7 @@ def test_the_card_says_where_a_licence_is_not_known(dense, tmp_path, readme):
     assert "1: the original's" in text
 
 
+@pytest.mark.slow
 def test_the_card_shows_results_speed_and_what_quantizing_changed(
     folder, dense, tmp_path, monkeypatch
 ):
@@ -326,6 +327,7 @@ def test_a_way_that_computes_something_else_is_not_timed(folder, dense, monkeypa
     assert rows_of(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.engines
 def test_engines_run_converted_models_and_the_original(folder, dense, tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):

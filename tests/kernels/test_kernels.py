@@ -97,6 +97,7 @@ def error(got, exact):
     return (got.double() - exact).abs().max().item() if exact.numel() else 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node_output", [True, False])
 @pytest.mark.parametrize(("shape", "dtype", "kernel"), CASES)
 def test_output_and_gradients_equal_the_reference(shape, dtype, kernel, node_output):

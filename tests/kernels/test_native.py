@@ -120,6 +120,7 @@ def run_python(code: str, instruction_set: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", native.available_instruction_sets())
 def test_every_instruction_set(name):
     done = run_python(

@@ -90,6 +90,7 @@ def check(done: subprocess.CompletedProcess[str], instruction_set: str) -> None:
     assert (done.returncode, output) == (0, f"{instruction_set}: 0 failures\n"), output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
 @pytest.mark.parametrize("program", ["native_test", "sanitized_test"])
 def test_on_this_processor(request, program, name):
@@ -99,6 +100,7 @@ def test_on_this_processor(request, program, name):
     check(done, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["neon", "portable"])
 def test_on_an_emulated_arm(arm_test, name):
     check(run(arm_test, ULTRAFASTBERT_ISA=name), name)

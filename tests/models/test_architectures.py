@@ -319,6 +319,7 @@ FAST = ["--ffn", "1x2x3", "--tokens", "1000", "--steps", "5", "--sequential-step
 FAST += ["--end-to-end-steps", "1", "--end-to-end-tokens", "1000", "--no-controls"]
 
 
+@pytest.mark.slow
 def test_the_command_converts_a_model_of_an_unknown_kind(run, tokenizer, text_file, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(saved(tiny_model("opt"), tokenizer, tmp_path / "opt"))
     tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 WITHOUT = ("accelerate", "datasets", "matplotlib", "scipy", "sentence_transformers", "sklearn")
 SCRIPT = """
 import importlib, pkgutil, sys
@@ -31,6 +33,7 @@ print(len(fill_mask({folder!r}, "the [MASK] of a tree", top=3)[0]))
 """
 
 
+@pytest.mark.slow
 def test_models_need_no_extra(tmp_path):
     code = SCRIPT.format(without=WITHOUT, folder=str(tmp_path))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -37,6 +37,7 @@ def fvus(model, ffn):
     return [row.fvu for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ffn", ["1x2x4", "ff:8", "none"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_models_are_converted_in_any_dtype(dtype, ffn, set_default_dtype):

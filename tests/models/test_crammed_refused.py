@@ -198,6 +198,7 @@ def mutate(draw, folder, original):
     (folder / name).write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ours", [False, True])
 def test_a_thousand_damaged_checkpoints(tmp_path, ours):
     config = make_config(num_transformer_layers=1, intermed_depth=1)

@@ -247,6 +247,7 @@ def test_inputs_that_do_not_fit():
         model()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_whole_model_compiles_and_exports():
     model = build(UltraFastBertForMaskedLM)

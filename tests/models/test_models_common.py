@@ -160,6 +160,7 @@ def test_gradient_checkpointing(model_class, reentrant):
         torch.testing.assert_close(checkpointed[name], grad)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_head():
     model = build(UltraFastBertForMultipleChoice, num_hidden_layers=1, classifier_pooling="cls")

@@ -96,6 +96,7 @@ def others(tmp_path, monkeypatch):
         sys.modules.pop(name)
 
 
+@pytest.mark.slow
 def test_models_compute_the_same_in_a_fresh_process(tmp_path, monkeypatch, others):
     ids = torch.randint(1, 40, (2, 7), generator=torch.Generator().manual_seed(0))
     cases = [case(build(model_class), **inputs(model_class)) for model_class in CLASSES]
@@ -179,6 +180,7 @@ def glue_rows(tokenizer):
     return EncodedRows(data, TASKS["sst2"], tokenizer, 16)
 
 
+@pytest.mark.slow
 def test_rows_reach_a_spawned_worker(tokenizer):
     rows = glue_rows(tokenizer)
     batches = LengthGroupedBatches(rows.lengths, 5, seed=0)
@@ -207,6 +209,7 @@ def trained(model, data, folder, **options):
     return dict(model.named_parameters())
 
 
+@pytest.mark.slow
 def test_trainer_with_spawned_workers(packed, tokenizer, tmp_path):
     config = tiny(vocab_size=len(tokenizer), **NO_DROPOUT)
     config.max_position_embeddings = packed[0].seq_length
@@ -218,6 +221,7 @@ def test_trainer_with_spawned_workers(packed, tokenizer, tmp_path):
         assert torch.equal(weight, expected[name])
 
 
+@pytest.mark.slow
 def test_a_pool_of_processes_encodes_the_same(tokenizer, tmp_path):
     library = pytest.importorskip("sentence_transformers")
     folder = save_dense_encoder(tokenizer, tmp_path / "dense")

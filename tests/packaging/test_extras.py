@@ -57,6 +57,7 @@ def said():
     return run_without_extras([*NEEDS, *NEEDS_NONE])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", NEEDS)
 def test_what_needs_an_extra_names_it(said, code):
     assert f"ultrafastbert[{NEEDS[code]}]" in said[code]

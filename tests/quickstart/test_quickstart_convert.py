@@ -48,6 +48,7 @@ def package(tokenizer, documents, tmp_path, monkeypatch):
     return tmp_path / "site" / job.PACKAGE / "model"
 
 
+@pytest.mark.slow
 def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     monkeypatch.setattr(
         job, "quick_config", lambda ffn="1x2x3", seed=0: dataclasses.replace(SMALL, ffn=ffn)
@@ -82,6 +83,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     assert "--resume" in err
 
 
+@pytest.mark.slow
 def test_own_text_is_read_in_the_place_of_documentation(package, documents, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))

@@ -201,6 +201,7 @@ def test_caveats_are_honest():
     assert any("50 % of the machine" in caveat for caveat in caveats(loaded))
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_as_png_and_svg(tmp_path):
     figures = draw_all(all_rows(), tmp_path)
     assert set(figures) == set(FIGURES)
@@ -216,6 +217,7 @@ def test_the_same_rows_give_the_same_drawing(tmp_path):
     assert a == b
 
 
+@pytest.mark.slow
 def test_a_report_of_all_kinds(tmp_path):
     path = write(tmp_path / "rows.jsonl", all_rows())
     page = write_report(path, tmp_path / "out", "Trial & error", "runs/fff").read_text()
@@ -247,6 +249,7 @@ def test_a_report_of_any_one_kind(tmp_path, part):
     assert "<h1>" in write_report(path, tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_a_report_of_measured_rows(tmp_path):
     path = tmp_path / "rows.jsonl"
     config = LayerBenchConfig("1x2", 16, (2, 4), ("forward",), (1,), seconds=0.01)
@@ -263,6 +266,7 @@ def test_missing_and_empty_rows_are_named(tmp_path):
         write_report(tmp_path / "empty.jsonl", tmp_path)
 
 
+@pytest.mark.slow
 def test_every_section_and_figure_is_shown(tmp_path):
     write_report(write(tmp_path / "rows.jsonl", all_rows()), tmp_path)
     text = (tmp_path / "report.md").read_text()

@@ -23,6 +23,7 @@ def pages(tmp_path):
     return found
 
 
+@pytest.mark.slow
 def test_pages_and_figures_follow_the_rows(pages):
     folder, readme = pages
     assert not update_results(*pages, check=True)
@@ -45,6 +46,7 @@ def test_pages_and_figures_follow_the_rows(pages):
     assert not update_results(*pages, check=True)
 
 
+@pytest.mark.slow
 def test_the_ten_lines_name_baselines_losses_and_where_to_read_on(pages):
     folder, _ = pages
     update_results(*pages)

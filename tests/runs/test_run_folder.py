@@ -92,6 +92,7 @@ def held(tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_while_the_first_one_goes_on(
     run, held, dense, text_file, packed, tokenizer
 ):
@@ -178,6 +179,7 @@ def append(path, name):
         rows.append_rows(path, [replace(POINT, name=name, step=number)] * 3)
 
 
+@pytest.mark.slow
 def test_rows_of_several_writers_are_neither_lost_nor_torn(tmp_path):
     path, context = tmp_path / "rows.jsonl", get_context("spawn")
     writers = [context.Process(target=append, args=(path, name)) for name in "ab"]
@@ -231,6 +233,7 @@ def test_all_kinds_of_runs_are_known():
     assert set(settings) == set(run_folder.RUNS)
 
 
+@pytest.mark.slow
 def test_a_conversion_whose_text_was_too_short_leaves_the_folder_free(
     dense, text_file, short_text, tmp_path
 ):
@@ -246,6 +249,7 @@ def test_a_conversion_whose_text_was_too_short_leaves_the_folder_free(
         shutil.rmtree(out)
 
 
+@pytest.mark.slow
 def test_a_pretraining_whose_text_was_too_short_leaves_the_folder_free(
     run, text_file, short_text, tmp_path
 ):
@@ -254,6 +258,7 @@ def test_a_pretraining_whose_text_was_too_short_leaves_the_folder_free(
     assert run("pretrain", tmp_path / "m", "--text", text_file, *SMALL)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_quickstart_whose_text_was_too_short_leaves_the_folder_free(
     run, text_file, short_text, tmp_path, monkeypatch
 ):
@@ -296,6 +301,7 @@ def test_a_conversion_that_learned_something_is_kept(dense, text_file, tmp_path)
         sweep(dense, out, text_file, SWEEP)
 
 
+@pytest.mark.slow
 def test_a_pretraining_without_a_checkpoint_leaves_the_folder_free(
     run, text_file, tmp_path, monkeypatch
 ):

@@ -41,6 +41,7 @@ def test_wrong_configuration_is_refused(options):
         GlueConfig(**options)
 
 
+@pytest.mark.slow
 def test_all_tasks_give_rows(model_dir, data_dir, tmp_path):
     threads = torch.get_num_threads()
     results = run_glue(model_dir, (), QUICK, data_dir, tmp_path / "rows.jsonl", model_name="tiny")
@@ -60,9 +61,10 @@ def test_all_tasks_give_rows(model_dir, data_dir, tmp_path):
         assert row.seconds > 0
         assert row.n_parameters > 1000
         assert row.train_tokens > 4 * N_TRAIN
-    assert set(results[5]["metrics"]) == {"accuracy", "accuracy_mismatched"}
+    assert set(results[5].metrics) == {"accuracy", "accuracy_mismatched"}
 
 
+@pytest.mark.slow
 def test_finished_rows_are_kept_and_others_done(model_dir, data_dir, tmp_path):
     path = tmp_path / "rows.jsonl"
     first = run_glue(model_dir, ["rte"], QUICK, data_dir, path)
@@ -78,6 +80,7 @@ def test_finished_rows_are_kept_and_others_done(model_dir, data_dir, tmp_path):
     assert len(rows.read_rows(path)) == 3
 
 
+@pytest.mark.slow
 def test_interruption_loses_only_the_task_at_hand(model_dir, data_dir, tmp_path):
     def interrupt(progress):
         if progress.task == "rte":
@@ -89,6 +92,7 @@ def test_interruption_loses_only_the_task_at_hand(model_dir, data_dir, tmp_path)
     assert [row.task for row in rows.read_rows(path)] == ["wnli"]
 
 
+@pytest.mark.slow
 def test_retrained_model_in_the_same_folder_is_another(model_dir, data_dir, tmp_path):
     folder, path = tmp_path / "model", tmp_path / "rows.jsonl"
     folder.mkdir()
@@ -103,6 +107,7 @@ def test_retrained_model_in_the_same_folder_is_another(model_dir, data_dir, tmp_
     assert len(set(digests)) == len(rows.read_rows(path)) == 2
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_numbers(model_dir, data_dir):
     losses: list[list[float]] = []
     for seed in (0, 0, 1):
@@ -127,6 +132,7 @@ def test_progress_and_silence(model_dir, data_dir, capfd, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_sample_of_rows_and_dropout(model_dir, data_dir):
     config = GlueConfig(epochs=2, bf16=False, max_train_rows=7, batch_size=4, max_seq_length=8)
     row = fine_tune(model_dir, "qqp", 0, config, data_dir)
@@ -134,6 +140,7 @@ def test_sample_of_rows_and_dropout(model_dir, data_dir):
     assert 0 < row.train_tokens <= 2 * 7 * 8
 
 
+@pytest.mark.slow
 def test_own_task_is_learnt(model_dir):
     words = {"red": "tree", "green": "leaf", "blue": "node"}
     generator = random.Random(0)
@@ -148,6 +155,7 @@ def test_own_task_is_learnt(model_dir):
     assert (row.task, row.subset) == ("colors", False)
 
 
+@pytest.mark.slow
 def test_any_encoder_can_be_fine_tuned(tmp_path, tokenizer):
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -164,6 +172,7 @@ def test_any_encoder_can_be_fine_tuned(tmp_path, tokenizer):
     assert row.n_train == N_TRAIN
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.cpu, "_is_avx512_bf16_supported"), reason="no check")
 def test_bf16_trains(model_dir, data_dir):
     row = fine_tune(model_dir, "stsb", 0, GlueConfig(epochs=1, bf16=True), data_dir)
@@ -171,6 +180,7 @@ def test_bf16_trains(model_dir, data_dir):
     assert math.isfinite(row.value)
 
 
+@pytest.mark.slow
 def test_loss_that_is_no_number_is_an_error(model_dir, data_dir, tmp_path):
     for file in model_dir.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -99,6 +99,7 @@ def test_recipes_name_what_is_wrong(changes, message):
         get_recipe("huge")
 
 
+@pytest.mark.slow
 def test_training_learns_and_leaves_a_model(tmp_path, packed, tokenizer):
     row = pretrain(config(tokenizer), *packed, tokenizer, tmp_path, "fff")
     curve = losses(tmp_path)
@@ -135,6 +136,7 @@ def test_evaluation_decodes_masked_tokens_alone_to_the_models_loss(packed, token
     assert sum(decoded) == is_masked.sum()
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path, packed, tokenizer):
     recipe = config(tokenizer, budget_tokens=4_000)
     row = pretrain(recipe, *packed, tokenizer, tmp_path, "fff")
@@ -165,6 +167,7 @@ class _StopAt(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path, packed, tokenizer, monkeypatch):
     monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     recipe = config(tokenizer, batch_size=32, micro_batch_size=8)
@@ -183,9 +186,9 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, packed, tokenizer, mo
         pretrain(recipe, *packed, tokenizer, tmp_path / "cut", "fff", resume=True)
     damaged.write_bytes(weights)
     resumed = pretrain(recipe, *packed, tokenizer, tmp_path / "cut", "fff", resume=True)
-    assert resumed["seconds"] > 0
+    assert resumed.seconds > 0
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert resumed["validation_loss"] == whole["validation_loss"]
+    assert resumed.validation_loss == whole.validation_loss
 
 
 RUN = """
@@ -211,6 +214,7 @@ def run_arguments(tmp_path, packed, tokenizer, n_threads, **changes):
     return [str(tmp_path / "run.py"), str(tmp_path), *rest]
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_curve_of_one(tmp_path, packed, tokenizer):
     size = {"budget_tokens": 20_000, "batch_size": 16, "bf16": False}
     arguments = run_arguments(tmp_path, packed, tokenizer, 1, micro_batch_size=16, **size)
@@ -222,6 +226,7 @@ def test_two_processes_follow_the_curve_of_one(tmp_path, packed, tokenizer):
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "one"), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_run_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path, packed, tokenizer):
     size = {"budget_tokens": 60_000, "batch_size": 16}
     arguments = run_arguments(tmp_path, packed, tokenizer, torch.get_num_threads(), **size)
@@ -239,6 +244,7 @@ def test_run_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path, packed
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_loss_that_is_not_a_number_ends_the_run(tmp_path, packed, tokenizer):
     with pytest.raises(FloatingPointError, match="not a number at step"):
         pretrain(config(tokenizer, learning_rate=1e30), *packed, tokenizer, tmp_path, "fff")
@@ -249,6 +255,7 @@ def test_budget_below_one_step(tmp_path, packed, tokenizer):
         pretrain(config(tokenizer, budget_tokens=31), *packed, tokenizer, tmp_path, "fff")
 
 
+@pytest.mark.slow
 def test_every_kernel_follows_the_same_loss_curve(packed, tokenizer):
     curves = {name: short_curve(name, packed[0], tokenizer) for name in kernels()}
     reference = np.array(curves.pop("masked"))

@@ -104,6 +104,7 @@ def cut_off_pretraining(run, text_file, tmp_path, monkeypatch):
     return tmp_path / "m"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [touch, move])
 def test_pretraining_goes_on_with_the_same_text(run, cut_off_pretraining, text_file, what):
     before = sorted(path.name for path in (cut_off_pretraining / "data").iterdir())
@@ -113,6 +114,7 @@ def test_pretraining_goes_on_with_the_same_text(run, cut_off_pretraining, text_f
     assert sorted(path.name for path in (cut_off_pretraining / "data").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_pretraining_does_not_go_on_with_another_text(run, cut_off_pretraining, text_file):
     change(text_file)
     options = [*SMALL, "--resume"]
@@ -121,6 +123,7 @@ def test_pretraining_does_not_go_on_with_another_text(run, cut_off_pretraining, 
     assert "differs in model, text, validation" in err  # its vocabulary is another one, too
 
 
+@pytest.mark.slow
 def test_pretraining_does_not_go_on_with_another_validation_text(packed, tokenizer, tmp_path):
     recipe = get_recipe("tiny")(vocab_size=len(tokenizer), budget_tokens=2000)
     training.pretrain(recipe, *packed, tokenizer, tmp_path, "fff")
@@ -128,6 +131,7 @@ def test_pretraining_does_not_go_on_with_another_validation_text(packed, tokeniz
         training.pretrain(recipe, packed[0], packed[0], tokenizer, tmp_path, "fff", resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [touch, move])
 @pytest.mark.parametrize("kind", ["convert", "sweep"])
 def test_conversions_go_on_with_the_same_inputs(dense, text_file, tmp_path, documents, kind, what):
@@ -172,6 +176,7 @@ def test_rows_tell_the_name_of_a_model_in_the_working_directory(
     assert {row.original for row in found if isinstance(row, OfConversion)} == {"dense"}
 
 
+@pytest.mark.slow
 def test_glue_knows_a_model_that_was_moved(dense, documents, tmp_path):
     sentences = [line for document in documents for line in document.split(". ")]
     stsb, path = write_stsb(tmp_path / "glue", sentences), tmp_path / "rows.jsonl"
@@ -183,6 +188,7 @@ def test_glue_knows_a_model_that_was_moved(dense, documents, tmp_path):
     assert len(rows.read_rows(path)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [touch, move, change])
 def test_a_quickstart_goes_on_with_the_same_text(text_file, tmp_path, monkeypatch, what):
     config = quickstart.QuickstartConfig(text=(str(text_file),), budget_tokens=5000)
@@ -195,6 +201,7 @@ def test_a_quickstart_goes_on_with_the_same_text(text_file, tmp_path, monkeypatc
         quickstart.quickstart(tmp_path / "out", again, resume=True)
 
 
+@pytest.mark.slow
 def test_a_quickstart_goes_on_with_the_documentation_that_it_read(documents, tmp_path, monkeypatch):
     texts = [docstrings.LibraryText("python", f"{i}.py", text) for i, text in enumerate(documents)]
     monkeypatch.setattr(docstrings, "harvest", lambda *args, **options: iter(texts))

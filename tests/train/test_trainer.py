@@ -58,6 +58,7 @@ def sentences():
     return [f"The {'small' if i % 2 else 'deep'} tree visits the leaf." for i in range(N_ROWS)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated")
 @pytest.mark.parametrize("options", [{}, {"gradient_checkpointing": True}], ids=["", "checkpoints"])
 def test_run_glue(pretrained, tmp_path, options):
@@ -107,6 +108,7 @@ def test_run_glue(pretrained, tmp_path, options):
     assert resumed.global_step == result.global_step
 
 
+@pytest.mark.slow
 def test_token_classification(pretrained, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(pretrained)
     model = AutoModelForTokenClassification.from_pretrained(pretrained, num_labels=3)
@@ -135,6 +137,7 @@ def test_token_classification(pretrained, tmp_path):
     assert AutoModelForTokenClassification.from_pretrained(tmp_path / "run").num_labels == 3
 
 
+@pytest.mark.slow
 def test_question_answering(pretrained, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(pretrained)
     model = AutoModelForQuestionAnswering.from_pretrained(pretrained)
@@ -178,6 +181,7 @@ def test_question_answering(pretrained, tmp_path):
         assert context[first:last] == answers[row]
 
 
+@pytest.mark.slow
 def test_multiple_choice(pretrained, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(pretrained)
     model = AutoModelForMultipleChoice.from_pretrained(pretrained)
@@ -202,6 +206,7 @@ def test_multiple_choice(pretrained, tmp_path):
     assert (trainer.predict(data).predictions.argmax(1) == right).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_labels", [1, 2])
 def test_accumulated_batches_train_like_one(pretrained, tmp_path, num_labels):
     """Regression, too: its loss is a mean that nobody divides unless Trainer knows."""

@@ -112,6 +112,7 @@ def accuracy(found):
     return {"accuracy": (predicted[is_masked] == wanted[is_masked]).mean()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [None, 1])
 @pytest.mark.parametrize("number", [0, 1], ids=["ours", "converted"])
 def test_run_mlm(number, accumulation, tokenizer, tmp_path):
