@@ -42,6 +42,14 @@ def packed(documents, tokenizer, tmp_path_factory):
 
 
 @pytest.fixture
+def text_file(documents, tmp_path):
+    """A file of the tiny corpus, a sentence a line."""
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
+    return path
+
+
+@pytest.fixture
 def run(monkeypatch, capsys):
     """Return a function that runs a command: (exit code, stdout, stderr)."""
 

@@ -111,13 +111,6 @@ def test_a_run_that_is_watched_says_tokens_step_and_loss(packed, tokenizer, tmp_
     assert said[-1][0] == "validating fff"
 
 
-@pytest.fixture
-def text_file(documents, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
-    return path
-
-
 def stages(err, kept=None):
     """Return what lines say, without times; check their form, their start and their end."""
     found = err.splitlines()

@@ -48,13 +48,6 @@ def dense_folder(tokenizer, tmp_path):
 
 
 @pytest.fixture
-def text_file(documents, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
-    return path
-
-
-@pytest.fixture
 def stsb(documents, tmp_path):
     sentences = [line for document in documents for line in document.split(". ")]
     return write_stsb(tmp_path / "glue", sentences)

@@ -292,13 +292,6 @@ def mobilebert():
     return AutoModel.from_config(config).eval()
 
 
-@pytest.fixture
-def text_file(documents, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
-    return path
-
-
 def saved(model, tokenizer, folder):
     model.save_pretrained(folder)
     if tokenizer is not None:

@@ -5,25 +5,16 @@ from functools import partial
 
 import pytest
 from encoders import save_dense_encoder
+from short_runs import ALL_STAGES
 from transformers import AutoModel
 
 from ultrafastbert import rows
 from ultrafastbert.bench import encoder_latency as latency
 from ultrafastbert.bench import timing
 from ultrafastbert.data import docstrings
-from ultrafastbert.distill import ConvertConfig, conversion
+from ultrafastbert.distill import conversion
 from ultrafastbert.distill.equal_latency import time_equal_width
 from ultrafastbert.quickstart import convert as job
-
-SMALL = ConvertConfig(
-    "1x2x3",
-    tokens=2000,
-    steps=20,
-    batch_tokens=64,
-    sequential_steps=4,
-    end_to_end_steps=3,
-    end_to_end_tokens=2000,
-)
 
 
 @pytest.fixture
@@ -51,7 +42,7 @@ def package(tokenizer, documents, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        job, "quick_config", lambda ffn="1x2x3", seed=0: dataclasses.replace(SMALL, ffn=ffn)
+        job, "quick_config", lambda ffn="1x2x3", seed=0: dataclasses.replace(ALL_STAGES, ffn=ffn)
     )
     out = tmp_path / "out"
     code, printed, err = run("quickstart", out, "--convert", "--ffn", "1x3x2")
@@ -87,7 +78,7 @@ def test_the_quickstart_converts_offline(run, package, tmp_path, monkeypatch):
 def test_own_text_is_read_in_the_place_of_documentation(package, documents, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
-    config = dataclasses.replace(SMALL, controls=False)
+    config = dataclasses.replace(ALL_STAGES, controls=False)
     job.quickstart_convert(tmp_path / "out", config, [str(path)])
     assert not (tmp_path / "out" / job.TEXT).exists()
 

@@ -36,13 +36,6 @@ from ultrafastbert.train.pretrain import calibration, get_recipe, pretrain, trai
 POINT = curve_rows()[0]
 
 
-@pytest.fixture
-def text_file(documents, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
-    return path
-
-
 @pytest.fixture(autouse=True)
 def short_timing(monkeypatch):
     monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)

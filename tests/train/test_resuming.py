@@ -30,13 +30,6 @@ def steady_clock(monkeypatch):
 
 
 @pytest.fixture
-def text_file(documents, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
-    return path
-
-
-@pytest.fixture
 def dense(tokenizer, tmp_path):
     return save_dense_encoder(tokenizer, tmp_path / "dense")
 

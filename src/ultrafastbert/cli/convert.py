@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ultrafastbert.cli import convert_options as options
-from ultrafastbert.cli.options import Resume, kept_rows, model_folder
+from ultrafastbert.cli.options import Resume, Text, kept_rows, model_folder
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
@@ -18,7 +18,7 @@ def convert_command(
     context: typer.Context,
     model: options.DenseModel,
     out: options.NewFolder,
-    text: options.Text,
+    text: Text,
     ffn: options.Ffn = "1x6x40",
     layer_ids: options.Layers = None,
     ff_location: options.FfLocation = None,

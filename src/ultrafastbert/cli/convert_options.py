@@ -11,7 +11,6 @@ from ultrafastbert.cli.options import FF_LOCATION_EXAMPLE, numbers
 
 DenseModel = Annotated[Path, typer.Argument(help="Folder of a dense encoder.")]
 NewFolder = Annotated[Path, typer.Argument(help="New folder for the converted model.")]
-Text = Annotated[list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")]
 Ffn = Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")]
 Candidates = Annotated[
     str,

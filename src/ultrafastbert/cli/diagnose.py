@@ -5,16 +5,14 @@ from typing import Annotated
 
 import typer
 
-from ultrafastbert.cli.options import ROWS, kept_rows, model_folder
+from ultrafastbert.cli.options import ROWS, Text, kept_rows, model_folder
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
 
 def diagnose_command(
     model: Annotated[Path, typer.Argument(help="Folder of a model, fast or dense.")],
-    text: Annotated[
-        list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")
-    ],
+    text: Text,
     ffn: Annotated[
         str | None,
         typer.Option(help="Layer that would replace those of a dense model, KxD or KxDxL."),

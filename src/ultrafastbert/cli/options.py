@@ -23,6 +23,7 @@ ROWS = "File that result rows are appended to, for `report write`."
 
 ModelFolder = Annotated[Path, typer.Argument(help="Folder of a model.")]
 NewFolder = Annotated[Path, typer.Argument(help="New folder.")]
+Text = Annotated[list[str], typer.Option(help="Plain text: file, folder or hf:NAME. Repeatable.")]
 Pooling = Annotated[str | None, typer.Option(help=POOLING)]
 Normalize = Annotated[bool | None, typer.Option(help=NORMALIZE)]
 Rows = Annotated[Path | None, typer.Option(help=ROWS)]

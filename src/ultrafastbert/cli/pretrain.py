@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ultrafastbert.cli.options import FFN, RECIPES, ModelName, Resume, Seed, kept_rows
+from ultrafastbert.cli.options import FFN, RECIPES, ModelName, Resume, Seed, Text, kept_rows
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 from ultrafastbert.runs.status import Show
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ultrafastbert.train.pretrain import PretrainConfig
 
 Out = Annotated[Path, typer.Argument(help="New folder for the model.")]
-Text = Annotated[list[str], typer.Option(help="Text to read: file, folder or hf:NAME. Repeatable.")]
 Validation = Annotated[
     list[str] | None,
     typer.Option(help="Text to validate on; default: every twentieth document of --text."),

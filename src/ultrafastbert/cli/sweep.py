@@ -3,7 +3,7 @@
 import typer
 
 from ultrafastbert.cli import convert_options as options
-from ultrafastbert.cli.options import Resume, kept_rows, model_folder
+from ultrafastbert.cli.options import Resume, Text, kept_rows, model_folder
 from ultrafastbert.cli.progress import showing
 from ultrafastbert.cli.streams import echo
 
@@ -12,7 +12,7 @@ def sweep_command(
     context: typer.Context,
     model: options.DenseModel,
     out: options.NewFolder,
-    text: options.Text,
+    text: Text,
     candidates: options.Candidates = "1x4x8,1x6x16,1x6x40",
     target_speedup: options.TargetSpeedup = None,
     target_explained: options.TargetExplained = None,

@@ -1,6 +1,6 @@
 """Sentence embeddings with a saved model, by sentence-transformers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,11 +13,11 @@ from ultrafastbert.inference.bundled import bundled_model
 from ultrafastbert.models.io.card import write_card
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.runs import run_folder
+from ultrafastbert.runs.status import Show, show_nothing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-OnStatus = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
 
 INSTALL = 'pip install "ultrafastbert[sentence-transformers]"'
 # Texts whose tokens are counted at once: enough work for all cores, little memory.
@@ -103,7 +103,7 @@ def encode(
     texts: str | Iterable[str],
     batch_size: int = 32,
     show_progress_bar: bool = False,
-    on_status: OnStatus = lambda what, done, total: None,
+    on_status: Show = show_nothing,
 ) -> Embeddings:
     """Return the vectors of texts; those longer than the model reads are cut and counted.
 
@@ -134,7 +134,7 @@ def encode(
 
 
 @contextmanager
-def _counted(model: "SentenceTransformer", n_texts: int, on_status: OnStatus) -> Iterator[None]:
+def _counted(model: "SentenceTransformer", n_texts: int, on_status: Show) -> Iterator[None]:
     """Report how many of `n_texts` texts the model has encoded."""
     done = 0
 
@@ -148,7 +148,7 @@ def _counted(model: "SentenceTransformer", n_texts: int, on_status: OnStatus) ->
         yield
 
 
-def _n_cut(model: "SentenceTransformer", texts: list[str], on_status: OnStatus) -> int:
+def _n_cut(model: "SentenceTransformer", texts: list[str], on_status: Show) -> int:
     """Return how many texts have more tokens than the model reads."""
     n_cut, longest = 0, model.max_seq_length
     if longest is None:
