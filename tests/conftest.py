@@ -55,6 +55,7 @@ def run(monkeypatch, capsys):
 
     def run_command(*arguments):
         monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, arguments)])
+        capsys.readouterr()  # what was printed before is not the command's
         with pytest.raises(SystemExit) as ended:
             cli.main()
         captured = capsys.readouterr()
