@@ -1,0 +1,1 @@
+"""Encoders with fast feedforward layers, run by ONNX Runtime without PyTorch."""
