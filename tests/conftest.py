@@ -11,6 +11,7 @@ import pytest
 from sentences import sentence
 
 from ultrafastbert import cli
+from ultrafastbert.cli import lines as lines_module
 from ultrafastbert.data.packing import pack
 from ultrafastbert.data.tokenizer import train_tokenizer
 
@@ -52,6 +53,8 @@ def text_file(documents, tmp_path):
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Return a function that runs a command: (exit code, stdout, stderr)."""
+    # A command that fails prints its error alone, however slow the machine is.
+    monkeypatch.setattr(lines_module, "HELD_SECONDS", 60.0)
 
     def run_command(*arguments):
         monkeypatch.setattr(sys, "argv", ["ultrafastbert", *map(str, arguments)])

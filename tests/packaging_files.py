@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ENCODER = ROOT / "packages" / "ultrafastbert-minilm"
+RUNTIME = ROOT / "packages" / "ultrafastbert-runtime"
 
 
 def project(folder=ROOT):

@@ -166,7 +166,9 @@ def check_against_gather() -> None:
 
 
 def test_unknown_instruction_set():
-    done = run_python("from ultrafastbert import _native; _native.instruction_set()", "sse9")
+    done = run_python(
+        "from ultrafastbert_runtime import _native; _native.instruction_set()", "sse9"
+    )
     assert done.returncode == 1
     assert "ULTRAFASTBERT_ISA='sse9' is not an instruction set of this machine" in done.stderr
 

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from packaging_files import RUNTIME
 
-ROOT = Path(__file__).parents[2]
 INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "neon"]
 # Debian's packages, and the programs of which one is needed.
 PROGRAMS = {
@@ -40,7 +40,7 @@ def build(folder: Path, compiler: str, *options: str) -> str:
     cmake, _ = find("cmake", "ninja-build")
     options += ("-G", "Ninja", "-DULTRAFASTBERT_BUILD_TESTS=ON", f"-DCMAKE_CXX_COMPILER={compiler}")
     for command in (
-        [cmake, "-S", str(ROOT), "-B", str(folder), *options],
+        [cmake, "-S", str(RUNTIME), "-B", str(folder), *options],
         [cmake, "--build", str(folder)],
     ):
         done = run(command)

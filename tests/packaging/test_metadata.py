@@ -1,18 +1,20 @@
-"""The two packages: what they say of themselves, and that what they need is pinned and small."""
+"""The packages: what they say of themselves, and that what they need is pinned and small."""
 
 import re
 
 import pytest
-from packaging_files import ENCODER, ROOT, names, project
+from packaging_files import ENCODER, ROOT, RUNTIME, names, project
 
 
 def test_every_requirement_is_pinned_for_the_readmes_commands():
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
-    required = names(project()["dependencies"]).union(
-        *map(names, project()["optional-dependencies"].values())
-    )
-    assert required - {"ultrafastbert", "ultrafastbert-minilm"} <= names(pins)
+    required = set()
+    for folder in (ROOT, RUNTIME):
+        groups = project(folder)["optional-dependencies"].values()
+        required |= names(project(folder)["dependencies"]).union(*map(names, groups))
+    ours = {"ultrafastbert", "ultrafastbert-minilm", "ultrafastbert-runtime"}
+    assert required - ours <= names(pins)
 
 
 def test_all_holds_every_extra_that_users_need():
@@ -20,8 +22,8 @@ def test_all_holds_every_extra_that_users_need():
     assert named == set(project()["optional-dependencies"]) - {"all", "dev", "docs"}
 
 
-def test_both_packages_name_the_same_pages():
-    assert project()["urls"] == project(ENCODER)["urls"]
+def test_all_packages_name_the_same_pages():
+    assert project()["urls"] == project(ENCODER)["urls"] == project(RUNTIME)["urls"]
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f'"{project()["urls"]["Homepage"]}"' in citation
     assert f'"{project()["urls"]["Documentation"]}"' in citation
@@ -36,11 +38,12 @@ def test_every_file_of_the_encoder_goes_into_its_wheel():
     assert (model / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("folder", [ROOT, ENCODER], ids=["ultrafastbert", "ultrafastbert-minilm"])
+@pytest.mark.parametrize("folder", [ROOT, ENCODER, RUNTIME], ids=lambda folder: folder.name)
 def test_licences_are_there(folder):
     for name in project(folder)["license-files"]:
         assert (folder / name).is_file()
 
 
 def test_types_are_marked():
-    assert (ROOT / "src" / "ultrafastbert" / "py.typed").is_file()
+    for folder in (ROOT / "src" / "ultrafastbert", RUNTIME / "src" / "ultrafastbert_runtime"):
+        assert (folder / "py.typed").is_file()

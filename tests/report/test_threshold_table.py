@@ -1,14 +1,15 @@
 """The thresholds of the native core: their table, from rows, and what the sweep varies."""
 
 import runpy
-from pathlib import Path
 
 import pytest
+from packaging_files import RUNTIME
 
 from ultrafastbert.report.threshold_table import threshold_table
 from ultrafastbert.rows.layers import ThresholdRow
 from ultrafastbert.rows.row import Spread
 
+SWEEP = str(RUNTIME / "csrc" / "bench" / "sweep.py")
 CASE = {"constant": "top_levels", "family": "1x11", "hidden_size": 768, "n_tokens": 16384}
 CASE |= {"pass_name": "forward", "threads": 1, "rounds": 9}
 
@@ -32,7 +33,7 @@ def test_no_table_without_rows():
 
 
 def test_the_sweep_varies_constants_that_the_core_has():
-    sweep = runpy.run_path(str(Path(__file__).parents[2] / "csrc" / "bench" / "sweep.py"))
+    sweep = runpy.run_path(SWEEP)
     for constant, *_, values in sweep["CASES"]:
         assert sweep["chosen_value"](constant) in values
     with pytest.raises(ValueError, match="nothing_tokens"):

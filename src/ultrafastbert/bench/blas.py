@@ -1,4 +1,4 @@
-"""The layer written with BLAS routines (csrc/bench/blas_layer.cpp): those of arXiv 2311.10770.
+"""The layer written with BLAS routines (blas_layer.cpp of the core): those of arXiv 2311.10770.
 
 One public BLAS, SciPy's, whose routines are taken from the documented capsules of
 `scipy.linalg.cython_blas` and called in a C++ loop, forward only, on one thread. What the levels
@@ -30,7 +30,7 @@ from ultrafastbert.fff.dense import FeedForward
 from ultrafastbert.fff.layer import FastFeedForward
 
 try:
-    from ultrafastbert import _native_bench
+    from ultrafastbert_runtime import _native_bench
 except ImportError:
     _native_bench = None  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""The limits of the machine, measured: what no kernel can beat (csrc/bench/machine.cpp)."""
+"""The limits of the machine, measured: what no kernel can beat (machine.cpp of the core)."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ import torch
 from ultrafastbert.rows.layers import MachineRow
 
 try:
-    from ultrafastbert import _native_bench
+    from ultrafastbert_runtime import _native_bench
 except ImportError:
     _native_bench = None  # type: ignore[assignment]
 

@@ -1,7 +1,7 @@
-"""Kernel `native`: the C++ core for CPUs (csrc/).
+"""Kernel `native`: the C++ core for CPUs, in `ultrafastbert-runtime`.
 
-The only file that imports `ultrafastbert._native`. Activations are float32, bfloat16 or float64;
-weights are float32 or bfloat16 (float64 for float64), and for inference also int8. The
+The only file that imports `ultrafastbert_runtime._native`. Activations are float32, bfloat16 or
+float64; weights are float32 or bfloat16 (float64 for float64), and for inference also int8. The
 instruction set is chosen at the first call; the environment variable ULTRAFASTBERT_ISA overrides
 the choice. Results do not depend on the number of threads, which is that of PyTorch, bit for bit.
 """
@@ -29,11 +29,11 @@ from ultrafastbert.kernels.base import (
 )
 
 try:
-    from ultrafastbert import _native
+    from ultrafastbert_runtime import _native
 except ImportError:
     _native = None  # type: ignore[assignment]
 
-# Where types of tensors have DLPack's table of C functions, see csrc/binding/tensor.h.
+# Where types of tensors have DLPack's table of C functions, see binding/tensor.h of the core.
 EXCHANGE_TABLE = "__dlpack_c_exchange_api__"
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)  # of activations
 # Whether something traces, or sees every operator: the public ways to ask are slow or none.
@@ -54,8 +54,8 @@ class NativeKernel(QuantizedKernel, PreparingKernel):
         if _native is not None:
             return ""
         return (
-            "the package was installed without its native core; reinstall it where there is a "
-            "C++17 compiler"
+            "ultrafastbert-runtime was installed without its native core; reinstall it where there "
+            "is a C++17 compiler"
         )
 
     def is_available(self) -> bool:

@@ -13,7 +13,7 @@ def threshold_table(rows: Iterable[Row]) -> str:
     thresholds = latest(of_kind(rows, ThresholdRow), lambda row: (_case(row), row.value))
     if not thresholds:
         return ""
-    header = ["constant of `csrc/core/blocks.h`", "layer", "tokens", "pass", "value"]
+    header = ["constant of `blocks.h`", "layer", "tokens", "pass", "value"]
     header += ["µs per token (p10 to p90)", "time over the chosen value's (p10 to p90)"]
     cases = group(thresholds, _case).values()
     return markdown_table(header, (_line(row) for case in cases for row in case)) + "\n"

@@ -143,7 +143,7 @@ class ThresholdRow(Row):
     """The time of the native core with one value of one of its thresholds.
 
     Attributes:
-        constant: its name in `csrc/core/blocks.h`.
+        constant: its name in the core's `blocks.h`.
         family, hidden_size, n_tokens, pass_name, threads: the case, as in `LayerCase`.
         rounds: of the measurement.
         value, chosen: of the constant, and whether the core has that one.

@@ -70,7 +70,7 @@ class Pass {
   template <class Function>
   void for_each_slice(Function function) const {
     const int64_t size = tokens_per_task(n_, n_threads_, slice_tokens);
-    parallel_for(ceil_divide(n_, size), n_threads_,
+    parallel_for(ceil_divide(n_, size), n_threads_, shape_.executor,
                  [&](int64_t i) { function(i * size, std::min<int64_t>((i + 1) * size, n_)); });
   }
 
@@ -193,7 +193,7 @@ void forward_as(const Call<C>& call) {
   const int64_t n_passes = ceil_divide(call.shape.n_tokens, size);
   const int64_t y_bytes = call.shape.n_tokens * call.shape.output_size * size_of(call.activations);
   if (y_bytes > streamed_bytes) use_huge_pages(call.y, y_bytes);
-  parallel_for(n_passes, n_threads, [&](int64_t i) {
+  parallel_for(n_passes, n_threads, call.shape.executor, [&](int64_t i) {
     Pass<C>(call, i * size, std::min(size, call.shape.n_tokens - i * size),
             n_passes > 1 ? 1 : n_threads)
         .run();

@@ -1,4 +1,4 @@
-// The Python module ultrafastbert._native_bench: what benchmarks compare the core with. The product
+// The Python module ultrafastbert_runtime._native_bench: what benchmarks compare the core with. The product
 // does not load it.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/vector.h>

@@ -1,4 +1,4 @@
-// The Python class ultrafastbert._native.Call: the shortest way to call a layer, for inference.
+// The Python class ultrafastbert_runtime._native.Call: the shortest way to call a layer, for inference.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -118,12 +118,37 @@ Pool& pool() {
   return *found;
 }
 
+// Executors know nothing of exceptions: what a task throws waits here.
+struct Guarded {
+  void (*task)(void*, int64_t);
+  void* context;
+  std::mutex mutex = {};
+  std::exception_ptr error = {};
+
+  static void run(void* guarded, int64_t index) {
+    Guarded& self = *static_cast<Guarded*>(guarded);
+    try {
+      self.task(self.context, index);
+    } catch (...) {
+      std::lock_guard<std::mutex> lock(self.mutex);
+      if (!self.error) self.error = std::current_exception();
+    }
+  }
+};
+
 }  // namespace
 
-void parallel_for(int64_t n_tasks, int n_threads, void (*task)(void*, int64_t), void* context) {
+void parallel_for(int64_t n_tasks, int n_threads, const Executor* executor,
+                  void (*task)(void*, int64_t), void* context) {
   const int64_t n_helpers = std::min<int64_t>(n_threads, n_tasks) - 1;
   if (n_helpers <= 0) {
     for (int64_t i = 0; i < n_tasks; ++i) task(context, i);
+    return;
+  }
+  if (executor) {
+    Guarded guarded{task, context};
+    executor->run(executor->runner, n_tasks, Guarded::run, &guarded);
+    if (guarded.error) std::rethrow_exception(guarded.error);
     return;
   }
   pool().run(std::make_shared<Loop>(n_tasks, task, context), static_cast<int>(n_helpers));

@@ -45,7 +45,7 @@ class TokenGradients {
     for (int64_t k = 0; k < shape_.n_trees; ++k) {
       sorting_.sort(shape_, call_.leaf, k, first_, n_);
       const Tree<C> tree(shape_, call_.weights, k);
-      parallel_for(ceil_divide(n_, segment_tokens), n_threads_, [&](int64_t i) {
+      parallel_for(ceil_divide(n_, segment_tokens), n_threads_, shape_.executor, [&](int64_t i) {
         const int64_t end = std::min((i + 1) * segment_tokens, n_);
         Prefetcher prefetcher;
         for (int64_t begin = i * segment_tokens; begin < end; begin += gradient_tokens) {

@@ -1,4 +1,4 @@
-// The Python module ultrafastbert._native. Nothing of PyTorch is needed to build it: arrays come as
+// The Python module ultrafastbert_runtime._native. Nothing of PyTorch is needed to build it: arrays come as
 // addresses, or as tensors by DLPack's table of functions (tensor.h).
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>

@@ -24,6 +24,15 @@ struct bfloat16 {
   uint16_t bits;
 };
 
+// Threads of the caller's that work for the core instead of its own.
+struct Executor {
+  // Calls task(context, i), which throws nothing, once for each i in 0..n_tasks-1, in any order and
+  // on any threads, and returns when all are done. May throw.
+  void (*run)(void* runner, int64_t n_tasks, void (*task)(void* context, int64_t index),
+              void* context);
+  void* runner;
+};
+
 struct Shape {
   int64_t n_tokens;     // T
   int64_t hidden_size;  // H
@@ -34,6 +43,7 @@ struct Shape {
   Activation activation;
   bool node_output;  // false: nodes only route
   int n_threads;
+  const Executor* executor = nullptr;  // null: the core's own threads
 
   int64_t n_leaves() const { return int64_t{1} << depth; }
   int64_t n_nodes() const { return n_leaves() - 1; }

@@ -1,4 +1,4 @@
-// The Python class ultrafastbert._native.Layer.
+// The Python class ultrafastbert_runtime._native.Layer.
 #pragma once
 
 #include <nanobind/nanobind.h>

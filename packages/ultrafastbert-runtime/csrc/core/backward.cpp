@@ -51,7 +51,7 @@ void backward_as(const BackwardCall<C>& call) {
     trees.emplace_back(call, sorting, slots, k);
   // Where all tokens are sorted together, their rows of x and grad_y are still in the cache.
   const bool at_once = needs_weights && n_passes == 1;
-  parallel_for(n_passes, n_threads, [&](int64_t i) {
+  parallel_for(n_passes, n_threads, shape.executor, [&](int64_t i) {
     TokenGradients<C>(call, sorting, slots, i * size, std::min(size, shape.n_tokens - i * size),
                       n_passes > 1 ? 1 : n_threads)
         .run([&](int64_t k, int64_t begin, int64_t n) {
@@ -60,16 +60,16 @@ void backward_as(const BackwardCall<C>& call) {
   });
   if (!needs_weights) return;
   if (!at_once) {
-    parallel_for(shape.n_trees, n_threads,
+    parallel_for(shape.n_trees, n_threads, shape.executor,
                  [&](int64_t k) { sorting.sort(shape, call.leaf, k, 0, shape.n_tokens); });
     const int64_t n_segments = trees[0].n_segments();
-    parallel_for(shape.n_trees * n_segments, n_threads, [&](int64_t task) {
+    parallel_for(shape.n_trees * n_segments, n_threads, shape.executor, [&](int64_t task) {
       const int64_t begin = task % n_segments * segment_tokens;
       trees[task / n_segments].add(begin, std::min(segment_tokens, shape.n_tokens - begin));
     });
   }
   const int64_t n_tasks = trees[0].n_tasks();
-  parallel_for(shape.n_trees * n_tasks, n_threads,
+  parallel_for(shape.n_trees * n_tasks, n_threads, shape.executor,
                [&](int64_t task) { trees[task / n_tasks].run(task % n_tasks); });
 }
 
