@@ -2,7 +2,6 @@ import random
 
 import pytest
 from tiny import WORDS, write_folder
-
 from ultrafastbert_runtime import Encoder
 
 

@@ -3,7 +3,6 @@
 import random
 
 import pytest
-
 from ultrafastbert_runtime.batches import batches
 
 

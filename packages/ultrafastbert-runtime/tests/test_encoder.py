@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from tiny import HIDDEN, LONGEST, VOCAB, states, write_folder, write_json
-
-from ultrafastbert_runtime import Encoder, texts as text_module
+from ultrafastbert_runtime import Encoder
+from ultrafastbert_runtime import texts as text_module
 
 
 def alone(text, longest=LONGEST, pooling="mean"):

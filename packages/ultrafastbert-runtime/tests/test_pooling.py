@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from tiny import write_folder, write_json
-
 from ultrafastbert_runtime import Encoder
 from ultrafastbert_runtime.pooling import MODES, pool, unit
 

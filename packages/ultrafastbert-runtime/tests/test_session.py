@@ -12,7 +12,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from tiny import model, write_folder, write_json
-
 from ultrafastbert_runtime import Classifier, Encoder, operator, session
 
 

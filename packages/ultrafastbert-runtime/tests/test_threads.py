@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from ultrafastbert_runtime import threads
 from ultrafastbert_runtime.threads import cpu_quota, thread_budget
 

@@ -5,7 +5,6 @@ import tracemalloc
 import numpy as np
 import pytest
 from tiny import HIDDEN
-
 from ultrafastbert_runtime import texts as text_module
 from ultrafastbert_runtime.vectors import quantize
 
