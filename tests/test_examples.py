@@ -16,6 +16,7 @@ NEEDS = {
     "encode_sentences.py": ENCODER,
     "layer_in_torch.py": (),
     "load_published.py": (),
+    "optimize_in_torch.py": ENCODER,
     "pretrain_tiny.py": ("datasets", "accelerate"),
     "quantize_and_export.py": ("onnx", "onnxscript", "onnxruntime"),
 }

@@ -10,6 +10,7 @@ from transformers import AutoConfig
 
 from ultrafastbert.data.text_collections import checked_text, checked_texts, is_one_text
 from ultrafastbert.inference.bundled import bundled_model
+from ultrafastbert.inference.optimized.model import optimize_as_saved
 from ultrafastbert.models.io.card import write_card
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.runs import run_folder
@@ -65,7 +66,7 @@ def sentence_transformer(
             f"pooling={pooling!r}, normalize={normalize!r}: {folder} has its own, in modules.json; "
             "leave them out"
         )
-    return model
+    return optimize_as_saved(model)
 
 
 def _pool(
