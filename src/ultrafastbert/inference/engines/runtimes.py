@@ -4,22 +4,69 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 Run = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
+# The package that holds our operator for ONNX Runtime, and the operator's domain.
+RUNTIME, DOMAIN = "ultrafastbert_runtime", "ultrafastbert"
 
-def _onnxruntime(path: Path, threads: int) -> Run:
+
+def has_operator() -> bool:
+    """Return whether the operator for ONNX Runtime is installed."""
+    return find_spec(RUNTIME) is not None and find_spec(f"{RUNTIME}.operator") is not None
+
+
+def uses_operator(path: Path) -> bool:
+    """Return whether an ONNX file has nodes of our operator."""
+    import onnx
+
+    file = onnx.load(path, load_external_data=False)
+    return any(entry.domain == DOMAIN for entry in file.opset_import)
+
+
+def open_session(path: Path, threads: int = 0) -> "InferenceSession":
+    """Open an ONNX file in ONNX Runtime, on the processor; threads 0 for the engine's choice.
+
+    Our operator is registered where the file uses it; ImportError says what to install where it is
+    missing.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Its threads do not wait for the next call in a loop, at the cost of what else runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    if uses_operator(path):
+        register_operator(options)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def check_operator() -> None:
+    """Raise ImportError, saying what to install, where our operator is missing."""
+    if not has_operator():
+        raise ImportError(
+            "the operator of fast feedforward layers for ONNX Runtime is not installed: "
+            "pip install ultrafastbert-runtime"
+        )
+
+
+def register_operator(options: Any) -> None:
+    """Register our operator with options of an ONNX Runtime session; ImportError if missing."""
+    check_operator()
+    from ultrafastbert_runtime import operator
+
+    operator.register(options)
+
+
+def _onnxruntime(path: Path, threads: int) -> Run:
+    session = open_session(path, threads)
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

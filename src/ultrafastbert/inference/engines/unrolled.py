@@ -5,8 +5,6 @@ dense product, which costs less than gathering a row per level for each token; b
 gathered. Sizes in comments: T tokens, H hidden, O output, K trees; a slot is a place on a path.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -15,6 +13,7 @@ from ultrafastbert.fff import tree
 from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.fff.quantization import check_finite, dequantize
+from ultrafastbert.inference.engines.tracing import with_layers
 
 # 31 nodes: a product with fewer takes hardly less time, one level more takes as long as it saves
 # (measured in ONNX Runtime and OpenVINO at H = 768, 1 to 2,048 tokens).
@@ -133,11 +132,6 @@ def unroll(model: PreTrainedModel) -> PreTrainedModel:
 
     Raises ValueError for weights that are not finite.
     """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    model = copy.deepcopy(model, memo=shared)
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, FastFeedForward):
-                setattr(module, name, UnrolledFeedForward(child))
+    model = with_layers(model, UnrolledFeedForward)
     model.config.weight_dtype, model.config.exact_routing = None, False
     return model
