@@ -23,6 +23,7 @@ from ultrafastbert.cli.pretrain import pretrain_command
 from ultrafastbert.cli.quantize import quantize_command, shrink_command
 from ultrafastbert.cli.quickstart import quickstart_command
 from ultrafastbert.cli.report import report_app
+from ultrafastbert.cli.retrieval import retrieval_command
 from ultrafastbert.cli.streams import prepare_streams
 from ultrafastbert.cli.sweep import sweep_command
 from ultrafastbert.imports.hooks import after_import
@@ -65,6 +66,7 @@ _add(MAKE, "pretrain", pretrain_command, "OUT --recipe small --text corpus.txt -
 _add(MAKE, "glue", glue_command, "MODEL --task cola --data-dir GLUE_FOLDER")
 _add(MAKE, "import", import_command, "pbelcak/UltraFastBERT-1x11-long MODEL")
 _add(MEASURE, "diagnose", diagnose_command, "MODEL --text corpus.txt")
+_add(MEASURE, "retrieval", retrieval_command, "MODEL --original DENSE_MODEL")
 app.add_typer(export_app, rich_help_panel=USE)
 app.add_typer(bench_app, rich_help_panel=MEASURE)
 app.add_typer(report_app, rich_help_panel=REPORT)
