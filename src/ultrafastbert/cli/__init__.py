@@ -26,6 +26,7 @@ from ultrafastbert.cli.report import report_app
 from ultrafastbert.cli.retrieval import retrieval_command
 from ultrafastbert.cli.streams import prepare_streams
 from ultrafastbert.cli.sweep import sweep_command
+from ultrafastbert.cli.text_mix import text_mix_command
 from ultrafastbert.imports.hooks import after_import
 
 USE, MAKE, MEASURE, REPORT = "Use a model", "Make a model", "Measure", "Reports"
@@ -61,6 +62,7 @@ _add(USE, "fill-mask", fill_mask_command, 'MODEL "the [MASK] of the array"')
 _add(USE, "quantize", quantize_command, "MODEL SMALL_MODEL --glue-dir GLUE_FOLDER")
 _add(MAKE, "quickstart", quickstart_command, "OUT --convert")
 _add(MAKE, "convert", convert_command, "MODEL OUT --ffn 1x6x40 --text corpus.txt")
+_add(MAKE, "text-mix", text_mix_command, "mix.txt --text corpus.txt --glue-dir GLUE_FOLDER")
 _add(MAKE, "sweep", sweep_command, "MODEL OUT --target-speedup 2 --text corpus.txt")
 _add(MAKE, "pretrain", pretrain_command, "OUT --recipe small --text corpus.txt --minutes 30")
 _add(MAKE, "glue", glue_command, "MODEL --task cola --data-dir GLUE_FOLDER")
