@@ -17,6 +17,7 @@ NEEDS = {
     "encode_without_torch.py": ("ultrafastbert_runtime", "ultrafastbert_minilm"),
     "layer_in_torch.py": (),
     "load_published.py": (),
+    "optimize_in_torch.py": ENCODER,
     "pretrain_tiny.py": ("datasets", "accelerate"),
     "quantize_and_export.py": ("onnx", "onnxscript", "onnxruntime"),
 }

@@ -5,8 +5,9 @@ import torch
 from quick_bench import quick_model
 from transformers.pytorch_utils import Conv1D
 
-from ultrafastbert.bench import ModelBenchConfig, baselines, bench_model
+from ultrafastbert.bench import ModelBenchConfig, bench_model
 from ultrafastbert.bench.encoders import with_linears
+from ultrafastbert.inference.optimized import backends
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +50,14 @@ def test_replaced_linear_layers_give_the_models_output():
     ids = torch.randint(1, 64, (2, 8))
     with torch.inference_mode():
         expected = encoder(ids).last_hidden_state
-        for linear in baselines.available_linears():
+        for linear in backends.available_linears():
             got = with_linears(encoder, linear, 16)(ids).last_hidden_state
             error = (got - expected).norm() / expected.norm()
-            assert error < baselines.TOLERANCE[linear.precision], linear
+            assert error < backends.TOLERANCE[linear.precision], linear
         assert torch.equal(encoder(ids).last_hidden_state, expected)
 
 
-@pytest.mark.parametrize("linear", baselines.LINEARS, ids=lambda x: f"{x.name}-{x.precision}")
+@pytest.mark.parametrize("linear", backends.LINEARS, ids=lambda x: f"{x.name}-{x.precision}")
 def test_linear_layers_of_others_models_are_replaced_too(linear):
     if linear.name != "eager" and not linear.is_available():
         pytest.skip("PyTorch does not have it on this processor")  # eager bfloat16 is emulated
@@ -68,7 +69,7 @@ def test_linear_layers_of_others_models_are_replaced_too(linear):
         got = with_linears(model, linear, 8, keeps_dtype=True)(x)
         assert got.dtype == torch.float32
         error = (got - model(x)).norm() / model(x).norm()
-        assert error < baselines.TOLERANCE[linear.precision]
+        assert error < backends.TOLERANCE[linear.precision]
     with pytest.raises(ValueError, match="Sequential has no linear layers"):
         with_linears(torch.nn.Sequential(torch.nn.GELU()), linear, 8)
 

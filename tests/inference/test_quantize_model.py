@@ -24,9 +24,9 @@ from ultrafastbert import FastFeedForward, rows
 from ultrafastbert.bench import bench_converted, timing
 from ultrafastbert.bench import converted as speed
 from ultrafastbert.bench import encoder_latency as latency
-from ultrafastbert.bench.baselines import available_linears
 from ultrafastbert.data import docstrings
 from ultrafastbert.inference import encode, quantize
+from ultrafastbert.inference.optimized.backends import PackedLinear, available_linears
 from ultrafastbert.inference.quantize import quantize_model
 from ultrafastbert.models.converted.folder import load_dense, save_converted
 from ultrafastbert.models.converted.model import converted_copy
@@ -317,9 +317,10 @@ def rows_of(folder):
 
 def test_a_way_that_computes_something_else_is_not_timed(folder, dense, monkeypatch):
     def wrong(weight, bias, n_tokens, gelu):
-        return lambda x: 2 * torch.nn.functional.linear(x, weight, bias)
+        run = lambda x: 2 * torch.nn.functional.linear(x, weight, bias)  # noqa: E731
+        return PackedLinear(run, lambda: weight)
 
-    linear = dataclasses.replace(available_linears()[0], name="wrong", build=wrong)
+    linear = dataclasses.replace(available_linears()[0], name="wrong", pack=wrong)
     monkeypatch.setattr(speed, "available_linears", lambda: [linear])
     before = rows_of(folder)
     with pytest.raises(RuntimeError, match=r"fff wrong float32 gives other vectors .* cosine is"):

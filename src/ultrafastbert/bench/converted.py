@@ -15,11 +15,11 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.bench import encoder_latency as latency
 from ultrafastbert.bench import engines
-from ultrafastbert.bench.baselines import available_linears
 from ultrafastbert.bench.encoder_latency import Encode
 from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.bench.timing import OtherLoad, use_threads
 from ultrafastbert.data import docstrings
+from ultrafastbert.inference.optimized.backends import available_linears
 from ultrafastbert.models.converted.folder import load_dense
 from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.rows.files import append_rows

@@ -7,15 +7,16 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from ultrafastbert.bench import baselines
+from ultrafastbert.bench.baselines import build_dense
 from ultrafastbert.fff.dense import FeedForward
+from ultrafastbert.inference.optimized.backends import LinearImplementation, Run, pack_linear
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def with_linears(
     model: Model,
-    linear: baselines.LinearImplementation,
+    linear: LinearImplementation,
     n_tokens: int,
     keeps_dtype: bool = False,
 ) -> Model:
@@ -45,23 +46,21 @@ def with_linears(
     return model
 
 
-def _run(
-    module: nn.Module, linear: baselines.LinearImplementation, n_tokens: int
-) -> baselines.Run | None:
+def _run(module: nn.Module, linear: LinearImplementation, n_tokens: int) -> Run | None:
     """Return what computes a layer; None for other modules."""
     if isinstance(module, FeedForward) and module.activation == "gelu":
-        return baselines.build_dense(linear, module, n_tokens)
+        return build_dense(linear, module, n_tokens)
     if isinstance(module, Conv1D):  # GPT-2's linear layer, (in, out)
-        return linear.build(module.weight.detach().T, module.bias.detach(), n_tokens, False)
+        return linear.pack(module.weight.detach().T, module.bias.detach(), n_tokens, False).run
     if isinstance(module, nn.Linear):
-        return baselines.build_linear(linear, module, n_tokens)
+        return pack_linear(linear, module, n_tokens).run
     return None
 
 
 class _Replaced(nn.Module):
     """A linear or dense feedforward layer, computed by one of the implementations."""
 
-    def __init__(self, run: baselines.Run, dtype: torch.dtype, keeps_dtype: bool):
+    def __init__(self, run: Run, dtype: torch.dtype, keeps_dtype: bool):
         super().__init__()
         self.run, self.dtype, self.keeps_dtype = run, dtype, keeps_dtype
 

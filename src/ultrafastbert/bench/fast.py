@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ultrafastbert.bench import blas
-from ultrafastbert.bench.baselines import TOLERANCE
 from ultrafastbert.fff.layer import FastFeedForward
+from ultrafastbert.inference.optimized.backends import TOLERANCE
 from ultrafastbert.kernels import KERNELS, usable_kernels
 
 # Share of tokens that must take the definition's path: of float32 all but ties, of narrower weights

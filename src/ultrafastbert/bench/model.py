@@ -15,11 +15,12 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from ultrafastbert.bench import baselines, engines
+from ultrafastbert.bench import engines
 from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.bench.gate import expect, prove
 from ultrafastbert.bench.timing import OtherLoad, Timing, check_threads, interleave, use_threads
 from ultrafastbert.fff.layer import FastFeedForward
+from ultrafastbert.inference.optimized.backends import available_linears, has_bfloat16
 from ultrafastbert.kernels import choose_kernel, use_kernel
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.rows.files import append_row
@@ -31,8 +32,8 @@ OnProgress = Callable[[int, int, str], None]  # cases done, cases in all, what c
 N_BATCHES = 4  # that rotate
 MLM_PROBABILITY = 0.25  # labelled tokens, as in pretraining (arXiv 2212.14034)
 # Bytes of weights per parameter: every implementation holds its own in inference (4 + 4 + 2 + 2 + 1
-# bytes); value, gradient and two moments in training.
-WEIGHT_BYTES = {"forward": 13, "training": 16}
+# + 2 bytes); value, gradient and two moments in training.
+WEIGHT_BYTES = {"forward": 15, "training": 16}
 # Activations kept for the backward pass: about this many values of 4 bytes per token and layer
 # for each unit of the hidden size, and three for each neuron of a dense layer.
 KEPT_PER_HIDDEN = 24
@@ -165,7 +166,7 @@ def _for_inference(
     models: dict[str, UltraFastBertForMaskedLM], shape: tuple[int, int]
 ) -> Iterator[TimedModel]:
     batches = [_tokens(models["fff"].config.vocab_size, shape) for _ in range(N_BATCHES)]
-    for linear in baselines.available_linears():
+    for linear in available_linears():
         for variant, model in models.items():
             encoder = with_linears(model.model, linear, shape[0] * shape[1]).eval()
             run = partial(_infer, encoder, batches, None)
@@ -196,7 +197,7 @@ def _infer(encoder: nn.Module, batches: list[Tensor], kernel: str | None, number
 def _for_training(
     models: dict[str, UltraFastBertForMaskedLM], shape: tuple[int, int]
 ) -> Iterator[TimedModel]:
-    bf16 = baselines.has_bfloat16()
+    bf16 = has_bfloat16()
     how = ("autocast", "bfloat16") if bf16 else ("eager", "float32")
     batches = [_tokens(models["fff"].config.vocab_size, shape) for _ in range(N_BATCHES)]
     for variant, model in models.items():

@@ -39,8 +39,8 @@ WEIGHT_COPIES = 2
 # Bytes per weight of the float32 layer, its narrower copies, and one while it is narrowed.
 FAST_BYTES = 12
 # Bytes per weight of all dense implementations together: PyTorch's, BLAS's transposed and oneDNN's
-# packed float32, two of bfloat16, int8, and what they are built from.
-DENSE_BYTES = 24
+# packed float32, two of bfloat16, three of int8, and what they are built from.
+DENSE_BYTES = 26
 
 
 @dataclass(frozen=True)

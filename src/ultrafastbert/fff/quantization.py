@@ -59,8 +59,8 @@ def quantize(
     check_weight_dtype(weight_dtype)
     check_finite(w_in, b_in, w_out)
     w_routing = w_in[:, :exact_routing_rows].float().contiguous() if exact_routing_rows else None
-    rows_in, scale_in = _quantize_rows(w_in[:, exact_routing_rows:], weight_dtype)
-    rows_out, scale_out = _quantize_rows(w_out, weight_dtype)
+    rows_in, scale_in = quantize_rows(w_in[:, exact_routing_rows:], weight_dtype)
+    rows_out, scale_out = quantize_rows(w_out, weight_dtype)
     return Weights(rows_in, b_in.detach().float().clone(), rows_out, scale_in, scale_out, w_routing)
 
 
@@ -74,7 +74,8 @@ def dequantize(
     return w_in, weights.b_in.to(dtype), _values(weights.w_out, weights.scale_out, dtype)
 
 
-def _quantize_rows(rows: Tensor, weight_dtype: str) -> tuple[Tensor, Tensor | None]:
+def quantize_rows(rows: Tensor, weight_dtype: str) -> tuple[Tensor, Tensor | None]:
+    """Return rows (..., H) in `weight_dtype`, and for int8 the scale of each row (...)."""
     if weight_dtype == "bfloat16":
         return rows.bfloat16().contiguous(), None
     # A row of zeros has any scale.

@@ -83,6 +83,7 @@ def sentence_transformer(
         ValueError: for weights that are missing or do not fit, and for `pooling` or `normalize`
             with a folder that includes its pooling.
     """
+    from ultrafastbert.inference.optimized.model import optimize_as_saved
     from ultrafastbert.models.io.saved import load_as_saved
 
     library = _library()
@@ -97,7 +98,7 @@ def sentence_transformer(
             f"pooling={pooling!r}, normalize={normalize!r}: {folder} has its own, in modules.json; "
             "leave them out"
         )
-    return model
+    return optimize_as_saved(model)
 
 
 def _pool(

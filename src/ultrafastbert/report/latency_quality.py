@@ -19,7 +19,14 @@ from ultrafastbert.report.titles import MODEL_TITLES
 from ultrafastbert.rows.models import ConvertSpeedRow
 from ultrafastbert.rows.row import Row
 
-MARKERS = {"eager": "o", "packed": "D", "dynamic": "v", "ONNX Runtime": "^", "OpenVINO": "s"}
+MARKERS = {
+    "eager": "o",
+    "packed": "D",
+    "dynamic": "v",
+    "dynamic oneDNN": "<",
+    "ONNX Runtime": "^",
+    "OpenVINO": "s",
+}
 NOTE = "hollow: int8, at the score of the float32 weights"
 # The time of trees of int8 weights stands beside that of the same tree.
 SAME_MODEL = {"fff_int8": "fff"}

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ultrafastbert.rows import conversion, layers, models, sweep, training, usage, values
+from ultrafastbert.rows import (
+    conversion,
+    layers,
+    models,
+    retrieval,
+    sweep,
+    training,
+    usage,
+    values,
+)
 from ultrafastbert.rows.row import Row
 from ultrafastbert.rows.upgrades import upgrade
 
@@ -32,6 +41,7 @@ _ROWS: tuple[type[Row], ...] = (
     sweep.ConvertChoiceRow,
     usage.ConvertLayerUsageRow,
     usage.ClusterabilityRow,
+    retrieval.RetrievalRow,
 )
 KINDS = {row.kind: row for row in _ROWS}
 

@@ -22,7 +22,7 @@ constexpr const char* activation_names[] = {"gelu",  "gelu_pytorch_tanh", "relu"
 // TensorProto.DataType, in its order.
 constexpr const char* type_names[] = {"undefined",  "float32", "uint8",  "int8",   "uint16",
                                       "int16",      "int32",   "int64",  "string", "bool",
-                                      "float16",    "double",  "uint32", "uint64", "complex64",
+                                      "float16",    "float64", "uint32", "uint64", "complex64",
                                       "complex128", "bfloat16"};
 
 template <class... Parts>
@@ -54,9 +54,7 @@ class Reader {
     const int64_t n_leaf_rows = shape.n_leaves() * shape.leaf_size;
     weights.leaves = rows(leaves, leaf_rows, n_leaf_rows, shape.hidden_size, leaf_scale);
     weights.out = rows(out, out_rows, shape.n_rows(), shape.output_size, out_scale);
-    weights.nodes = shape.depth == 0 ? weights.leaves  // nobody reads them
-                                     : rows(nodes, required(nodes), shape.n_nodes(),
-                                            shape.hidden_size, node_scale);
+    weights.nodes = node_rows();
     weights.bias = floats(bias, required(bias), {shape.n_trees, shape.n_rows()});
     fff::validate(fff::Type::float32, weights);
     return std::move(layer_);
@@ -115,6 +113,15 @@ class Reader {
       refuse(input_names[input], " has shape ", ort::text_of(tensor.sizes),
              " and not three sizes: trees, rows, columns");
     return tensor;
+  }
+
+  fff::Rows node_rows() {
+    const fff::Shape& shape = layer_.shape;
+    if (shape.depth > 0)
+      return rows(nodes, required(nodes), shape.n_nodes(), shape.hidden_size, node_scale);
+    const std::optional<Tensor> none = constant(nodes);
+    if (none) check_sizes(nodes, *none, {shape.n_trees, 0, shape.hidden_size});
+    return layer_.weights.leaves;  // nobody reads them
   }
 
   fff::Rows rows(Input input, const Tensor& tensor, int64_t rows_per_tree, int64_t n_columns,

@@ -4,22 +4,68 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, SessionOptions
+
 Run = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+# The package that holds our operator, and what is in the files that need it.
+RUNTIME, OPERATOR = "ultrafastbert_runtime", b"FastFeedForward"
+
+
+def has_operator() -> bool:
+    """Return whether our operator for ONNX Runtime is installed."""
+    try:
+        check_operator()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def check_operator() -> None:
+    """Raise ImportError or OSError, saying what to install, where our operator is missing."""
+    if find_spec(RUNTIME) is None or find_spec(f"{RUNTIME}.operator") is None:
+        raise ImportError(
+            "the operator of fast feedforward layers for ONNX Runtime is not installed: "
+            "pip install ultrafastbert-runtime"
+        )
+    from ultrafastbert_runtime import operator
+
+    operator.library_path()
+
+
+def open_session(
+    path: Path, threads: int = 0, options: "SessionOptions | None" = None
+) -> "InferenceSession":
+    """Open an ONNX file in ONNX Runtime, on the processor.
+
+    Our operator is registered where it is installed. Options are those of the caller, or of
+    `threads`, 0 for the engine's choice. Raises ImportError where the file needs the operator and
+    there is none.
+    """
+    import onnxruntime
+
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Its threads do not wait for the next call in a loop, at the cost of what else runs.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    if has_operator():
+        from ultrafastbert_runtime import operator
+
+        operator.register(options)
+    elif OPERATOR in path.read_bytes():
+        check_operator()
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _onnxruntime(path: Path, threads: int) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Its threads do not wait for the next call in a loop, at the cost of what else runs.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, threads)
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,12 +9,13 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.fff.quantization import check_finite, dequantize
+from ultrafastbert.inference.engines.tracing import with_layers
 
 # 31 nodes: a product with fewer takes hardly less time, one level more takes as long as it saves
 # (measured in ONNX Runtime and OpenVINO at H = 768, 1 to 2,048 tokens).
@@ -133,11 +134,14 @@ def unroll(model: PreTrainedModel) -> PreTrainedModel:
 
     Raises ValueError for weights that are not finite.
     """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    model = copy.deepcopy(model, memo=shared)
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, FastFeedForward):
-                setattr(module, name, UnrolledFeedForward(child))
-    model.config.weight_dtype, model.config.exact_routing = None, False
+    model = with_layers(model, UnrolledFeedForward)
+    model.config = expanded_config(model.config)
     return model
+
+
+def expanded_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Return a configuration for float32 weights in the place of quantized ones."""
+    config = copy.deepcopy(config)
+    if getattr(config, "weight_dtype", None):
+        config.weight_dtype, config.exact_routing = None, False
+    return config
