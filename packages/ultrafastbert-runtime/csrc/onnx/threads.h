@@ -18,7 +18,7 @@ class ThreadCount {
 
   int most() const { return most_; }
 
-  // The most that were ever seen at once; looks at the first call, and now and then after it.
+  // The most that were ever seen at once; looks at calls 0, 1, 2, 4, 8, ... and then at each 256th.
   int of(const ort::Api& api, const ort::KernelContext* context);
 
  private:
