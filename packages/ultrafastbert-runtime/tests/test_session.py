@@ -116,7 +116,7 @@ def test_weights_outside_the_folder_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError("no library"), RuntimeError("onnxruntime 1.10 is\ntoo old")]
+    "error", [FileNotFoundError("no library"), ImportError("onnxruntime 1.10 is\ntoo old")]
 )
 def test_an_operator_that_cannot_be_had(tmp_path, monkeypatch, encoder, folder, error):
     def register(options):

@@ -149,7 +149,7 @@ def _register_operator(options: "onnxruntime.SessionOptions") -> str:
 
     try:
         operator.register(options)
-    except (OSError, RuntimeError) as error:
+    except (ImportError, OSError, *_errors()) as error:
         return " ".join(str(error).split())
     return ""
 
