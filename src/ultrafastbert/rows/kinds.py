@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ultrafastbert.rows import conversion, layers, models, sweep, training, usage, values
+from ultrafastbert.rows import conversion, engines, layers, models, sweep, training, usage, values
 from ultrafastbert.rows.row import Row
 from ultrafastbert.rows.upgrades import upgrade
 
@@ -16,6 +16,8 @@ _ROWS: tuple[type[Row], ...] = (
     models.ModelRow,
     models.ConvertSpeedRow,
     models.QuantizeRow,
+    engines.EngineRow,
+    engines.EngineSkippedRow,
     training.PretrainRow,
     training.PretrainCurveRow,
     training.GlueRow,
