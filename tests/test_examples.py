@@ -14,6 +14,7 @@ NEEDS = {
     "convert_in_memory.py": ("datasets", "accelerate", "sklearn"),
     "encode_in_processes.py": ENCODER,
     "encode_sentences.py": ENCODER,
+    "encode_without_torch.py": ("ultrafastbert_runtime", "ultrafastbert_minilm"),
     "layer_in_torch.py": (),
     "load_published.py": (),
     "optimize_in_torch.py": ENCODER,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ultrafastbert.imports import moved
 from ultrafastbert.imports.hooks import after_import, register_operators
 from ultrafastbert.imports.lazy import lazy_names
+from ultrafastbert.inference import sentence_backend
 from ultrafastbert.models import registration
 
 if TYPE_CHECKING:
@@ -82,3 +83,4 @@ moved.refuse_old_names()
 after_import("torch", register_operators)
 for _module, _call in registration.CALLS.items():
     after_import(_module, _call)
+after_import(sentence_backend.TRANSFORMER, sentence_backend.follow_onnx_backend)

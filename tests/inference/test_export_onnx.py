@@ -17,7 +17,8 @@ from ultrafastbert import (
 from ultrafastbert.fff import reference
 from ultrafastbert.fff.activations import ACTIVATIONS
 from ultrafastbert.inference.engines.agreement import prove_equal
-from ultrafastbert.inference.engines.onnx_export import export_onnx, write_program
+from ultrafastbert.inference.engines.onnx_export import export_onnx
+from ultrafastbert.inference.engines.program import write_program
 from ultrafastbert.inference.engines.runtimes import ENGINES
 from ultrafastbert.inference.engines.tracing import example_inputs
 from ultrafastbert.inference.engines.unrolled import UnrolledFeedForward
@@ -146,8 +147,8 @@ def exported(request, tokenizer, tmp_path_factory):
         model.quantize_("int8", exact_routing=True)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
-    export = export_onnx(folder / "model", folder / "out")
-    assert export.error is None or export.error < 1e-4
+    export = export_onnx(folder / "model", folder / "out", "standard")
+    assert export.error is None or export.error < 1e-5
     return model, export.path
 
 
@@ -155,7 +156,7 @@ def exported(request, tokenizer, tmp_path_factory):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engines_compute_what_the_model_does(engine, exported):
     model, path = exported
-    assert prove_equal(model, open_file(engine, path), engine) < 1e-4
+    assert prove_equal(model, open_file(engine, path), engine) < 1e-5
 
 
 def test_export_holds_what_a_user_needs(exported):
@@ -195,8 +196,21 @@ def test_what_cannot_be_exported(tmp_path):
     tiny(architectures=["BertModel"]).save_pretrained(tmp_path)
     with pytest.raises(FileExistsError, match="not empty"):
         export_onnx(tmp_path, tmp_path)
-    with pytest.raises(ValueError, match="architecture 'BertModel'"):
+    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
         export_onnx(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"operator": "fast"}, "operator='fast' is unknown; choose one of native, standard"),
+        ({"precision": "int4"}, "precision='int4' is unknown; choose one of fp32, int8"),
+    ],
+)
+def test_unknown_options_are_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        export_onnx(tmp_path, tmp_path / "out", **options)
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):

@@ -118,6 +118,9 @@ def test_every_way_takes_any_shape_and_gives_its_weight_back(linear, force):
             assert fast(x).shape == original(x).shape
             if x.numel():
                 assert error(fast(x), original(x)) < 2 * tolerance
+        for shape in ((5, 23), ()):
+            with pytest.raises(ValueError, match=r"must be \(\.\.\., 24\)"):
+                fast(torch.randn(shape))
         x = torch.randn(24, 7).T
         assert error(fast(x), original(x)) < 2 * tolerance
         assert fast(x.bfloat16()).dtype == torch.bfloat16

@@ -25,7 +25,7 @@ from ultrafastbert.bench import bench_converted, timing
 from ultrafastbert.bench import converted as speed
 from ultrafastbert.bench import encoder_latency as latency
 from ultrafastbert.data import docstrings
-from ultrafastbert.inference import bundled, encode, quantize
+from ultrafastbert.inference import encode, quantize
 from ultrafastbert.inference.optimized.backends import PackedLinear, available_linears
 from ultrafastbert.inference.quantize import quantize_model
 from ultrafastbert.models.converted.folder import load_dense, save_converted
@@ -283,7 +283,7 @@ def test_encode_uses_the_bundled_model(run, folder, tmp_path, monkeypatch):
 
 def test_an_installation_without_the_model_says_so(run, tmp_path, monkeypatch):
     pytest.importorskip("sentence_transformers")
-    monkeypatch.setattr(bundled, "find_spec", lambda name: None)
+    monkeypatch.setattr("ultrafastbert_runtime.bundled.find_spec", lambda name: None)
     code, _, err = run("encode", "a", "b")
     assert code == 2
     assert "--model" in err

@@ -54,6 +54,10 @@ BYTES = {
         lambda: with_other_type().SerializeToString(),
         r"attention_mask is a tensor\(int32\)",
     ),
+    "names": (
+        lambda: model().SerializeToString().replace(b"fp32", b"fp\xff2"),
+        "names in it are not UTF-8",
+    ),
     "logits": (lambda: model("masked").SerializeToString(), "gives logits, and last_hidden_state"),
 }
 

@@ -23,8 +23,10 @@ from ultrafastbert.cli.pretrain import pretrain_command
 from ultrafastbert.cli.quantize import quantize_command, shrink_command
 from ultrafastbert.cli.quickstart import quickstart_command
 from ultrafastbert.cli.report import report_app
+from ultrafastbert.cli.retrieval import retrieval_command
 from ultrafastbert.cli.streams import prepare_streams
 from ultrafastbert.cli.sweep import sweep_command
+from ultrafastbert.cli.text_mix import text_mix_command
 from ultrafastbert.imports.hooks import after_import
 
 USE, MAKE, MEASURE, REPORT = "Use a model", "Make a model", "Measure", "Reports"
@@ -60,11 +62,13 @@ _add(USE, "fill-mask", fill_mask_command, 'MODEL "the [MASK] of the array"')
 _add(USE, "quantize", quantize_command, "MODEL SMALL_MODEL --glue-dir GLUE_FOLDER")
 _add(MAKE, "quickstart", quickstart_command, "OUT --convert")
 _add(MAKE, "convert", convert_command, "MODEL OUT --ffn 1x6x40 --text corpus.txt")
+_add(MAKE, "text-mix", text_mix_command, "mix.txt --text corpus.txt --glue-dir GLUE_FOLDER")
 _add(MAKE, "sweep", sweep_command, "MODEL OUT --target-speedup 2 --text corpus.txt")
 _add(MAKE, "pretrain", pretrain_command, "OUT --recipe small --text corpus.txt --minutes 30")
 _add(MAKE, "glue", glue_command, "MODEL --task cola --data-dir GLUE_FOLDER")
 _add(MAKE, "import", import_command, "pbelcak/UltraFastBERT-1x11-long MODEL")
 _add(MEASURE, "diagnose", diagnose_command, "MODEL --text corpus.txt")
+_add(MEASURE, "retrieval", retrieval_command, "MODEL --original DENSE_MODEL")
 app.add_typer(export_app, rich_help_panel=USE)
 app.add_typer(bench_app, rich_help_panel=MEASURE)
 app.add_typer(report_app, rich_help_panel=REPORT)

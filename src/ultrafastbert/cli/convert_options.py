@@ -11,7 +11,12 @@ from ultrafastbert.cli.options import FF_LOCATION_EXAMPLE, numbers
 
 DenseModel = Annotated[Path, typer.Argument(help="Folder of a dense encoder.")]
 NewFolder = Annotated[Path, typer.Argument(help="New folder for the converted model.")]
-Ffn = Annotated[str, typer.Option(help="Fast feedforward layer, KxD or KxDxL.")]
+Ffn = Annotated[
+    str,
+    typer.Option(
+        help="Fast feedforward layer, KxD or KxDxL; KxDxL+WIDTH with a dense block beside it."
+    ),
+]
 Candidates = Annotated[
     str,
     typer.Option(help="Layers to choose among, comma-separated: KxD, KxDxL, ff:WIDTH or none."),
@@ -59,6 +64,20 @@ Task = Annotated[
 ]
 Seeds = Annotated[
     str, typer.Option(help="Comma-separated seeds: everything is trained once for each.")
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of a converted model to go on from, end to end, with --no-controls; "
+        "+WIDTH may be new."
+    ),
+]
+EndToEndBatchTokens = Annotated[
+    int | None, typer.Option(help="Tokens of a step of the whole model's training.")
+]
+WholeLines = Annotated[
+    bool,
+    typer.Option("--whole-lines", help="Each line is a text as it is, not cut into sentences."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn.")]
 TargetSpeedup = Annotated[
@@ -117,6 +136,8 @@ def settings(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(name: str, value: Any) -> Any:
     """Return the value of an option: numbers and names that are separated by commas are tuples."""
+    if name == "whole_lines":
+        return value or None
     if name in ("layer_ids", "seeds") and value is not None:
         return numbers(value, "layers" if name == "layer_ids" else name)
     if name == "dense_widths":

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,6 +43,10 @@ def encode_command(
 
     The default model is all-MiniLM-L6-v2 (English) with fast feedforward
     layers, from the package ultrafastbert-minilm. It needs no network.
+
+    A folder with model.onnx runs in ONNX Runtime, without PyTorch; other
+    folders, and any model with --pooling, --normalize or --weight-dtype, run
+    in PyTorch.
     """
     _check_request(texts, text_file, out)
     folder = None if model is None else model_folder(model)
@@ -53,14 +57,11 @@ def encode_command(
         read = encode.read_texts(text_file) if text_file else [typed_text(t) for t in texts or ()]
         _check_number(len(read), out)
         show("loading the model")
-        options: dict[str, Any] = {}
-        if weight_dtype:
-            options["model_kwargs"] = {"weight_dtype": weight_dtype}
-        encoder = encode.sentence_transformer(folder, pooling, normalize, **options)
+        encoder = encode.open_encoder(folder, pooling, normalize, weight_dtype)
         vectors, n_cut = encode.encode(encoder, read, batch_size, on_status=show)
         if out is not None:
             _save(vectors, out)
-    echo(_saved(vectors, out) if out else _cosine_table(read, encode.cosines(vectors)))
+    echo(_saved(vectors, out) if out else _table(read, vectors))
     if n_cut:
         say(f"note: texts cut to {encoder.max_seq_length} tokens: {n_cut:,}")
 
@@ -100,12 +101,7 @@ def _saved(vectors: "np.ndarray", out: Path) -> str:
     return f"{out}: {len(vectors):,} vectors of {vectors.shape[1]}"
 
 
-def _cosine_table(texts: list[str], cosines: "np.ndarray") -> str:
-    from ultrafastbert.report.tables import markdown_table
+def _table(texts: list[str], vectors: "np.ndarray") -> str:
+    from ultrafastbert_runtime.tables import cosine_table
 
-    numbers = [str(number) for number in range(1, len(texts) + 1)]
-    lines = [
-        [f"{number} {text[:40]}", *(f"{cosine:.3f}" for cosine in row)]
-        for number, text, row in zip(numbers, texts, cosines, strict=True)
-    ]
-    return markdown_table(["cosine", *numbers], lines)
+    return cosine_table(texts, vectors)

@@ -54,21 +54,44 @@ def export_sentence_transformers(
 
 
 @export_app.command("onnx")
-def export_onnx_command(model: ModelFolder, out: NewFolder) -> None:
+def export_onnx_command(
+    model: ModelFolder,
+    out: NewFolder,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            help="native for ONNX Runtime, with our operator and fused ones, or standard for any "
+            "engine, slower; by default native where ultrafastbert-runtime is installed.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, or int8: int8 weights; inputs of dense products quantized as they come."
+        ),
+    ] = "fp32",
+) -> None:
     """Save a model for ONNX Runtime, OpenVINO and other engines, as OUT/model.onnx.
 
-    Outputs are compared with the model's where ONNX Runtime is installed.
+    For dense, converted and UltraFastBERT models with any head. Outputs and
+    paths are compared with the model's where ONNX Runtime is installed.
     """
     with showing(f"model: {out}") as show:
         show(f"exporting {model}, and comparing")
         from ultrafastbert.inference.engines import export_onnx
 
-        path, error = export_onnx(model, out)
-    echo(path)
-    if error is None:
+        export = export_onnx(model, out, operator, precision)
+    echo(export.path)
+    if export.error is None:
         echo("not compared with the model: pip install onnxruntime to have it done")
     else:
-        echo(f"ONNX Runtime computes what the model does, within {error:.0e}")
+        echo(f"ONNX Runtime computes what the model does, within {export.error:.0e}")
+    if export.int8 is not None:
+        echo(
+            f"With int8 products: relative error {export.int8.error:.2g}, mean cosine of output "
+            f"vectors {export.int8.cosine:.4f}"
+        )
 
 
 @export_app.command("torch")
@@ -91,6 +114,6 @@ def export_torch_command(
         show(f"exporting {model}, and comparing")
         from ultrafastbert.inference.engines import export_torch
 
-        path, error = export_torch(model, out, compiled)
-    echo(path)
-    echo(f"It computes what the model does, within {error:.0e}")
+        export = export_torch(model, out, compiled)
+    echo(export.path)
+    echo(f"It computes what the model does, within {export.error:.0e}")

@@ -15,7 +15,10 @@ def fill_mask_command(
     text: Annotated[str, typer.Argument(help="Text with one or more [MASK].")],
     top: Annotated[int, typer.Option(help="Words to show for each mask.")] = 5,
 ) -> None:
-    """Guess the masked words of a text: a quick look at what a model learned."""
+    """Guess the masked words of a text: a quick look at what a model learned.
+
+    A folder with model.onnx runs in ONNX Runtime, any other in PyTorch.
+    """
     folder = model_folder(model)
     with showing(answers=True) as show:
         show("loading the model")

@@ -21,14 +21,16 @@ PAIR_SHARE = 0.5
 END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
-def texts_of(source: Source, validation: bool) -> list[Text]:
+def texts_of(source: Source, validation: bool, whole_lines: bool = False) -> list[Text]:
     """Return short texts and pairs, shuffled: the held-out ones, or all others; see `pieces`.
 
+    With `whole_lines`, each line is a text as it is.
     More than a million are sampled uniformly. The result depends on the text alone, so all models
     read the same. Any text of two paragraphs or more has a held-out part, see `split_documents`.
     """
     parts = split_documents(sections(read_documents(source)), VALIDATION_EVERY, validation)
-    return sample(pieces(line for part in parts for line in part.splitlines()))
+    lines = (line for part in parts for line in part.splitlines())
+    return sample((line for line in lines if line.strip()) if whole_lines else pieces(lines))
 
 
 def sections(documents: Iterable[str]) -> Iterator[str]:

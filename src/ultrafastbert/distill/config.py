@@ -20,7 +20,7 @@ class ConvertConfig:
     """What a dense encoder becomes, and how.
 
     Attributes:
-        ffn: what replaces FF layers: KxD or KxDxL.
+        ffn: what replaces FF layers: KxD or KxDxL, with +WIDTH beside a dense block.
         layer_ids: the layers to convert, from 0; all by default.
         ff_location: where FF layers sit, such as `encoder.layer.*.intermediate,output.dense`, see
             `architectures.FeedForwardLocation`; found by itself in many architectures.
@@ -37,6 +37,11 @@ class ConvertConfig:
         dense_widths: of further dense layers, trained layer by layer only: they show how wide a
             dense layer has the FVU of the tree.
         tasks: of GLUE, to fine-tune models on afterwards.
+        start: folder of a converted model to go on from, of the same original and trees: it is
+            trained end to end only, without controls. A dense block beside its trees may be new.
+        end_to_end_batch_tokens: of a step of that training; by default those of `EndToEndConfig`.
+        whole_lines: whether each line is a text as it is; by default, paragraphs are cut into short
+            texts and pairs, see `data.sampling.pieces`.
         seeds: of everything drawn; all is done once for each, and models of the first are saved.
 
     Raises:
@@ -58,6 +63,10 @@ class ConvertConfig:
     dense_widths: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
+    # None rather than the value, so that runs of earlier versions can be resumed.
+    start: str | None = None
+    end_to_end_batch_tokens: int | None = None
+    whole_lines: bool | None = None
 
     def __post_init__(self) -> None:
         if parse_ffn(self.ffn)["ffn_type"] != "fff":
@@ -68,6 +77,13 @@ class ConvertConfig:
         check_least(self, least)
         if any(width < 1 for width in self.dense_widths):
             raise ValueError(f"dense_widths={self.dense_widths} must be at least 1")
+        if self.end_to_end_batch_tokens is not None:
+            check_least(self, {"end_to_end_batch_tokens": 1})
+        if self.start is not None and (self.controls or self.ablations or self.dense_widths):
+            raise ValueError(
+                f"start={self.start!r} goes on with one model; turn controls and ablations off, "
+                "and give no dense_widths"
+            )
         if not self.seeds:
             raise ValueError("seeds is empty; give at least one")
 

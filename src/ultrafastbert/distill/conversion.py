@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
@@ -11,6 +12,7 @@ from ultrafastbert.distill.candidates import Candidate, candidates
 from ultrafastbert.distill.config import ConvertConfig
 from ultrafastbert.distill.equal_latency import time_equal_width
 from ultrafastbert.distill.run import DistillationRun
+from ultrafastbert.distill.start import go_on_from
 from ultrafastbert.rows.conversion import (
     ConvertLayerRow,
     ConvertSequentialRow,
@@ -83,10 +85,16 @@ class Conversion:
     def student(self, seed: int, name: str) -> PreTrainedModel:
         """Return the teacher's copy with the FF layers of a candidate as they are so far."""
         run, ffn = self.run, self.candidates[seed][name].ffn
+        ffns = [ffn if layer_id in run.layer_ids else None for layer_id in range(run.n_layers)]
+        if self.config.start is not None:
+            torch.manual_seed(seed)
+            student = run.student(ffns, {})
+            go_on_from(student, Path(self.config.start))
+            return student
         learned = self.distilled_sequentially(seed, name)
         stages = {id_: SEQUENTIAL if id_ in learned else ALONE for id_ in run.layer_ids}
         return run.student(
-            [ffn if layer_id in run.layer_ids else None for layer_id in range(run.n_layers)],
+            ffns,
             {id_: load_file(self.weights(seed, id_, name, stages[id_])) for id_ in run.layer_ids},
         )
 

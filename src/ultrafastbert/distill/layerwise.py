@@ -204,7 +204,8 @@ def _initialize(feedforward: ConvertedFeedForward, x: Tensor, config: Regression
         inner.reset_parameters()
         nn.init.zeros_(inner.w_out)
         set_hyperplanes(inner, x, config.split, config.seed)
-    elif inner is not None:
-        nn.init.normal_(inner.dense_in.weight, std=x.shape[1] ** -0.5)
-        nn.init.zeros_(inner.dense_in.bias)
-        nn.init.zeros_(inner.dense_out.weight)
+    dense = inner.shared if isinstance(inner, FastFeedForward) else inner
+    if dense is not None:
+        nn.init.normal_(dense.dense_in.weight, std=x.shape[1] ** -0.5)
+        nn.init.zeros_(dense.dense_in.bias)
+        nn.init.zeros_(dense.dense_out.weight)

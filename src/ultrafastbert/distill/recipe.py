@@ -29,7 +29,8 @@ def convert(
     """Convert the dense encoder of a folder into one of another folder; return the result rows.
 
     Each FF layer is replaced by a fast one. It learns, on plain text, the outputs of the original,
-    then again after the layers before it are replaced, then with the whole model. The folder gets
+    then again after the layers before it are replaced, then with the whole model; with
+    `config.start` the whole model goes on from a converted one. The folder gets
     the model with the original's tokenizer and pooling, `controls/NAME/` with the same model with
     other layers, and `rows.jsonl`: a row of kind `convert_layer` for each layer and candidate,
     `convert_sequential` for sequential distillation, `convert_curve` for points of the last
@@ -73,6 +74,8 @@ def convert(
 def _distill_layers(conversion: Conversion) -> None:
     """Train the layers that are not trained yet, one by one, then those of models sequentially."""
     run = conversion.run
+    if conversion.config.start is not None:
+        return
     # A text that is too short is found at the start.
     captured = None if run.rows(ConvertLayerRow) else run.captured()
     left, again = layers.cases_left(conversion), sequential.models_left(conversion)

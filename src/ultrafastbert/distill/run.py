@@ -82,6 +82,7 @@ class DistillationRun:
     ):
         self.model_dir, self.out_dir, self.text = model_dir, out_dir, text
         self.tokens, self.max_length = config.tokens, config.max_length
+        self.whole_lines = bool(getattr(config, "whole_lines", None))  # sweeps have no such option
         self.evaluations, self.on_status = evaluations, on_status
         self.work, self.rows_path = out_dir / "work", out_dir / "rows.jsonl"
         dense = open_dense(model_dir, config.max_length, config.ff_location, layer_ids)
@@ -115,12 +116,12 @@ class DistillationRun:
         if part == "validation":
             return self._held_out_texts
         self.on_status("reading text", 0, None)
-        return texts_of(self.text, validation=False)
+        return texts_of(self.text, validation=False, whole_lines=self.whole_lines)
 
     @cached_property
     def _held_out_texts(self) -> list[Text]:
         self.on_status("reading text", 0, None)
-        return texts_of(self.text, validation=True)
+        return texts_of(self.text, validation=True, whole_lines=self.whole_lines)
 
     def captured(self) -> dict[int, Parts]:
         """Return what the teacher's FF layers read and wrote, by layer id: kept on disk."""

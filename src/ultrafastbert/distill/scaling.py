@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ultrafastbert.fff.dense import FeedForward
 from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.models.converted.hooks import Captured
@@ -102,5 +103,10 @@ def _weights(feedforward: ConvertedFeedForward) -> list[tuple[Tensor, Tensor, Te
     if inner is None:
         return []
     if isinstance(inner, FastFeedForward):
-        return [(inner.w_in, inner.b_in, inner.w_out)]
-    return [(inner.dense_in.weight, inner.dense_in.bias, inner.dense_out.weight.T)]
+        shared = [] if inner.shared is None else [_dense(inner.shared)]
+        return [(inner.w_in, inner.b_in, inner.w_out), *shared]
+    return [_dense(inner)]
+
+
+def _dense(layer: FeedForward) -> tuple[Tensor, Tensor, Tensor]:
+    return layer.dense_in.weight, layer.dense_in.bias, layer.dense_out.weight.T

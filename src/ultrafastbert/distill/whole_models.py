@@ -1,6 +1,7 @@
 """Whole models of a conversion: trained end to end, scored before and after, and saved."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -56,7 +57,8 @@ def _finish(
     held_out: Targets,
 ) -> None:
     run, checkpoints = conversion.run, f"{name}.seed{seed}"
-    config = EndToEndConfig(conversion.config.end_to_end_steps, seed=seed)
+    batch_tokens = conversion.config.end_to_end_batch_tokens or EndToEndConfig.batch_tokens
+    config = EndToEndConfig(conversion.config.end_to_end_steps, batch_tokens, seed=seed)
     ffn = conversion.candidates[seed][name].ffn
     what = f"{ffn} ({name}, seed {seed})"
     curve = run.train_whole(model, train, config, checkpoints, what, held_out)
@@ -99,8 +101,10 @@ def _score(
     kind: Measured,
 ) -> None:
     """Keep how near a model is to the teacher and how good its sentence vectors are."""
-    run, settings = conversion.run, asdict(conversion.config)
-    del settings["ffn"], settings["seeds"]
+    run, settings, start = conversion.run, asdict(conversion.config), conversion.config.start
+    for field in ("ffn", "seeds", "end_to_end_batch_tokens", "whole_lines"):
+        del settings[field]
+    settings["start"] = start and Path(start).absolute().name
     ffn = None if seed is None else conversion.candidates[seed][name].ffn
     run.on_status(f"scoring {name}", 0, 1)
     row = kind(

@@ -22,6 +22,8 @@ class Needs(Enum):
     STATES = "the original's last hidden states"  # (comparison)
     LOGITS = "the original's logits"  # (comparison)
     CLASS_LOGITS = "the original's logits of several classes"  # (comparison)
+    RANKS = "ranks of what was to be found"  # (ranks), from 1 (queries)
+    COSINES = "cosines to the original's vectors"  # (cosines), (texts)
 
 
 class Comparison(NamedTuple):
@@ -69,7 +71,7 @@ class Metric:
     @property
     def heading(self) -> str:
         """The title with the unit, as a column has it."""
-        return f"{self.title}, {self.unit}"
+        return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
 # scikit-learn and scipy are imported where they compute: reports read this table without them.
@@ -138,6 +140,14 @@ def logits_variance(logits: Tensor) -> Tensor:
     return logits.var(0, correction=0).mean()
 
 
+def _recall_at_1(ranks: np.ndarray) -> float:
+    return 100 * float((ranks == 1).mean())
+
+
+def _mean_reciprocal_rank(ranks: np.ndarray) -> float:
+    return 100 * float((1 / ranks).mean())
+
+
 # FVU: fraction of variance unexplained, 0 for a model that computes what the original does.
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(_accuracy, Needs.CLASSES, "accuracy"),
@@ -152,6 +162,12 @@ METRICS: dict[str, Metric] = {
     "same_class": Metric(
         _same_class, Needs.CLASS_LOGITS, "texts in the original's class", factor=100.0
     ),
+    "recall_at_1": Metric(_recall_at_1, Needs.RANKS, "R@1"),
+    "mrr": Metric(_mean_reciprocal_rank, Needs.RANKS, "MRR"),
+    "cosine_mean": Metric(
+        lambda cosines: float(cosines.mean()), Needs.COSINES, "mean cosine to the original's", ""
+    ),
+    "cosine_min": Metric(lambda cosines: float(cosines.min()), Needs.COSINES, "least cosine", ""),
 }
 
 

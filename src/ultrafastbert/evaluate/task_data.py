@@ -41,6 +41,15 @@ def load_task(spec: TaskSpec, data_dir: str | Path | None = None) -> dict[str, d
     return {split: _from_file(spec, path) for split, path in paths.items() if path is not None}
 
 
+def load_split(spec: TaskSpec, split: str, data_dir: str | Path | None) -> datasets.Dataset | None:
+    """Return one split of a task from a folder; None without the folder or the split's file.
+
+    Raises ValueError naming the file, line and value that is missing or wrong.
+    """
+    path = None if data_dir is None else _find(Path(data_dir) / spec.name, split)
+    return None if path is None else _from_file(spec, path)
+
+
 def data_digest(splits: Mapping[str, datasets.Dataset]) -> str:
     """Return a digest of all rows of all splits."""
     digest = hashlib.sha256()
@@ -120,7 +129,7 @@ def _from_file(spec: TaskSpec, path: Path) -> datasets.Dataset:
 
 
 def _rows(spec: TaskSpec, path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         place = f"{path}, line {number}"
         try:
             row = json.loads(line)
@@ -130,7 +139,11 @@ def _rows(spec: TaskSpec, path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file, gzipped or not, with their numbers; blank ones are left out.
+
+    Raises ValueError naming the line that is not UTF-8, and for a broken gzip file.
+    """
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:

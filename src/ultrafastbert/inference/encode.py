@@ -1,4 +1,7 @@
-"""Sentence embeddings with a saved model, by sentence-transformers."""
+"""Sentence embeddings with a model: by ONNX Runtime if it is exported, or sentence-transformers.
+
+What needs PyTorch is imported where it is used: exported models do without.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from transformers import AutoConfig
+from ultrafastbert_runtime import Encoder
+from ultrafastbert_runtime.folder import has_model
+from ultrafastbert_runtime.pooling import unit
+from ultrafastbert_runtime.texts import TextFile
 
 from ultrafastbert.data.text_collections import checked_text, checked_texts, is_one_text
 from ultrafastbert.inference.bundled import bundled_model
-from ultrafastbert.inference.optimized.model import optimize_as_saved
-from ultrafastbert.models.io.card import write_card
-from ultrafastbert.models.io.saved import load_as_saved
 from ultrafastbert.runs import run_folder
 from ultrafastbert.runs.status import Show, show_nothing
 
@@ -30,6 +33,32 @@ class Embeddings(NamedTuple):
 
     vectors: np.ndarray
     n_truncated: int
+
+
+def open_encoder(
+    folder: str | Path | None = None,
+    pooling: str | None = None,
+    normalize: bool | None = None,
+    weight_dtype: str | None = None,
+) -> "Encoder | SentenceTransformer":
+    """Open an encoder: in ONNX Runtime if it is exported, in PyTorch otherwise.
+
+    Arguments and errors as in `sentence_transformer`, which opens it if any of them but the folder
+    is given: only PyTorch changes models.
+    """
+    folder = Path(bundled_model() if folder is None else folder)
+    is_changed = (pooling, normalize, weight_dtype) != (None, None, None)
+    if not has_model(folder):
+        is_changed = True
+    elif is_changed and not (folder / "model.safetensors").exists():
+        raise ValueError(
+            f"{folder} is exported: leave out pooling={pooling!r}, normalize={normalize!r} and "
+            f"weight_dtype={weight_dtype!r}, or name the model that it was made of"
+        )
+    if not is_changed:
+        return Encoder(folder)
+    options = {"model_kwargs": {"weight_dtype": weight_dtype}} if weight_dtype else {}
+    return sentence_transformer(folder, pooling, normalize, **options)
 
 
 def sentence_transformer(
@@ -54,13 +83,16 @@ def sentence_transformer(
         ValueError: for weights that are missing or do not fit, and for `pooling` or `normalize`
             with a folder that includes its pooling.
     """
+    from ultrafastbert.inference.optimized.model import optimize_as_saved
+    from ultrafastbert.models.io.saved import load_as_saved
+
     library = _library()
     folder = bundled_model() if folder is None else folder
     # sentence-transformers itself would draw missing weights at random, with a warning.
     load_as_saved(folder)
     model = library.SentenceTransformer(str(folder), **options)
     if not (Path(folder) / "modules.json").exists():
-        _pool(model, AutoConfig.from_pretrained(folder), pooling, normalize)
+        _pool(model, folder, pooling, normalize)
     elif pooling is not None or normalize is not None:
         raise ValueError(
             f"pooling={pooling!r}, normalize={normalize!r}: {folder} has its own, in modules.json; "
@@ -70,11 +102,16 @@ def sentence_transformer(
 
 
 def _pool(
-    model: "SentenceTransformer", config: Any, pooling: str | None, normalize: bool | None
+    model: "SentenceTransformer",
+    folder: str | Path,
+    pooling: str | None,
+    normalize: bool | None,
 ) -> None:
     """Pool as the caller says, or else as configured."""
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+    from transformers import AutoConfig
 
+    config: Any = AutoConfig.from_pretrained(folder)
     mode: Any = pooling or getattr(config, "sentence_pooling", "mean")
     model[1] = Pooling(config.hidden_size, mode)
     if getattr(config, "normalize_embeddings", False) if normalize is None else normalize:
@@ -91,6 +128,8 @@ def save_sentence_transformer(
 
     Arguments and errors as in `sentence_transformer`; FileExistsError if `out_dir` is not empty.
     """
+    from ultrafastbert.models.io.card import write_card
+
     out_dir = Path(out_dir)
     with run_folder.new_folder(out_dir) as new:
         model = sentence_transformer(folder, pooling, normalize, device="cpu")
@@ -100,7 +139,7 @@ def save_sentence_transformer(
 
 
 def encode(
-    model: "SentenceTransformer",
+    model: "SentenceTransformer | Encoder",
     texts: str | Iterable[str],
     batch_size: int = 32,
     show_progress_bar: bool = False,
@@ -109,11 +148,11 @@ def encode(
     """Return the vectors of texts; those longer than the model reads are cut and counted.
 
     Args:
-        model: what `sentence_transformer` gives.
+        model: what `sentence_transformer` or `open_encoder` gives.
         texts: an ordered collection, such as a list, a generator, a numpy array or a column; or
             one text, which gets one vector. An empty text gets the vector of the special tokens.
         batch_size: texts per batch.
-        show_progress_bar: whether to show the progress bar of sentence-transformers.
+        show_progress_bar: whether to show the progress bar, which only sentence-transformers has.
         on_status: called with what is being done, how much is done, and of how much.
 
     Raises:
@@ -126,12 +165,23 @@ def encode(
     read = [checked_text(texts, "texts")] if is_one else list(checked_texts(texts, "texts"))
     if not read:
         raise ValueError("texts is empty: give at least one text to encode")
+    if isinstance(model, Encoder):
+        vectors, n_cut = _by_runtime(model, read, batch_size, on_status)
+        return Embeddings(vectors[0] if is_one else vectors, n_cut)
     with _counted(model, len(read), on_status):
         vectors = model.encode(read, batch_size=batch_size, show_progress_bar=show_progress_bar)
     vectors = vectors.astype(np.float32)
     if not np.isfinite(vectors).all():
         raise ValueError("the model computes something that is not a number; check its weights")
     return Embeddings(vectors[0] if is_one else vectors, _n_cut(model, read, on_status))
+
+
+def _by_runtime(
+    model: Encoder, texts: list[str], batch_size: int, on_status: Show
+) -> tuple[np.ndarray, int]:
+    """Return the vectors of texts, and how many were cut."""
+    windows = list(model.windows(texts, batch_size=batch_size, show=on_status))
+    return np.concatenate([w.vectors for w in windows]), sum(w.n_truncated for w in windows)
 
 
 @contextmanager
@@ -168,9 +218,8 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     """
     if vectors.ndim != 2:
         raise ValueError(f"vectors of shape {vectors.shape} must be (n, H), of several texts")
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.maximum(lengths, np.finfo(vectors.dtype).tiny)
-    return unit @ unit.T
+    vectors = unit(vectors)
+    return vectors @ vectors.T
 
 
 def read_texts(path: str | Path) -> list[str]:
@@ -178,14 +227,7 @@ def read_texts(path: str | Path) -> list[str]:
 
     Raises FileNotFoundError for a missing file, ValueError for one that is empty or not UTF-8.
     """
-    try:
-        # Not splitlines: a text may hold characters that it takes for line ends.
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text") from error
-    if not any(line.strip() for line in lines):
-        raise ValueError(f"{path} is empty: write one text a line")
-    return lines
+    return list(TextFile(path))
 
 
 def _library() -> Any:

@@ -13,10 +13,11 @@ from ultrafastbert.report.convert_tables import (
 )
 from ultrafastbert.report.converted_speed import speed_table
 from ultrafastbert.report.grouping import of_kind
+from ultrafastbert.report.retrieval_table import retrieval_table
 from ultrafastbert.report.sweep_tables import sweep_table
 from ultrafastbert.report.tables import environment_table
 from ultrafastbert.report.titles import task_title
-from ultrafastbert.rows import conversion, models, sweep
+from ultrafastbert.rows import conversion, models, retrieval, sweep
 from ultrafastbert.rows.models import QuantizeRow
 from ultrafastbert.rows.row import Row
 
@@ -29,6 +30,7 @@ KINDS = (
     sweep.ConvertChoiceRow,
     models.ConvertSpeedRow,
     models.QuantizeRow,
+    retrieval.RetrievalRow,
 )
 MEGABYTE = 1e6
 
@@ -40,6 +42,7 @@ def converted_results(rows: Iterable[Row]) -> str:
         return ""
     sections = {
         "How near the whole model is": convert_table(rows),
+        "Retrieval": retrieval_table(rows),
         "How near it was before training end to end": layerwise_table(rows),
         "Fine-tuned on tasks": convert_task_table(rows),
         "Which layer where": sweep_table(rows),

@@ -138,6 +138,7 @@ class WholeModel(ModelFit):
             default.
         max_length: tokens of a text that are read.
         controls, ablations, dense_widths, tasks: what else the conversion made.
+        start: name of the folder of the converted model that training went on from, if any.
     """
 
     n_active: int | None = None
@@ -148,6 +149,7 @@ class WholeModel(ModelFit):
     ablations: bool
     dense_widths: tuple[int, ...]
     tasks: tuple[str, ...]
+    start: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ultrafastbert.rows import conversion, engines, layers, models, sweep, training, usage, values
+from ultrafastbert.rows import (
+    conversion,
+    engines,
+    layers,
+    models,
+    retrieval,
+    sweep,
+    training,
+    usage,
+    values,
+)
 from ultrafastbert.rows.row import Row
 from ultrafastbert.rows.upgrades import upgrade
 
@@ -34,6 +44,7 @@ _ROWS: tuple[type[Row], ...] = (
     sweep.ConvertChoiceRow,
     usage.ConvertLayerUsageRow,
     usage.ClusterabilityRow,
+    retrieval.RetrievalRow,
 )
 KINDS = {row.kind: row for row in _ROWS}
 

@@ -2,27 +2,12 @@
 
 #include <utility>
 
+#include "core/blocks.h"
 #include "inputs.h"
-#include "processors.h"
 #include "tensor.h"
 
 namespace onnx_operator {
 namespace {
-
-// The threads of the session that runs a kernel.
-struct SessionThreads {
-  const ort::Api& api;
-  const ort::KernelContext* context;
-
-  static void run(void* runner, int64_t n_tasks, void (*task)(void*, int64_t), void* context) {
-    const auto& self = *static_cast<const SessionThreads*>(runner);
-    const auto call = [=](int64_t index) { task(context, index); };
-    self.api.call(
-        ort::parallel_for, self.context,
-        [](void* p, size_t i) { (*static_cast<decltype(&call)>(p))(static_cast<int64_t>(i)); },
-        static_cast<size_t>(n_tasks), 0, const_cast<void*>(static_cast<const void*>(&call)));
-  }
-};
 
 bool uses_output(const ort::Api& api, const ort::KernelInfo* info, size_t index) {
   size_t n = 0;
@@ -38,12 +23,10 @@ Kernel::Kernel(const ort::Api& api, const ort::KernelInfo* info, std::string tit
       title_(std::move(title)),
       layer_(read_layer(api, info)),
       gives_leaf_(uses_output(api, info, leaf)) {
-  // A session does not tell how many threads it has. Pieces for as many as the process may use cost
-  // one with fewer next to nothing.
-  layer_.shape.n_threads = n_processors();
+  layer_.shape.n_threads = threads_.most();
 }
 
-void Kernel::compute(ort::KernelContext* context) const {
+void Kernel::compute(ort::KernelContext* context) {
   const ort::Value* value = nullptr;
   api_.call(ort::get_input, context, x, &value);
   const ort::Tensor in = ort::view(api_, value);
@@ -58,10 +41,10 @@ void Kernel::compute(ort::KernelContext* context) const {
   void* to_leaf = gives_leaf_ ? output(context, leaf, sizes) : nullptr;
   shape.n_tokens = ort::n_elements(in.sizes) / shape.hidden_size;
   if (shape.n_tokens == 0) return;
-  SessionThreads threads{api_, context};
-  const fff::Executor executor{SessionThreads::run, &threads};
-  shape.executor = &executor;
   fff::validate(shape);
+  const SessionExecutor executor(api_, context);
+  shape.executor = executor.get();
+  if (fff::useful_threads(shape) > 1) shape.n_threads = threads_.of(api_, context);
   fff::forward(shape, fff::Type::float32, layer_.weights, in.data, to_y,
                static_cast<int64_t*>(to_leaf), nullptr);
 }

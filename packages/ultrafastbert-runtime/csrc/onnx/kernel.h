@@ -4,6 +4,7 @@
 #include <string>
 
 #include "layer.h"
+#include "threads.h"
 
 namespace onnx_operator {
 
@@ -13,8 +14,8 @@ class Kernel {
   Kernel(const ort::Api& api, const ort::KernelInfo* info, std::string title);
 
   // x (..., H) -> y (..., O) and, if the graph uses it, leaf (..., K). Throws std::invalid_argument
-  // for an x of another shape.
-  void compute(ort::KernelContext* context) const;
+  // for an x of another shape. Many threads may call it at once.
+  void compute(ort::KernelContext* context);
 
   const ort::Api& api() const { return api_; }
   const std::string& title() const { return title_; }
@@ -26,6 +27,7 @@ class Kernel {
   std::string title_;
   Layer layer_;
   bool gives_leaf_;
+  ThreadCount threads_;
 };
 
 }  // namespace onnx_operator

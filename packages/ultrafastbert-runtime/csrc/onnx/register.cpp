@@ -37,7 +37,7 @@ Status* create_kernel(const CustomOp*, const AnyFunction* table, const ort::Kern
 }
 
 Status* compute(void* kernel, ort::KernelContext* context) noexcept {
-  const Kernel& self = *static_cast<const Kernel*>(kernel);
+  Kernel& self = *static_cast<Kernel*>(kernel);
   return ort::guarded(self.api(), self.title(), [&] { self.compute(context); });
 }
 

@@ -7,7 +7,9 @@ from pathlib import Path
 def bundled_model() -> Path:
     """Return the folder of the sentence encoder in the package `ultrafastbert-minilm`.
 
-    It reads English. Raises FileNotFoundError where that package is not installed.
+    It reads English. Where `ultrafastbert` is imported, `SentenceTransformer` and
+    `AutoModel.from_pretrained` load it, too. Raises FileNotFoundError where that package is not
+    installed.
     """
     spec = find_spec("ultrafastbert_minilm")
     for parent in (spec.submodule_search_locations or ()) if spec else ():

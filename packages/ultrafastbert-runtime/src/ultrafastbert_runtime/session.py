@@ -39,10 +39,11 @@ class Session:
         self._opening = threading.Lock()
         self._session: onnxruntime.InferenceSession | None = None
         session = self._opened()
-        self.inputs = {x.name: x.type for x in session.get_inputs()}
-        self.output_shapes = {x.name: x.shape for x in session.get_outputs()}
+        with _one_line(f"{self.path} cannot be opened"):
+            self.inputs = {x.name: x.type for x in session.get_inputs()}
+            self.output_shapes = {x.name: x.shape for x in session.get_outputs()}
+            self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = tuple(self.output_shapes)
-        self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         _SESSIONS.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -183,6 +184,8 @@ def _one_line(what: str) -> Iterator[None]:
         yield
     except ImportError:
         raise
+    except UnicodeDecodeError:
+        raise ValueError(f"{what}: names in it are not UTF-8") from None
     except _errors() as error:
         raise ValueError(f"{what}: {_reason(str(error))}") from error
 

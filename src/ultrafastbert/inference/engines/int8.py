@@ -31,6 +31,7 @@ class QuantizedEmbedding(nn.Module):
         super().__init__()
         self.embedding_dim = embedding.embedding_dim
         rows, scale = quantize_rows(embedding.weight.detach(), "int8")
+        assert scale is not None
         self.register_buffer("rows", rows)  # (V, H)
         self.register_buffer("scale", scale[:, None])  # (V, 1)
 
@@ -65,6 +66,7 @@ def quantize_products(path: Path) -> None:
     overflow, so weights are of seven bits there.
     """
     import onnx_ir
+    from onnx_ir.external_data import load_to_model
     from onnxruntime.quantization import quantize_dynamic
 
     logging.disable(logging.WARNING)  # it advises steps that the exporter has done
@@ -79,6 +81,6 @@ def quantize_products(path: Path) -> None:
                 reduce_range=not torch.cpu._is_vnni_supported(),
                 use_external_data_format=True,
             )
-            save_model(onnx_ir.load(quantized), path)
+            save_model(load_to_model(onnx_ir.load(quantized)), path)
     finally:
         logging.disable(logging.NOTSET)

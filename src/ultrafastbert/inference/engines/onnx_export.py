@@ -16,7 +16,7 @@ from ultrafastbert.inference.engines.native import NativeFeedForward
 from ultrafastbert.inference.engines.paths import with_leaves
 from ultrafastbert.inference.engines.program import export_program, save_program
 from ultrafastbert.inference.engines.runtimes import ENGINES, check_operator, has_operator
-from ultrafastbert.inference.engines.samples import sample_batches
+from ultrafastbert.inference.engines.samples import Batches, sample_batches
 from ultrafastbert.inference.engines.tracing import (
     NamedOutputs,
     export_arguments,
@@ -25,13 +25,14 @@ from ultrafastbert.inference.engines.tracing import (
     outputs_of,
     with_layers,
 )
-from ultrafastbert.inference.engines.unrolled import unroll
+from ultrafastbert.inference.engines.unrolled import expanded_config, unroll
 from ultrafastbert.models.bert.configuration import UltraFastBertConfig
 from ultrafastbert.models.converted.folder import n_positions
 from ultrafastbert.runs import run_folder
 
 MODEL_FILE = "model.onnx"
 CHECKED_WITH = "ONNX Runtime"
+WHAT = f"the exported model in {CHECKED_WITH}"
 OPERATORS = ("native", "standard")
 PRECISIONS = ("fp32", "int8")
 
@@ -91,9 +92,31 @@ def export_onnx(
     with run_folder.new_folder(out) as folder:
         model = load_any(model_dir)
         names = input_names(model, model_dir)
-        error, close = _write(model, folder, operator, precision, names, Path(model_dir))
-        add_companions(model, model_dir, folder)
+        is_int8, is_native = precision == "int8", operator == "native"
+        exact = with_int8_weights(model, with_trees=is_native) if is_int8 else model
+        path = folder / MODEL_FILE
+        write_onnx(exact, path, operator, _properties(model, operator, precision), names)
+        error = _prove(exact, path, names)
+        close = None
+        if is_int8:
+            quantize_products(path)
+            close = _measure(model, path, sample_batches(model, Path(model_dir), names))
+        config = exact.config if is_native else expanded_config(exact.config)
+        add_companions(config, n_positions(model), Path(model_dir), folder)
     return Export(out / MODEL_FILE, error, operator, precision, close)
+
+
+def _prove(model: PreTrainedModel, path: Path, names: tuple[str, ...]) -> float | None:
+    """Return the error of a file without quantized products; None without ONNX Runtime."""
+    engine = ENGINES[CHECKED_WITH]
+    if not engine.is_available():
+        return None
+    with with_leaves(path) as checked:
+        return prove_equal(model, engine.open(checked, 0), WHAT, names)
+
+
+def _measure(model: PreTrainedModel, path: Path, batches: Batches) -> Closeness:
+    return measure_closeness(model, ENGINES[CHECKED_WITH].open(path, 0), batches, f"{WHAT} (int8)")
 
 
 def _chosen_operator(operator: str | None) -> str:
@@ -109,31 +132,6 @@ def _chosen_operator(operator: str | None) -> str:
 def _check_option(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
-
-
-def _write(
-    model: PreTrainedModel,
-    folder: Path,
-    operator: str,
-    precision: str,
-    names: tuple[str, ...],
-    model_dir: Path,
-) -> tuple[float | None, Closeness | None]:
-    """Write and compare the file; return the error, and how close int8 outputs are."""
-    path, is_int8 = folder / MODEL_FILE, precision == "int8"
-    exact = with_int8_weights(model, with_trees=operator == "native") if is_int8 else model
-    write_onnx(exact, path, operator, _properties(model, operator, precision), names)
-    engine = ENGINES[CHECKED_WITH]
-    if not engine.is_available():
-        return None, None
-    what = f"the exported model in {CHECKED_WITH}"
-    with with_leaves(path) as checked:
-        error = prove_equal(exact, engine.open(checked, 0), what, names)
-    if not is_int8:
-        return error, None
-    quantize_products(path)
-    batches = sample_batches(model, model_dir, names)
-    return error, measure_closeness(model, engine.open(path, 0), batches, f"{what} (int8)")
 
 
 def write_onnx(

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultrafastbert.imports.version import __version__
+
 OPSET = 20  # the first with a Gelu
+PRODUCER = "ultrafastbert"
 # Tensors from this size lie in the file beside, on whole pages, so that they are mapped to memory.
 DATA_BYTES, PAGE_BYTES = 1 << 16, 1 << 12
 
@@ -54,6 +57,7 @@ def save_model(model: Any, path: Path) -> None:
     """Write a model as an ONNX file; larger weights lie beside it, in a file that ends in .data."""
     import onnx_ir
 
+    model.producer_name, model.producer_version = PRODUCER, __version__
     sizes = [value.const_value.nbytes for value in model.graph.initializers.values()]
     onnx_ir.save(
         model,

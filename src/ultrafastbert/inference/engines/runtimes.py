@@ -10,59 +10,58 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 Run = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
-# The package that holds our operator for ONNX Runtime, and the operator's domain.
-RUNTIME, DOMAIN = "ultrafastbert_runtime", "ultrafastbert"
+# The package that holds our operator, and what is in the files that need it.
+RUNTIME, OPERATOR = "ultrafastbert_runtime", b"FastFeedForward"
 
 
 def has_operator() -> bool:
-    """Return whether the operator for ONNX Runtime is installed."""
-    return find_spec(RUNTIME) is not None and find_spec(f"{RUNTIME}.operator") is not None
-
-
-def uses_operator(path: Path) -> bool:
-    """Return whether an ONNX file has nodes of our operator."""
-    import onnx
-
-    file = onnx.load(path, load_external_data=False)
-    return any(entry.domain == DOMAIN for entry in file.opset_import)
-
-
-def open_session(path: Path, threads: int = 0) -> "InferenceSession":
-    """Open an ONNX file in ONNX Runtime, on the processor; threads 0 for the engine's choice.
-
-    Our operator is registered where the file uses it; ImportError says what to install where it is
-    missing.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Its threads do not wait for the next call in a loop, at the cost of what else runs.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if uses_operator(path):
-        register_operator(options)
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    """Return whether our operator for ONNX Runtime is installed."""
+    try:
+        check_operator()
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def check_operator() -> None:
-    """Raise ImportError, saying what to install, where our operator is missing."""
-    if not has_operator():
+    """Raise ImportError or OSError, saying what to install, where our operator is missing."""
+    if find_spec(RUNTIME) is None or find_spec(f"{RUNTIME}.operator") is None:
         raise ImportError(
             "the operator of fast feedforward layers for ONNX Runtime is not installed: "
             "pip install ultrafastbert-runtime"
         )
-
-
-def register_operator(options: Any) -> None:
-    """Register our operator with options of an ONNX Runtime session; ImportError if missing."""
-    check_operator()
     from ultrafastbert_runtime import operator
 
-    operator.register(options)
+    operator.library_path()
+
+
+def open_session(
+    path: Path, threads: int = 0, options: "SessionOptions | None" = None
+) -> "InferenceSession":
+    """Open an ONNX file in ONNX Runtime, on the processor.
+
+    Our operator is registered where it is installed. Options are those of the caller, or of
+    `threads`, 0 for the engine's choice. Raises ImportError where the file needs the operator and
+    there is none.
+    """
+    import onnxruntime
+
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Its threads do not wait for the next call in a loop, at the cost of what else runs.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    if has_operator():
+        from ultrafastbert_runtime import operator
+
+        operator.register(options)
+    elif OPERATOR in path.read_bytes():
+        check_operator()
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _onnxruntime(path: Path, threads: int) -> Run:

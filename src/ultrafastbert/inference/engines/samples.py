@@ -1,7 +1,7 @@
 """Inputs on which an int8 model is compared with the original."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -12,6 +12,8 @@ from ultrafastbert.data.text_batches import batches_of
 from ultrafastbert.inference.engines.tracing import TEXT_INPUTS, example_inputs
 from ultrafastbert.models.converted.folder import n_positions
 from ultrafastbert.models.io.saved import load_padding_tokenizer
+
+Batches = Iterable[dict[str, Tensor]]
 
 N_TEXTS, MAX_LENGTH = 32, 128
 RANDOM_BATCH = 4

@@ -16,6 +16,7 @@ from ultrafastbert.inference.engines.tracing import (
     export_arguments,
     load_ultrafastbert,
 )
+from ultrafastbert.models.converted.folder import n_positions
 from ultrafastbert.runs import run_folder
 
 PROGRAM_FILE = "model.pt2"
@@ -42,7 +43,7 @@ def export_torch(model_dir: str | Path, out: str | Path, compiled: bool = False)
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
         else:
             torch.export.save(program, path)
-        add_companions(model.config, model_dir, folder)
+        add_companions(model.config, n_positions(model), Path(model_dir), folder)
         error = prove_equal(model, _load(path, compiled), "the exported program")
     return Export(out / PROGRAM_FILE, error)
 

@@ -5,9 +5,11 @@ dense product, which costs less than gathering a row per level for each token; b
 gathered. Sizes in comments: T tokens, H hidden, O output, K trees; a slot is a place on a path.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ultrafastbert.fff import tree
 from ultrafastbert.fff.activations import ACTIVATIONS
@@ -133,5 +135,13 @@ def unroll(model: PreTrainedModel) -> PreTrainedModel:
     Raises ValueError for weights that are not finite.
     """
     model = with_layers(model, UnrolledFeedForward)
-    model.config.weight_dtype, model.config.exact_routing = None, False
+    model.config = expanded_config(model.config)
     return model
+
+
+def expanded_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Return a configuration for float32 weights in the place of quantized ones."""
+    config = copy.deepcopy(config)
+    if getattr(config, "weight_dtype", None):
+        config.weight_dtype, config.exact_routing = None, False
+    return config

@@ -52,7 +52,9 @@ class OptimizedLinear(nn.Module):
         return (weight.T if self.transposed else weight).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., in) to (..., out)."""
+        """Map (..., in) to (..., out); ValueError for x of another size."""
+        if x.shape[-1:] != (self.in_features,):
+            raise ValueError(f"x of shape {tuple(x.shape)} must be (..., {self.in_features})")
         if x.dim() < 2 or not x.numel():  # not all implementations take these
             weight = self.weight.T if self.transposed else self.weight
             return F.linear(x.float(), weight, self.bias).to(x.dtype)

@@ -153,7 +153,8 @@ class UltraFastBertConfig(PreTrainedConfig):
     def ffn_name(self) -> str:
         """Short name of the FF layer, the inverse of `parse_ffn`."""
         if self.ffn_type == "fff":
-            return str(tree.Family(self.n_trees, self.tree_depth, self.leaf_size))
+            family = str(tree.Family(self.n_trees, self.tree_depth, self.leaf_size))
+            return f"{family}+{self.shared_size}" if self.shared_size else family
         return "none" if self.ffn_type == "none" else f"{self.ffn_type}:{self.intermediate_size}"
 
     @property
@@ -193,7 +194,8 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 def parse_ffn(text: str) -> dict[str, Any]:
     """Return the fields of `UltraFastBertConfig` that a short name of an FF layer stands for.
 
-    `KxD` or `KxDxL` is a fast feedforward layer, `ff:WIDTH` and `glu:WIDTH` are dense layers,
+    `KxD` or `KxDxL` is a fast feedforward layer, with `+WIDTH` beside a dense block that every
+    token uses, such as `1x6x40+128`; `ff:WIDTH` and `glu:WIDTH` are dense layers,
     `none` is no layer. Raises ValueError for any other text.
     """
     kind, _, width = text.partition(":")
@@ -203,12 +205,15 @@ def parse_ffn(text: str) -> dict[str, Any]:
         if not width.isdecimal() or int(width) < 1:
             raise ValueError(f"ffn {text!r} needs a width, such as {kind}:3072")
         return {"ffn_type": kind, "intermediate_size": int(width)}
+    name, plus, shared = text.partition("+")
     try:
-        family = tree.parse_family(text)
+        family = tree.parse_family(name)
+        if plus and not (shared.isdecimal() and int(shared)):
+            raise ValueError
     except ValueError:
         raise ValueError(
-            f"ffn {text!r} is unknown; write KxD or KxDxL (such as 1x11, 1x7x8), ff:WIDTH, "
-            "glu:WIDTH or none"
+            f"ffn {text!r} is unknown; write KxD or KxDxL (such as 1x11, 1x7x8), with "
+            "+WIDTH for a dense block beside it, ff:WIDTH, glu:WIDTH or none"
         ) from None
     tree.check_geometry(family.depth, family.leaf_size, family.n_trees)
     return {
@@ -216,4 +221,5 @@ def parse_ffn(text: str) -> dict[str, Any]:
         "n_trees": family.n_trees,
         "tree_depth": family.depth,
         "leaf_size": family.leaf_size,
+        **({"shared_size": int(shared)} if plus else {}),
     }

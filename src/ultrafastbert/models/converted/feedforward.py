@@ -18,7 +18,8 @@ class ConvertedFeedForward(nn.Module):
 
     Args:
         hidden_size: H.
-        ffn: `KxD` or `KxDxL` for a fast feedforward layer, `ff:WIDTH` dense, `none` the bias alone.
+        ffn: `KxD` or `KxDxL` for a fast feedforward layer, with `+WIDTH` beside a dense block,
+            `ff:WIDTH` dense, `none` the bias alone.
         weight_dtype, exact_routing: smaller weights of a fast feedforward layer, for inference, see
             `ultrafastbert.FastFeedForward.quantize_`.
 
@@ -73,5 +74,9 @@ def _inner(hidden_size: int, fields: dict[str, Any]) -> FastFeedForward | FeedFo
             "an FF layer is not replaced by a gated one; write KxDxL, ff:WIDTH or none"
         )
     return FastFeedForward(
-        hidden_size, fields["tree_depth"], fields["n_trees"], fields["leaf_size"]
+        hidden_size,
+        fields["tree_depth"],
+        fields["n_trees"],
+        fields["leaf_size"],
+        shared_size=fields.get("shared_size", 0),
     )

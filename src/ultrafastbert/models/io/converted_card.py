@@ -110,9 +110,11 @@ def _layer(name: str | None) -> str:
         return "the original's"
     if parse_ffn(name)["ffn_type"] != "fff":
         return f"`{name}`"
-    family = tree.parse_family(name)
-    n_rows = family.n_trees * tree.n_rows(family.depth, family.leaf_size)
-    n_active = tree.n_active(family.depth, family.leaf_size, family.n_trees)
+    fields = parse_ffn(name)
+    n_trees, depth, leaf_size = (fields[size] for size in ("n_trees", "tree_depth", "leaf_size"))
+    shared = fields.get("shared_size", 0)
+    n_rows = n_trees * tree.n_rows(depth, leaf_size) + shared
+    n_active = tree.n_active(depth, leaf_size, n_trees) + shared
     return f"`{name}`, {n_active:,} of {n_rows:,} neurons active for a token"
 
 
