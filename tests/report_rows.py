@@ -1,6 +1,6 @@
 """Made-up result rows of every kind."""
 
-from ultrafastbert.rows import conversion, layers, models, sweep, training
+from ultrafastbert.rows import conversion, engines, layers, models, sweep, training
 from ultrafastbert.rows.row import Score, Spread
 
 LOSSES = {"fff": 5.5, "ff": 5.0, "ff_active": 5.75, "none": 6.0}
@@ -313,6 +313,71 @@ def speed_rows():
         speed_row("fff", 8.0, **onnx),
         speed_row("teacher", 6.0, **onnx),
     ]
+
+
+# Variant, engine, precision, operator -> milliseconds of a call.
+WAYS_MS = {
+    ("fff", "PyTorch", "float32", None): 40.0,
+    ("fff", "ONNX Runtime", "int8", "native"): 10.0,
+    ("fff", "ONNX Runtime", "int8", "standard"): 50.0,
+    ("ff", "PyTorch", "float32", None): 80.0,
+    ("ff", "ONNX Runtime", "int8", "native"): 25.0,
+    ("ff", "OpenVINO", "int8", "standard"): 20.0,
+    ("ff_active", "ONNX Runtime", "int8", "native"): 9.5,
+    ("none", "ONNX Runtime", "int8", "native"): 9.0,
+}
+
+
+def engine_case(way, model, load, **fields):
+    variant, engine, precision, operator = way
+    return {
+        "started": "now",
+        "model": model,
+        "run_ffn": "1x6x40",
+        "load": load,
+        "threads": 1,
+        "variant": variant,
+        "ffn": "1x6x40" if variant == "fff" else "original",
+        "engine": engine,
+        "precision": precision,
+        "operator": operator,
+        **fields,
+    }
+
+
+def engine_row(way, ms, model="bert-base", load="1x128", **fields):
+    return engines.EngineRow(
+        **engine_case(way, model, load, **fields),
+        n_texts=1,
+        n_tokens=128,
+        latency_ms=ms,
+        latency_ms_low=0.9 * ms,
+        latency_ms_high=1.1 * ms,
+        latency_ms_p99=2 * ms,
+        first_ms=5 * ms,
+        texts_per_s=1e3 / ms,
+        tokens_per_s=128e3 / ms,
+        rounds=3,
+        calls=1,
+        import_s=0.25,
+        load_s=0.5,
+        peak_bytes=2**28,
+        file_bytes=30_000_000,
+        cores_used=1.0,
+        cosine=0.999,
+        cosine_least=0.99,
+        other_load=0.0,
+        speed_over_none=Spread(8.0 / ms, 9.0 / ms, 10.0 / ms),
+        speed_over_original=Spread(19.0 / ms, 20.0 / ms, 21.0 / ms),
+    )
+
+
+def engine_rows(**fields):
+    return [engine_row(way, ms, **fields) for way, ms in WAYS_MS.items()]
+
+
+def engine_skipped_row(way=("ff", "OpenVINO", "int8", "standard"), reason="not installed: nncf"):
+    return engines.EngineSkippedRow(**engine_case(way, "bert-base", "1x128"), reason=reason)
 
 
 def all_rows():

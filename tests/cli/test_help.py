@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from ultrafastbert import cli
-from ultrafastbert.cli import options
+from ultrafastbert.bench.engines.loads import LOADS
+from ultrafastbert.bench.engines.models import shapes
+from ultrafastbert.cli import bench, options
 from ultrafastbert.models.converted.architectures import EXAMPLE
 from ultrafastbert.train.pretrain import RECIPES
 
@@ -70,3 +72,5 @@ def test_examples_are_commands(run, monkeypatch):
 def test_names_in_help_are_those_of_the_library():
     assert options.RECIPES.split(", ") == list(RECIPES)
     assert options.FF_LOCATION_EXAMPLE == EXAMPLE
+    assert bench.SHAPES.split(",") == list(shapes())
+    assert bench.LOADS.split(",") == list(LOADS)

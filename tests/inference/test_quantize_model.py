@@ -32,7 +32,6 @@ from ultrafastbert.models.converted.folder import load_dense, save_converted
 from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.io.card import is_ours
 from ultrafastbert.report import write_model_card
-from ultrafastbert.report.converted_speed import speed_table
 from ultrafastbert.train import finetune as glue
 
 MEGABYTES = 50
@@ -326,18 +325,3 @@ def test_a_way_that_computes_something_else_is_not_timed(folder, dense, monkeypa
     with pytest.raises(RuntimeError, match=r"fff wrong float32 gives other vectors .* cosine is"):
         bench_converted(folder, dense)
     assert rows_of(folder) == before
-
-
-@pytest.mark.slow
-@pytest.mark.engines
-def test_engines_run_converted_models_and_the_original(folder, dense, tmp_path, monkeypatch):
-    for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
-        pytest.importorskip(package)
-    monkeypatch.setattr(latency, "SECONDS", 0.0)
-    monkeypatch.setattr(timing, "TURN_SECONDS", 1e-3)
-    found = bench_converted(folder, dense, in_engines=True)
-    ways = {(row.implementation, row.precision) for row in found if row.model == "teacher"}
-    assert ways > {("ONNX Runtime", "float32"), ("ONNX Runtime", "int8"), ("OpenVINO", "float32")}
-    exported = [row for row in found if row.implementation in ("ONNX Runtime", "OpenVINO")]
-    assert {row.model for row in exported} == {"fff", "none", "teacher"}
-    assert "| OpenVINO | float32 | " in speed_table(found)

@@ -8,7 +8,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from report_rows import all_rows, curve_rows, glue_row, layer_rows, model_rows
+from report_rows import (
+    all_rows,
+    curve_rows,
+    engine_rows,
+    engine_skipped_row,
+    glue_row,
+    layer_rows,
+    model_rows,
+)
 
 from ultrafastbert.rows import KINDS, append_row, append_rows, kinds_in, parse, read_rows, to_plain
 from ultrafastbert.rows.conversion import ConvertLayerRow
@@ -34,14 +42,14 @@ def test_rows_are_read_as_written(tmp_path):
 
 
 def test_rows_of_every_kind_are_plain_json_and_back():
-    for row in all_rows():
+    for row in (*all_rows(), *engine_rows(), engine_skipped_row()):
         plain = json.loads(json.dumps(to_plain(row)))
         assert (plain["kind"], plain["version"]) == (row.kind, 2)
         assert parse(plain) == row
 
 
 def test_every_kind_says_what_its_fields_are():
-    assert len(KINDS) == 25
+    assert len(KINDS) == 27
     for kind, row in KINDS.items():
         assert row.kind == kind
         docs = "".join(base.__doc__ or "" for base in row.__mro__)

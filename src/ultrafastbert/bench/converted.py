@@ -4,7 +4,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,7 +13,6 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultrafastbert.bench import encoder_latency as latency
-from ultrafastbert.bench import engines
 from ultrafastbert.bench.encoder_latency import Encode
 from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.bench.timing import OtherLoad, use_threads
@@ -47,38 +45,31 @@ class EncoderName(NamedTuple):
 def bench_converted(
     folder: str | Path,
     original: str | Path,
-    in_engines: bool = False,
     on_status: Show = show_nothing,
 ) -> list[ConvertSpeedRow]:
     """Time what `convert` wrote, its controls and the original; return a row for each way.
 
     Rows, of kind `convert_speed`, are appended to the folder's `rows.jsonl`: for each model one for
-    every dense backend of PyTorch on this machine, and with `in_engines` of the exported models in
-    other engines. `speedup_SHAPE` is over the original in eager float32, its slowest,
+    every dense backend of PyTorch on this machine; `bench_engines` has other engines.
+    `speedup_SHAPE` is over the original in eager float32, its slowest,
     `speedup_SHAPE_over_fastest` over the fastest of the original;
     `cosine_SHAPE` tells how near vectors of texts are to those of the model as it is. Forward, one
     thread, texts of the documentation of Python's library; all in turn. Where weights of fast
     feedforward layers are float32, the model is timed with int8 ones, too.
 
     Raises OSError for missing files, ValueError for weights that do not fit and for models whose
-    vocabularies differ, RuntimeError for a way that does not compute its model, ImportError for
-    engines that are not installed.
+    vocabularies differ, RuntimeError for a way that does not compute its model.
     """
     folder, original = Path(folder), Path(original)
-    if in_engines:
-        engines.check_installed()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     on_status("loading models", 0, None)
     models = _models(folder, original)
     in_layers = _in_layers(models["fff"]) or ()
     ids = _tokens(AutoTokenizer.from_pretrained(folder))
-    if in_engines:
-        on_status("exporting models to other engines", 0, None)
-    exported = _in_engines(models) if in_engines else {}
     fields: dict[EncoderName, dict[str, Any]] = defaultdict(dict)
     for title, shape in latency.SHAPES.items():
         batches = latency.batches_of_shape(models.values(), shape, ids)
-        encoders = _in_pytorch(models, batches[0].numel()) | exported
+        encoders = _in_pytorch(models, batches[0].numel())
         on_status(f"timing {len(encoders)} ways to encode a {title}", 0, None)
         for name, found in _time(title, models, encoders, batches):
             fields[name] |= found
@@ -131,20 +122,6 @@ def _in_pytorch(models: Mapping[str, PreTrainedModel], n_tokens: int) -> dict[En
         for name, model in models.items()
         for linear in available_linears()
     }
-
-
-def _in_engines(models: Mapping[str, PreTrainedModel]) -> dict[EncoderName, Encode]:
-    """Return the models in each other engine; those of smaller weights would be expanded."""
-    return {
-        EncoderName(name, engine, precision): partial(_run, run)
-        for name, model in models.items()
-        if _weight_dtype(model) is None
-        for engine, precision, run in engines.engine_runs(model, threads=1)
-    }
-
-
-def _run(run: engines.Run, ids: Tensor) -> Tensor:
-    return run({"input_ids": ids, "attention_mask": torch.ones_like(ids)})["last_hidden_state"]
 
 
 def _time(

@@ -15,7 +15,6 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from ultrafastbert.bench import engines
 from ultrafastbert.bench.encoders import with_linears
 from ultrafastbert.bench.gate import expect, prove
 from ultrafastbert.bench.timing import OtherLoad, Timing, check_threads, interleave, use_threads
@@ -50,7 +49,6 @@ class ModelBenchConfig:
         threads: number of threads; by default as many as PyTorch uses.
         seconds: budget of a case, for all models together.
         seed: of weights and tokens.
-        engines: whether the exported models run in other engines beside, in inference.
     """
 
     model: UltraFastBertConfig
@@ -59,11 +57,8 @@ class ModelBenchConfig:
     threads: int = field(default_factory=torch.get_num_threads)
     seconds: float = 10.0
     seed: int = 0
-    engines: bool = False
 
     def __post_init__(self):
-        if self.engines:
-            engines.check_installed()
         if self.model.ffn_type != "fff":
             raise ValueError(
                 f"ffn_type={self.model.ffn_type!r} is dense; give a model with a fast feedforward "
@@ -77,7 +72,7 @@ class ModelBenchConfig:
         for pass_name, shapes in (("forward", self.shapes), ("training", self.training_shapes)):
             for batch, sequence in shapes:
                 _check_shape(batch, sequence, self.model)
-                _check_memory(self.model, pass_name, batch * sequence, self.engines)
+                _check_memory(self.model, pass_name, batch * sequence)
 
 
 @dataclass(frozen=True)
@@ -105,10 +100,10 @@ def bench_model(
 
     Timed are the model as it is (`fff`), computed by masking (`fff_masked`), with a dense layer
     of as many neurons (`ff`), of as many as are active (`ff_active`), and without (`none`).
-    Inference is of the encoder, under every implementation of its linear layers that the machine
-    has, and where asked for in other engines; training is a step of masked language modelling with
+    Inference is of the encoder, under every implementation of its linear layers that PyTorch has
+    here (`bench_engines` has other engines); training is a step of masked language modelling with
     fused AdamW, under bfloat16 autocast where the processor has it. Raises RuntimeError if the
-    kernel does not equal the definition, ImportError for engines that are not installed.
+    kernel does not equal the definition.
     """
     if path:
         check_file(path)
@@ -144,8 +139,6 @@ def _measure(
     _prove(models["fff"], shape[0] * shape[1], pass_name)
     make = _for_inference if pass_name == "forward" else _for_training
     timed = {each.name: each for each in make(models, shape)}
-    if config.engines and pass_name == "forward":
-        timed |= {each.name: each for each in _in_engines(models, shape, config.threads)}
     load = OtherLoad()
     with torch.inference_mode(pass_name == "forward"):
         timings = interleave({name: each.run for name, each in timed.items()}, config.seconds)
@@ -173,20 +166,6 @@ def _for_inference(
             yield TimedModel(variant, linear.name, linear.precision, model, run)
     masked = partial(_infer, models["fff"].model.eval(), batches, "masked")
     yield TimedModel("fff_masked", "eager", "float32", models["fff"], masked)
-
-
-def _in_engines(
-    models: dict[str, UltraFastBertForMaskedLM], shape: tuple[int, int], threads: int
-) -> Iterator[TimedModel]:
-    ids = [_tokens(models["fff"].config.vocab_size, shape) for _ in range(N_BATCHES)]
-    batches = [{"input_ids": x, "attention_mask": torch.ones_like(x)} for x in ids]
-    for variant, model in models.items():
-        for name, precision, run in engines.engine_runs(model.model.eval(), threads):
-            yield TimedModel(variant, name, precision, model, partial(_run_batch, run, batches))
-
-
-def _run_batch(run: engines.Run, batches: list[dict[str, Tensor]], number: int) -> None:
-    run(batches[number % len(batches)])
 
 
 def _infer(encoder: nn.Module, batches: list[Tensor], kernel: str | None, number: int) -> None:
@@ -293,9 +272,7 @@ def _check_shape(batch: int, sequence: int, model: UltraFastBertConfig) -> None:
         )
 
 
-def _check_memory(
-    model: UltraFastBertConfig, pass_name: str, n_tokens: int, in_engines: bool
-) -> None:
+def _check_memory(model: UltraFastBertConfig, pass_name: str, n_tokens: int) -> None:
     """Raise ValueError where all models together are more than the memory that is free."""
     size, depth, width = model.hidden_size, model.num_hidden_layers, model.n_neurons
     attention = 4 * size * size
@@ -303,10 +280,7 @@ def _check_memory(
     parameters = depth * (4 * attention + ffn) + 4 * model.vocab_size * size
     kept = depth if pass_name == "training" else 1
     activations = 4 * n_tokens * (kept * (KEPT_PER_HIDDEN * size + 3 * width) + model.vocab_size)
-    weight_bytes = WEIGHT_BYTES[pass_name]
-    if in_engines and pass_name == "forward":
-        weight_bytes += engines.WEIGHT_BYTES
-    n_bytes = parameters * weight_bytes + activations
+    n_bytes = parameters * WEIGHT_BYTES[pass_name] + activations
     free = psutil.virtual_memory().available
     if n_bytes > free:
         raise ValueError(

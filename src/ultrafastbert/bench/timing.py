@@ -141,17 +141,21 @@ def _turn(
 
 
 class OtherLoad:
-    """How much of the machine other programs use meanwhile: a measurement's grain of salt."""
+    """How much of the machine other programs use meanwhile: a measurement's grain of salt.
 
-    def __init__(self) -> None:
+    Args:
+        own: ids of processes that belong to the measurement, beside this one.
+    """
+
+    def __init__(self, own: Iterable[int] = ()) -> None:
+        self.own = [psutil.Process(), *map(psutil.Process, own)]
         self.started = self._seconds()
 
-    @staticmethod
-    def _seconds() -> tuple[float, float]:
+    def _seconds(self) -> tuple[float, float]:
         """Return seconds by the wall clock, and of the processors' time spent by others."""
-        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        machine, own = psutil.cpu_times(), [process.cpu_times() for process in self.own]
         busy = machine.user + machine.system + getattr(machine, "nice", 0.0)
-        return time.perf_counter(), busy - own.user - own.system
+        return time.perf_counter(), busy - sum(each.user + each.system for each in own)
 
     def share(self) -> float:
         """Return the share of all processors' time, 0 to 1, since this object was made."""

@@ -28,12 +28,12 @@ bench_app = typer.Typer(
     no_args_is_help=True,
 )
 
+# Written out, as the modules that define them import torch: a test compares them.
+SHAPES = "minilm-l6,minilm-l12,distilbert,bert-base,mpnet-base,crammed"
+LOADS = "sentence,1x16,1x128,32x32,32x128,texts"
+
 HiddenSize = Annotated[int, typer.Option(help="H, size of a token.")]
 Tokens = Annotated[str, typer.Option(help="Tokens per call, comma-separated: a case each.")]
-Engines = Annotated[
-    bool,
-    typer.Option("--engines", help="Also time ONNX Runtime and OpenVINO; takes minutes more."),
-]
 
 
 @bench_app.command("layer")
@@ -131,16 +131,14 @@ def bench_model_command(
         str, typer.Option(help="BATCHxTOKENS of training steps; empty: do not time training.")
     ] = "32x128",
     seconds: CaseSeconds = 10.0,
-    engines: Engines = False,
     rows: Rows = None,
 ) -> None:
-    """Time a whole model, inference and training, against its dense controls."""
+    """Time a whole model in PyTorch, inference and training, against its dense controls."""
     if model is not None and ffn is not None:
         raise ValueError(f"--ffn {ffn} does not go with a model; it has its own layer")
     folder = None if model is None else model_folder(model)
     with showing_cases("timing models", kept_rows(rows)) as on_case:
         from ultrafastbert.bench import ModelBenchConfig, bench_model
-        from ultrafastbert.report.engine_table import engine_table
         from ultrafastbert.report.tables import model_table
 
         config = ModelBenchConfig(
@@ -148,11 +146,9 @@ def bench_model_command(
             pairs(shapes, "shapes"),
             pairs(training_shapes, "training-shapes"),
             seconds=seconds,
-            engines=engines,
         )
         measured = bench_model(config, on_case, rows)
     echo(model_table(measured))
-    echo(engine_table(measured))
 
 
 def _sizes(folder: Path | None, recipe: str, ffn: str | None) -> "UltraFastBertConfig":
@@ -169,13 +165,12 @@ def _sizes(folder: Path | None, recipe: str, ffn: str | None) -> "UltraFastBertC
 def bench_converted_command(
     model: Annotated[Path, typer.Argument(help="Folder that convert wrote.")],
     original: Annotated[Path, typer.Argument(help="Folder of the dense model it came from.")],
-    engines: Engines = False,
 ) -> None:
     """Time a converted model and its controls against the original at its fastest, on one thread.
 
     Each runs with every dense backend that PyTorch has here, as eager float32
     is the original's slowest. Rows are added to MODEL/rows.jsonl, and the
-    model card is renewed.
+    model card is renewed. Other engines: ultrafastbert bench engines.
     """
     folders = model_folder(model), model_folder(original)
     with showing(kept_rows(model / "rows.jsonl")) as show:
@@ -184,6 +179,58 @@ def bench_converted_command(
         from ultrafastbert.report import write_model_card
         from ultrafastbert.report.converted_speed import speed_table
 
-        measured = bench_converted(*folders, engines, show)
+        measured = bench_converted(*folders, show)
         write_model_card(model)
     echo(speed_table(measured))
+
+
+@bench_app.command("engines")
+def bench_engines_command(
+    model: Annotated[
+        Path | None, typer.Argument(help="Folder that convert wrote, instead of --models.")
+    ] = None,
+    original: Annotated[
+        Path | None, typer.Argument(help="Folder of the dense model it came from.")
+    ] = None,
+    models: Annotated[
+        str, typer.Option(help="Sizes to time with random weights, comma-separated.")
+    ] = SHAPES,
+    loads: Annotated[
+        str,
+        typer.Option(
+            help="What a call encodes, comma-separated: BATCHxTOKENS, sentence (one real sentence) "
+            "or texts (64 of mixed lengths)."
+        ),
+    ] = LOADS,
+    threads: Annotated[
+        int | None, typer.Option(help="For every engine; default: as many as PyTorch uses.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="For each way to run a model, at each load.")
+    ] = 3.0,
+    rows: Rows = None,
+) -> None:
+    """Time encoders as they are deployed: PyTorch, ONNX Runtime, OpenVINO.
+
+    Models with trees, the original, dense layers as wide as the active
+    neurons, and no feedforward layers, in every engine and precision, each in
+    a process of its own; all take turns. Throughput, median and 99th
+    percentile, memory, and the time to import and load.
+
+    Takes an hour and more for all sizes. An interrupted run continues: cases
+    that are in the file of --rows are left out.
+    """
+    if (model is None) != (original is None):
+        raise ValueError("give both MODEL and ORIGINAL, or neither")
+    folders = (model_folder(model), model_folder(original)) if model and original else None
+    with showing(kept_rows(rows)) as show:
+        show("loading the library")
+        from ultrafastbert.bench import EnginesBenchConfig, bench_engines
+        from ultrafastbert.report.serving_tables import serving_tables
+
+        options: dict[str, Any] = {} if threads is None else {"threads": threads}
+        config = EnginesBenchConfig(
+            tuple(models.split(",")), folders, tuple(loads.split(",")), seconds=seconds, **options
+        )
+        measured = bench_engines(config, show, rows)
+    echo(serving_tables(measured))

@@ -10,6 +10,7 @@ from ultrafastbert.report.layer_cases import fast_kernel, fresh, most_threads, t
 from ultrafastbert.report.model_table import fastest_of, model_cases
 from ultrafastbert.report.titles import VARIANT_TITLES
 from ultrafastbert.rows.conversion import ConvertRow
+from ultrafastbert.rows.engines import EngineRow
 from ultrafastbert.rows.layers import LayerRow, LayerTime, SkippedRow
 from ultrafastbert.rows.models import ConvertSpeedRow, ModelRow
 from ultrafastbert.rows.row import Row
@@ -174,6 +175,7 @@ def _most_load(rows: Sequence[Row]) -> float:
     loads = [row.other_load for row in of_kind(rows, LayerRow)]
     loads += [row.other_load for row in of_kind(rows, SkippedRow) if row.benchmark == "layer"]
     loads += [row.other_load for row in of_kind(rows, ModelRow)]
+    loads += [row.other_load for row in of_kind(rows, EngineRow)]
     for row in of_kind(rows, ConvertSpeedRow):
         loads += [row.other_load_text, row.other_load_batch]
     return max(loads, default=0.0)

@@ -11,13 +11,19 @@ from ultrafastbert.report.grouping import group, of_kind
 from ultrafastbert.report.layer_cases import fast_kernel, fastest, fresh, most_threads, timed
 from ultrafastbert.report.model_table import fastest_of, model_cases
 from ultrafastbert.report.quality_run import last_score, mean_of, quality_run
+from ultrafastbert.report.serving_tables import fastest as fastest_way
+from ultrafastbert.report.serving_tables import serving_rows, title_of, way_of
 from ultrafastbert.report.titles import FIT_METRICS
+from ultrafastbert.rows.engines import EngineRow
 from ultrafastbert.rows.layers import LayerTime
 from ultrafastbert.rows.models import ConvertSpeedRow
 from ultrafastbert.rows.row import Row
 
 MOST_LINES = 10
 RESULTS = "results/README.md"
+# Loads of `bench engines` that are shown: of saved models, and of sizes by name.
+SAVED_LOADS = ("1x128", "32x32")
+SIZED_LOADS = {"crammed": ("1x128", "32x128")}
 
 
 class Line(NamedTuple):
@@ -82,9 +88,34 @@ def _layer_line(what: str, ours: LayerTime, baseline: LayerTime | None) -> Itera
     )
 
 
+def serving_lines(rows: Sequence[Row]) -> Iterator[Line]:
+    """Give whole models beside their originals, each in its fastest engine."""
+    cases = group(serving_rows(rows), lambda row: (row.model, row.load, row.threads))
+    for (model, load, threads), same in cases.items():
+        ours, original = fastest_way(same, "fff"), fastest_way(same, "ff")
+        if (
+            ours
+            and original
+            and load in (SAVED_LOADS if ours.digest else SIZED_LOADS.get(model, ()))
+        ):
+            yield Line(
+                f"{model} with {ours.run_ffn}, {title_of(load, threads)}",
+                f"{number(ours.latency_ms)} ms ({way_of(ours)})",
+                f"original: {number(original.latency_ms)} ms ({way_of(original)})",
+                times(ours.speed_over_original),
+                sections.SERVING,
+            )
+
+
 def model_lines(rows: Sequence[Row]) -> Iterator[Line]:
-    """Give whole models beside their dense twins, each at its fastest."""
+    """Give whole models beside their dense twins, each at its fastest in PyTorch.
+
+    Where engines were timed, training only.
+    """
+    served = of_kind(rows, EngineRow)
     for case, same in model_cases(rows).items():
+        if served and case.pass_name == "forward":
+            continue
         ours, dense = fastest_of(same, "fff"), fastest_of(same, "ff")
         if ours and dense:
             yield Line(
@@ -98,7 +129,12 @@ def model_lines(rows: Sequence[Row]) -> Iterator[Line]:
 
 
 def converted_lines(rows: Sequence[Row]) -> Iterator[Line]:
-    """Give a converted model beside the original, each at its fastest, and where it loses."""
+    """Give a converted model beside the original, each at its fastest, and where it loses.
+
+    Nothing where converted models were timed in engines.
+    """
+    if any(row.digest for row in of_kind(rows, EngineRow)):
+        return
     found = last_benchmark(of_kind(rows, ConvertSpeedRow))
     tree, original = quickest_tree(found, "text"), _fastest_original(found)
     if tree is None or original is None:
@@ -161,6 +197,7 @@ def quality_lines(rows: Sequence[Row]) -> Iterator[Line]:
 _CONTROLS = {"ff_equal_latency": "dense of equal latency", "none": "no feedforward layers"}
 PARTS: tuple[Callable[[Sequence[Row]], Iterable[Line]], ...] = (
     layer_lines,
+    serving_lines,
     model_lines,
     converted_lines,
     quality_lines,

@@ -18,6 +18,7 @@ from ultrafastbert.report.cells import join
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.model_table import model_table
 from ultrafastbert.report.paper_table import paper_table
+from ultrafastbert.report.serving_tables import engine_tables, serving_tables, static_table
 from ultrafastbert.report.threshold_table import threshold_table
 from ultrafastbert.rows.row import Row
 
@@ -26,6 +27,7 @@ Table = Callable[[Sequence[Row]], str]  # Markdown, empty where rows have nothin
 # Titles that other pages link to.
 QUALITY, SPEED = "Converted models: quality", "Converted models: speed"
 LAYER, MODEL = "Speed of the layer", "Speed of the whole model"
+SERVING = "Encoders as they are deployed"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ SECTIONS = (
     Section("Converted models: retrieval", (retrieval_table.retrieval_table,)),
     Section(SPEED, (converted_speed.speed_table,)),
     Section("Converted models: quantized", (converted_results.quantize_table,)),
+    Section(SERVING, (serving_tables,)),
+    Section("Static embeddings", (static_table,)),
     Section("Which layer where", (sweep_tables.sweep_table, _sweep_gains, "sweep")),
     Section("Use of leaves", (usage_tables.usage_table, usage_tables.clusterability_table)),
     Section(LAYER, (layer_tables.layer_table, "layer_speed", "layer_kernels", "layer_roofline")),
@@ -77,6 +81,7 @@ SECTIONS = (
     Section("The whole model in other engines", (engine_table,)),
     Section("What to keep in mind", (_caveats,)),
     Section("Every implementation, µs per token", (layer_tables.layer_details,)),
+    Section("Every engine, milliseconds", (engine_tables,)),
     Section("Thresholds of the native core", (threshold_table,)),
     Section("Where it was measured", (tables.environment_table, layer_tables.machine_table)),
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 from ultrafastbert.rows import (
     conversion,
+    engines,
     layers,
     models,
     retrieval,
@@ -25,6 +26,8 @@ _ROWS: tuple[type[Row], ...] = (
     models.ModelRow,
     models.ConvertSpeedRow,
     models.QuantizeRow,
+    engines.EngineRow,
+    engines.EngineSkippedRow,
     training.PretrainRow,
     training.PretrainCurveRow,
     training.GlueRow,
