@@ -207,6 +207,14 @@ def test_a_tokenizer_of_another_model(tmp_path):
         Encoder(tmp_path).encode("tree")
 
 
+def test_a_tokenizer_that_does_not_know_a_word(tmp_path):
+    write_folder(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"unk_token": "[UNK]"', '"unk_token": "[none]"'))
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot read a text: "):
+        Encoder(tmp_path).encode("unheard")
+
+
 def test_results_that_are_no_numbers(tmp_path):
     write_folder(tmp_path)
     made = model()
