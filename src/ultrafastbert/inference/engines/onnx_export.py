@@ -10,7 +10,7 @@ from ultrafastbert.imports.extras import require
 from ultrafastbert.inference.engines.agreement import Closeness, measure_closeness, prove_equal
 from ultrafastbert.inference.engines.attention import FUSED, attention_of
 from ultrafastbert.inference.engines.companions import add_companions
-from ultrafastbert.inference.engines.fusion import pack_attention
+from ultrafastbert.inference.engines.fusion import keep_norms_apart, pack_attention
 from ultrafastbert.inference.engines.int8 import quantize_products, with_int8_weights
 from ultrafastbert.inference.engines.native import NativeFeedForward
 from ultrafastbert.inference.engines.paths import with_leaves
@@ -157,6 +157,7 @@ def write_onnx(
         program = export_program(NamedOutputs(traced).eval(), **described)
     if is_native:
         pack_attention(program.model)
+        keep_norms_apart(program.model)
     save_program(program, path, properties or {})
 
 
