@@ -67,7 +67,8 @@ class EngineRow(EngineCase):
         cosine, cosine_least: of texts' vectors to those in PyTorch's float32, mean and least.
         other_load: share of the machine that other programs used meanwhile, 0 to 1.
         speed_over_none: over the variant none, run the same way.
-        speed_over_original: over the variant ff at its fastest, in any engine and batching.
+        speed_over_original: over the variant ff at its fastest, in any engine and batching. What
+            runs in PyTorch took no turns with what runs in other engines.
     """
 
     kind: ClassVar[str] = "engine"

@@ -1,7 +1,6 @@
 """The benchmark of whole encoders as they are deployed: what is measured, and its rows."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,10 +62,10 @@ def bench_engines(
 ) -> list[EngineCase]:
     """Measure models in every engine; return the rows, appended to the file `path` as they come.
 
-    Each way to run a model has a process of its own, which all take turns with one budget of
-    threads. None is timed before its vectors are near those of PyTorch's float32. What cannot run
-    or is not near is a row, too, with the reason. Rows of a case that the file has from this
-    processor are not measured again, nor returned.
+    Each way to run a model has a process of its own. Those of PyTorch take turns, then those of
+    other engines, with one budget of threads. None is timed before its vectors are near those of
+    PyTorch's float32. What cannot run or is not near is a row, too, with the reason. Rows of a case
+    that the file has from this processor are not measured again, nor returned.
 
     Raises OSError for missing files, ValueError for folders that do not fit, RuntimeError for a
     process that fails while it is timed.
@@ -107,29 +106,37 @@ def _measured(
 ) -> Iterator[list[EngineCase]]:
     """Yield the rows of each load."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    with TemporaryDirectory() as made, ExitStack() as stack:
+    with TemporaryDirectory() as made:
         on_status(f"{compared.name}: making models and loads", 0, None)
         folder, texts = Path(made), Texts(compared.tokenizer)
+        files, ffn = _files(compared, folder, texts)
         (folder / "loads").mkdir()
-        files, ffn = {}, {}
-        for variant, make in compared.variants.items():
-            model = make()
-            ffn[variant] = ffn_of(model)
-            files[variant] = ModelFiles(
-                model, compared.tokenizer, folder / variant, texts.samples()
-            )
-        measurement = Measurement(
-            fields={
-                "started": started,
-                "model": compared.name,
-                "digest": compared.digest,
-                "run_ffn": compared.run_ffn,
-                "threads": config.threads,
-            },
-            ffn=ffn,
-            loads=folder / "loads",
-            on_status=on_status,
-        )
-        measurement.start(files, stack)
-        for name in names:
-            yield measurement.measure(texts.write(name, folder / "loads"), config.seconds)
+        found = [texts.write(name, folder / "loads") for name in names]
+        shared = {
+            "started": started,
+            "model": compared.name,
+            "digest": compared.digest,
+            "run_ffn": compared.run_ffn,
+            "threads": config.threads,
+        }
+        measurement = Measurement(shared, ffn, folder / "loads", on_status)
+        with measurement.started(0, files):
+            for load in found:
+                measurement.measure(load, config.seconds)
+        with measurement.started(1, files):
+            for load in found:
+                measurement.measure(load, config.seconds)
+                yield measurement.rows(load)
+
+
+def _files(
+    compared: Compared, folder: Path, texts: Texts
+) -> tuple[dict[str, ModelFiles], dict[str, str]]:
+    """Save the variants; return their files, and what is in their layers."""
+    files, ffn = {}, {}
+    for variant, make in compared.variants.items():
+        model = make()
+        ffn[variant] = ffn_of(model)
+        place = folder / variant
+        files[variant] = ModelFiles(model, compared.tokenizer, place, texts.samples())
+    return files, ffn

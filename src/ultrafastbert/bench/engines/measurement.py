@@ -1,9 +1,9 @@
 """One model and its variants in all engines: started, compared with PyTorch, timed."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ import psutil
 from ultrafastbert.bench.converted import LEAST_COSINE
 from ultrafastbert.bench.engines.files import ModelFiles
 from ultrafastbert.bench.engines.loads import Load
-from ultrafastbert.bench.engines.turns import Calls, take_turns
-from ultrafastbert.bench.engines.ways import ENCODER, PYTORCH, Way, ways_of
+from ultrafastbert.bench.engines.turns import Calls, Turn, take_turns
+from ultrafastbert.bench.engines.ways import ENCODER, PYTORCH, Way, waves_of
 from ultrafastbert.bench.engines.workers import Worker, WorkerError
 from ultrafastbert.bench.timing import OtherLoad, Timing, quantile
 from ultrafastbert.rows.engines import EngineCase, EngineRow, EngineSkippedRow
@@ -57,14 +57,37 @@ class Proven(NamedTuple):
 
 
 @dataclass
+class Found:
+    """What was found at one load.
+
+    Attributes:
+        expected: vectors of each variant in PyTorch's float32, (n, H).
+        proven: how near those of other ways are.
+        calls: what was timed.
+        reasons: why others were not.
+        other_load: share of the machine that other programs used meanwhile.
+    """
+
+    expected: dict[str, np.ndarray] = field(default_factory=dict)
+    proven: dict[Timed, Proven] = field(default_factory=dict)
+    calls: dict[Timed, Calls] = field(default_factory=dict)
+    reasons: dict[Timed, str] = field(default_factory=dict)
+    other_load: dict[Timed, float] = field(default_factory=dict)
+
+
+@dataclass
 class Measurement:
-    """Processes that are measured at several loads.
+    """Processes that are measured at several loads, in waves.
 
     Attributes:
         fields: that all rows share.
         ffn: what is in the layers of each variant.
         loads: folder of loads.
         on_status: called with what is being done.
+        workers: the processes of this wave.
+        opened: those of all waves, ended or not.
+        reasons: why others could not be started, or ended.
+        found: at each load, by its name.
     """
 
     fields: Mapping[str, Any]
@@ -72,18 +95,25 @@ class Measurement:
     loads: Path
     on_status: Show = show_nothing
     workers: dict[Started, Worker] = field(default_factory=dict)
+    opened: dict[Started, Worker] = field(default_factory=dict)
     reasons: dict[Started, str] = field(default_factory=dict)
+    found: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
 
-    def start(self, files: Mapping[str, ModelFiles], stack: ExitStack) -> None:
-        """Start a process for each variant and way; note why where there can be none."""
-        every = [Started(name, way) for name in files for way in ways_of(name == "fff")]
-        for done, each in enumerate(every):
-            what = f"{self.fields['model']}: exporting and opening"
-            self.on_status(what, done, len(every), str(each), "ways")
-            try:
-                self.workers[each] = stack.enter_context(self._worker(each, files[each.variant]))
-            except (ImportError, OSError, RuntimeError, ValueError) as error:
-                self.reasons[each] = " ".join(str(error).split())
+    @contextmanager
+    def started(self, wave: int, files: Mapping[str, ModelFiles]) -> Iterator[None]:
+        """Run the processes of a wave; note why where there can be none."""
+        every = [Started(name, way) for name in files for way in waves_of(name == "fff")[wave]]
+        what = f"{self.fields['model']}: exporting and opening"
+        with ExitStack() as stack:
+            for done, each in enumerate(every):
+                self.on_status(what, done, len(every), str(each), "ways")
+                try:
+                    worker = stack.enter_context(self._worker(each, files[each.variant]))
+                    self.workers[each] = self.opened[each] = worker
+                except (ImportError, OSError, RuntimeError, ValueError) as error:
+                    self.reasons[each] = " ".join(str(error).split())
+            yield
+            self.workers.clear()
 
     def _worker(self, each: Started, files: ModelFiles) -> Worker:
         if lacking := each.way.lacks():
@@ -95,62 +125,68 @@ class Measurement:
             raise ValueError(f"its process may need {gib}")
         return Worker(each.way, model, self.loads, self.fields["threads"])
 
-    def measure(self, load: Load, seconds: float) -> list[EngineCase]:
-        """Return the rows of all ways at a load, those that were not timed last."""
-        proven, reasons = self._prove(load)
-        what = f"{self.fields['model']}, {load.name}: timing {len(proven)} ways"
-        self.on_status(f"{what}, {seconds * len(proven) / 60:.0f} minutes or more", 0, None)
-        turns = {
-            each: partial(self._turn, self.workers[each.started], load, each.batching)
-            for each in proven
-        }
+    def measure(self, load: Load, seconds: float) -> None:
+        """Compare the processes of this wave with PyTorch at a load, and time them."""
+        found = self.found[load.name]
+        ways = [each for each in self._every(load) if self._prove(load, each, found)]
+        what = f"{self.fields['model']}, {load.name}: timing {len(ways)} ways"
+        self.on_status(f"{what}, {seconds * len(ways) / 60:.0f} minutes or more", 0, None)
         other = OtherLoad([worker.process.pid for worker in self.workers.values()])
-        calls = take_turns(turns, seconds)
-        busy = other.share()
+        found.calls |= take_turns({each: self._turn_of(load, each) for each in ways}, seconds)
+        found.other_load |= dict.fromkeys(ways, other.share())
+
+    def _turn_of(self, load: Load, each: Timed) -> Turn:
+        worker = self.workers[each.started]
+
+        def turn(calls: int, first: int, warm_up: int) -> dict[str, Any]:
+            asked = {"calls": calls, "first": first, "warm_up": warm_up}
+            return worker.ask(do="turn", load=load.file, batching=each.batching, **asked)
+
+        return turn
+
+    def _every(self, load: Load) -> list[Timed]:
+        """Return how the processes of this wave can take a load."""
         return [
-            *(self._row(load, each, proven[each], calls, busy) for each in calls),
-            *(EngineSkippedRow(**self._case(load, x), reason=why) for x, why in reasons.items()),
+            Timed(variant, way, batching)
+            for variant, way in self.workers
+            if load.is_text or way.engine != ENCODER
+            for batching in way.batchings(load.n_texts if load.is_text else 1)
         ]
 
-    @staticmethod
-    def _turn(
-        worker: Worker, load: Load, batching: str, calls: int, first: int, warm_up: int
-    ) -> dict[str, Any]:
-        asked = {"calls": calls, "first": first, "warm_up": warm_up}
-        return worker.ask(do="turn", load=load.file, batching=batching, **asked)
+    def _prove(self, load: Load, each: Timed, found: Found) -> bool:
+        """Return whether vectors are near those in PyTorch's float32; note why not."""
+        if each.started not in self.workers:  # it ended before, batching otherwise
+            return False
+        try:
+            vectors, first_ms = self.workers[each.started].vectors(load.file, each.batching)
+        except WorkerError as error:
+            self.reasons[each.started] = str(error)
+            del self.workers[each.started]
+            return False
+        if each.way == PYTORCH[0]:
+            found.expected.setdefault(each.variant, vectors)
+        if each.variant not in found.expected:
+            found.reasons[each] = f"{PYTORCH[0]} could not be had, to compare with"
+            return False
+        cosines = cosines_of(vectors, found.expected[each.variant])
+        found.proven[each] = Proven(float(cosines.mean()), float(cosines.min()), first_ms)
+        if cosines.mean() >= LEAST_COSINE[each.way.precision]:
+            return True
+        found.reasons[each] = f"other vectors than PyTorch's: mean cosine {cosines.mean():.4f}"
+        return False
 
-    def _every(self, load: Load) -> Iterator[Timed]:
-        for variant, way in [*self.workers, *self.reasons]:
-            if load.is_text or way.engine != ENCODER:
-                for batching in way.batchings(load.n_texts if load.is_text else 1):
-                    yield Timed(variant, way, batching)
-
-    def _prove(self, load: Load) -> tuple[dict[Timed, Proven], dict[Timed, str]]:
-        """Return how near each way is to PyTorch, and why others cannot be timed."""
-        proven: dict[Timed, Proven] = {}
-        reasons: dict[Timed, str] = {}
-        expected: dict[str, np.ndarray] = {}
-        for each in self._every(load):
-            if each.started in self.reasons:
-                reasons[each] = self.reasons[each.started]
-                continue
-            try:
-                found, first_ms = self.workers[each.started].vectors(load.file, each.batching)
-            except WorkerError as error:
-                reasons[each] = self.reasons[each.started] = str(error)
-                del self.workers[each.started]
-                continue
-            if each.way == PYTORCH[0]:
-                expected.setdefault(each.variant, found)
-            if each.variant not in expected:
-                reasons[each] = f"{PYTORCH[0]} could not be had, to compare with"
-                continue
-            cosines = cosines_of(found, expected[each.variant])
-            proven[each] = Proven(float(cosines.mean()), float(cosines.min()), first_ms)
-            if not cosines.mean() >= LEAST_COSINE[each.way.precision]:
-                del proven[each]
-                reasons[each] = f"other vectors than PyTorch's: mean cosine {cosines.mean():.4f}"
-        return proven, reasons
+    def rows(self, load: Load) -> list[EngineCase]:
+        """Return the rows of all ways at a load, those that were not timed last."""
+        found = self.found[load.name]
+        timings = {each: calls.timing for each, calls in found.calls.items()}
+        reasons = dict(found.reasons)
+        for each, why in self.reasons.items():
+            if load.is_text or each.way.engine != ENCODER:
+                reasons |= {Timed(*each, batching): why for batching in each.way.batchings(1)}
+        return [
+            *(self._row(load, each, timings) for each in timings),
+            *(EngineSkippedRow(**self._case(load, x), reason=why) for x, why in reasons.items()),
+        ]
 
     def _case(self, load: Load, timed: Timed) -> dict[str, Any]:
         return {
@@ -164,25 +200,23 @@ class Measurement:
             "batching": timed.batching if load.is_text else None,
         }
 
-    def _row(
-        self, load: Load, timed: Timed, proven: Proven, calls: dict[Timed, Calls], busy: float
-    ) -> EngineRow:
-        mine, worker = calls[timed], self.workers[timed.started]
-        timings = {each: found.timing for each, found in calls.items()}
+    def _row(self, load: Load, timed: Timed, timings: Mapping[Timed, Timing]) -> EngineRow:
+        found, worker = self.found[load.name], self.opened[timed.started]
+        mine = timings[timed]
         none = timings.get(timed._replace(variant="none")) if timed.variant != "none" else None
         original = fastest(timings, "ff")
         return EngineRow(
             **self._case(load, timed),
-            **timing_fields(load, mine),
-            **proven._asdict(),
+            **timing_fields(load, found.calls[timed]),
+            **found.proven[timed]._asdict(),
             n_texts=load.n_texts,
             n_tokens=load.n_tokens,
             import_s=worker.import_s,
             load_s=worker.load_s,
             file_bytes=worker.model.n_bytes,
-            other_load=busy,
-            speed_over_none=mine.timing.speedup_over(none) if none else None,
-            speed_over_original=mine.timing.speedup_over(original) if original else None,
+            other_load=found.other_load[timed],
+            speed_over_none=mine.speedup_over(none) if none else None,
+            speed_over_original=mine.speedup_over(original) if original else None,
         )
 
 

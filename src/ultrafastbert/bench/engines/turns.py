@@ -64,7 +64,7 @@ def take_turns(turns: Mapping[Name, Turn], seconds: float) -> dict[Name, Calls]:
 
     All take `MIN_ROUNDS` rounds; then those that had not used up their share go on together.
     """
-    once = {name: min(turn(2, 1, 1)["seconds"]) for name, turn in turns.items()}
+    once = {name: _once(turn) for name, turn in turns.items()}
     found = {name: Calls(max(1, round(TURN_SECONDS / once[name]))) for name in turns}
 
     def take(names: Iterable[Name]) -> None:
@@ -78,3 +78,9 @@ def take_turns(turns: Mapping[Name, Turn], seconds: float) -> dict[Name, Calls]:
     while quick and time.perf_counter() < end:
         take(quick)
     return found
+
+
+def _once(turn: Turn) -> float:
+    """Return about how long a call takes, in seconds."""
+    (seconds,) = turn(1, 1, 0)["seconds"]
+    return seconds if seconds > COLD_SECONDS else min(turn(3, 1, 0)["seconds"])

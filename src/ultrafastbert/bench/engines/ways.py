@@ -1,6 +1,5 @@
 """Engines and precisions that a model can run in, and what each needs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -43,27 +42,36 @@ class Way:
         return ("order", "sorted") if n_texts > 1 else ("order",)
 
 
-# The first is what the others are compared with.
+# The first is what the others are compared with. `optimize` gains nothing in float32.
 PYTORCH = (
     Way("PyTorch", "float32"),
     Way("PyTorch", "bfloat16"),
-    Way("PyTorch, optimized", "float32"),
     Way("PyTorch, optimized", "bfloat16"),
     Way("PyTorch, optimized", "int8"),
 )
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 _OPENVINO = ("onnx", "onnxscript", "openvino")
+_NATIVE = (
+    Way("ONNX Runtime", "float32", "native", _ONNX),
+    Way("ONNX Runtime", "int8", "native", _ONNX),
+    Way(ENCODER, "float32", "native", (*_ONNX, "ultrafastbert_runtime")),
+    Way(ENCODER, "int8", "native", (*_ONNX, "ultrafastbert_runtime")),
+)
+# What users of other engines have: with trees, rows are gathered for every token.
+_STANDARD = (
+    Way("ONNX Runtime", "float32", "standard", _ONNX),
+    Way("ONNX Runtime", "int8", "standard", _ONNX),
+)
+_DENSE = (
+    Way("OpenVINO", "float32", "standard", _OPENVINO),
+    Way("OpenVINO", "bfloat16", "standard", _OPENVINO),
+    Way("OpenVINO", "int8", "standard", (*_OPENVINO, "nncf")),
+)
 
 
-def ways_of(has_trees: bool) -> Iterator[Way]:
-    """Yield the ways to run a model."""
-    yield from PYTORCH
-    for operator in ("native", "standard"):
-        yield Way("ONNX Runtime", "float32", operator, _ONNX)
-        yield Way("ONNX Runtime", "int8", operator, _ONNX)
-    yield Way(ENCODER, "float32", "native", (*_ONNX, "ultrafastbert_runtime"))
-    yield Way(ENCODER, "int8", "native", (*_ONNX, "ultrafastbert_runtime"))
-    if not has_trees:  # OpenVINO would gather the rows of every token
-        yield Way("OpenVINO", "float32", "standard", _OPENVINO)
-        yield Way("OpenVINO", "bfloat16", "standard", _OPENVINO)
-        yield Way("OpenVINO", "int8", "standard", (*_OPENVINO, "nncf"))
+def waves_of(has_trees: bool) -> tuple[tuple[Way, ...], ...]:
+    """Return the ways to run a model: those of PyTorch, and those of engines for exported models.
+
+    Processes of all ways at once would not fit the memory of a small machine.
+    """
+    return PYTORCH, (*_NATIVE, *(_STANDARD if has_trees else _DENSE))
