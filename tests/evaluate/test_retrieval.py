@@ -38,8 +38,8 @@ def _without_pairs(task):
 def glue(tmp_path):
     rows = {
         "qnli": [
-            {"question": f"what is {i}?", "sentence": f"{i // 2} is a number.", "label": i % 2}
-            for i in range(6)
+            {"question": f"what is {i}?", "sentence": f"{i // 2} is a number.", "label": int(i > 5)}
+            for i in range(8)
         ],
         "qqp": [
             {"question1": f"why {i}?", "question2": f"why {i + 1}?", "label": int(i != 1)}

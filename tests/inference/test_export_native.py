@@ -107,7 +107,7 @@ def test_file_says_what_it_is(exported):
     file = onnx.load(exported.path)
     assert {each.key: each.value for each in file.metadata_props} == {
         "architecture": "UltraFastBertModel",
-        "ffn": "2x6x2",
+        "ffn": "2x6x2+3",
         "max_position_embeddings": "16",
         "operator": "native",
         "precision": "fp32",

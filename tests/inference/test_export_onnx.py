@@ -162,12 +162,8 @@ def test_engines_compute_what_the_model_does(engine, exported):
 def test_export_holds_what_a_user_needs(exported):
     onnx = pytest.importorskip("onnx")
     _, path = exported
-    assert sorted(file.name for file in path.parent.iterdir()) == [
-        "config.json",
-        "model.onnx",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
+    names = {file.name for file in path.parent.iterdir()} - {"model.onnx.data"}  # of large weights
+    assert names == {"config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"}
     assert AutoTokenizer.from_pretrained(path.parent).model_max_length == 16
     assert json.loads((path.parent / "config.json").read_text())["weight_dtype"] is None
     file = onnx.load(path)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from encoders import save_dense_encoder
 from exported import require_native
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertForSequenceClassification
 
 from ultrafastbert.inference.engines.exported import ExportedModel, is_exported
 from ultrafastbert.inference.engines.onnx_export import export_onnx
@@ -74,10 +74,30 @@ def test_other_models_go_the_librarys_way(encoder, library):
 
 
 def test_module_takes_tokens_without_mask(encoder):
-    from transformers import AutoConfig
-
     exported = ExportedModel(encoder[1] / "model.onnx", AutoConfig.from_pretrained(encoder[1]))
     ids = torch.arange(5, 12)[None]
     alone = exported(ids)["last_hidden_state"]
     torch.testing.assert_close(alone, exported(ids, torch.ones_like(ids))["last_hidden_state"])
     assert alone.shape == (1, 7, 16)
+
+
+@pytest.mark.slow
+def test_rerankers_open_as_cross_encoders(tokenizer, library, tmp_path):
+    require_native()
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_labels=1,
+    )
+    model = converted_copy(BertForSequenceClassification(config), ["1x3x4"] * 2)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    export_onnx(tmp_path / "model", tmp_path / "out")
+    pairs = [(TEXTS[0], TEXTS[2]), (TEXTS[1], TEXTS[0])]
+    expected = library.CrossEncoder(str(tmp_path / "model"), device="cpu").predict(pairs)
+    exported = library.CrossEncoder(str(tmp_path / "out"), backend="onnx", device="cpu")
+    np.testing.assert_allclose(exported.predict(pairs), expected, atol=1e-5)

@@ -34,7 +34,7 @@ from ultrafastbert.models.io.card import is_ours
 from ultrafastbert.report import write_model_card
 from ultrafastbert.train import finetune as glue
 
-MEGABYTES = 50
+MEGABYTES = 80
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +295,7 @@ def test_the_bundled_model_tells_texts_apart():
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < MEGABYTES * 1e6
     assert not [path for path in files if path.suffix in (".bin", ".py", ".pkl")]
+    assert (folder / "onnx" / "model.onnx").is_file()
     config = json.loads((folder / "config.json").read_text())
     assert config["weight_dtype"] == "int8"
     assert None not in config["ffn"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging_files import RUNTIME
 
-INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_bf16", "neon"]
+INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "neon"]
 # Debian's packages, and the programs of which one is needed.
 PROGRAMS = {
     "cmake": ["cmake"],

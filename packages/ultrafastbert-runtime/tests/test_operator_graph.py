@@ -99,6 +99,13 @@ def test_x_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_y_that_does_not_fit_memory_is_an_error() -> None:
+    layer = random_layer(Sizes(depth=0, hidden_size=1, output_size=1 << 20))
+    with pytest.raises(Exception, match="FastFeedForward 'ff': ") as caught:
+        session(layer_model(layer)).run(None, {"x": np.zeros((1 << 26, 1), np.float32)})
+    assert "\n" not in str(caught.value)
+
+
 VERSION = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 
 

@@ -116,7 +116,7 @@ def test_weights_outside_the_folder_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError("no library"), RuntimeError("onnxruntime 1.10 is\ntoo old")]
+    "error", [FileNotFoundError("no library"), ImportError("onnxruntime 1.10 is\ntoo old")]
 )
 def test_an_operator_that_cannot_be_had(tmp_path, monkeypatch, encoder, folder, error):
     def register(options):
@@ -205,6 +205,14 @@ def test_a_tokenizer_of_another_model(tmp_path):
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(ValueError, match="a token is outside its vocabulary"):
         Encoder(tmp_path).encode("tree")
+
+
+def test_a_tokenizer_that_does_not_know_a_word(tmp_path):
+    write_folder(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"unk_token": "[UNK]"', '"unk_token": "[none]"'))
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot read a text: "):
+        Encoder(tmp_path).encode("unheard")
 
 
 def test_results_that_are_no_numbers(tmp_path):

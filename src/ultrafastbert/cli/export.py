@@ -114,6 +114,6 @@ def export_torch_command(
         show(f"exporting {model}, and comparing")
         from ultrafastbert.inference.engines import export_torch
 
-        export = export_torch(model, out, compiled)
-    echo(export.path)
-    echo(f"It computes what the model does, within {export.error:.0e}")
+        path, error = export_torch(model, out, compiled)
+    echo(path)
+    echo(f"It computes what the model does, within {error:.0e}")

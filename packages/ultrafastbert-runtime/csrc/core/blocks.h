@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fff.h"
+#include "kernels.h"
 #include "layer.h"
 
 namespace fff {
@@ -36,7 +37,24 @@ constexpr int64_t tokens_per_small_tree = 512, tokens_per_large_tree = 2048;
 // Results of more bytes than this do not fit the cache: they are written by non-temporal stores.
 constexpr int64_t streamed_bytes = 4 << 20;
 
+// Leaves of so many rows of int8 are worth making a token's numbers integers for.
+constexpr int64_t least_integer_leaf = 8;
+
 inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Whether leaves are multiplied, or rows of the output summed, in integers. The same for all
+// tokens.
+template <class C>
+bool multiplies_in_integers(const Shape& shape, const Weights& weights) {
+  return weights.leaves.type == Type::int8 && shape.leaf_size >= least_integer_leaf &&
+         shape.hidden_size <= most_integer_columns && kernels<C>().integer_dots;
+}
+
+template <class C>
+bool sums_in_integers(const Shape& shape, const Weights& weights) {
+  return weights.out.type == Type::int8 && shape.leaf_size >= least_integer_leaf &&
+         shape.n_slots() <= most_integer_rows && kernels<C>().integer_sums;
+}
 
 inline int useful_threads(const Shape& shape, double extra_work = 0) {
   const double products = static_cast<double>(shape.n_tokens) * shape.n_trees * shape.n_slots();

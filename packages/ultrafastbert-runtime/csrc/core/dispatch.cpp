@@ -22,6 +22,7 @@ FFF_DECLARE(portable)
 FFF_DECLARE(avx2)
 FFF_DECLARE(avx512)
 #ifdef FFF_HAS_AVX512_BF16
+FFF_DECLARE(avx512_vnni)
 FFF_DECLARE(avx512_bf16)
 #endif
 #endif
@@ -55,7 +56,9 @@ const std::vector<InstructionSet>& compiled_sets() {
   static const std::vector<InstructionSet> sets = {
 #ifdef FFF_HAS_X86
 #ifdef FFF_HAS_AVX512_BF16
-      FFF_SET(avx512_bf16, has_avx512() && __builtin_cpu_supports("avx512bf16")),
+      FFF_SET(avx512_bf16, has_avx512() && __builtin_cpu_supports("avx512vnni") &&
+                               __builtin_cpu_supports("avx512bf16")),
+      FFF_SET(avx512_vnni, has_avx512() && __builtin_cpu_supports("avx512vnni")),
 #endif
       FFF_SET(avx512, has_avx512()),
       FFF_SET(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")),

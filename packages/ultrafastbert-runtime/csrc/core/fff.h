@@ -62,7 +62,9 @@ struct Rows {
 };
 
 // What a layer computes with. Where activations are float64, so is everything; else the bias is
-// float32 and rows are float32, bfloat16 or int8.
+// float32 and rows are float32, bfloat16 or int8. With leaves of 8 int8 rows or more, what these and
+// output rows are multiplied with may be rounded to 16 bits, relative to a token's largest number;
+// a token that holds NaN or infinity then gets NaN.
 struct Weights {
   Rows nodes;        // input rows of nodes, H columns
   Rows leaves;       // input rows of leaves, H columns

@@ -46,6 +46,8 @@ class Pass {
       y_ = reinterpret_cast<char*>(scratch_.take<C>(n * shape_.output_size));
       y_type_ = Type::float32;
     }
+    if (multiplies_in_integers<C>(shape_, call.weights))
+      x_integers_ = {scratch_.take<int16_t>(n * shape_.hidden_size), scratch_.take<float>(n)};
     stream_ = shape_.n_trees == 1 && can_stream(y_, y_type_, n, shape_.output_size);
   }
 
@@ -85,6 +87,7 @@ class Pass {
     if (top > 0) {
       for_each_block(k, [&](const Block& block) {
         prefetch_next(k, block);
+        if (k == 0) to_integers(block);
         walk(tree, k, 0, block, [&](Walk<C>& walk) { walk.descend_to(top); });
       });
       sort_by(node, top, (int32_t{1} << top) - 1, order, n_);
@@ -93,6 +96,7 @@ class Pass {
     for_each_block(k, [&](const Block& block) {
       // Memory delivers tokens steadily while rows are summed: no other phase asks for less.
       if (!alone) prefetch_next(k, block);
+      if (k == 0 && top == 0) to_integers(block);
       walk(tree, k, top, block, [&](Walk<C>& walk) {
         walk.descend_to(shape_.depth);
         walk.enter_leaves();
@@ -129,6 +133,15 @@ class Pass {
       block.prefetcher.push_for_later(x_ + order_[k * n_ + i] * bytes, bytes);
   }
 
+  // Makes integers of the tokens of a block, which are in their first order.
+  void to_integers(const Block& block) const {
+    if (!x_integers_.number) return;
+    const int64_t n = shape_.hidden_size, bytes = n * size_of(call_.activations);
+    for (int64_t i = block.begin; i < block.end; ++i)
+      x_integers_.scale[i] = kernels<C>().to_integers(call_.activations, n, x_ + i * bytes,
+                                                      x_integers_.number + i * n);
+  }
+
   // Moves a block of tokens, which are on a level, down a tree: function(walk).
   template <class Function>
   void walk(const Tree<C>& tree, int64_t k, int64_t level, const Block& block,
@@ -136,8 +149,21 @@ class Pass {
     Scratch scratch;
     Walk<C> walk(tree, call_.activations, call_.weights, x_, level, order_ + k * n_ + block.begin,
                  static_cast<int32_t>(block.end - block.begin), node_ + k * n_,
-                 z_ + k * n_ * shape_.n_slots(), scratch, block.prefetcher);
+                 z_ + k * n_ * shape_.n_slots(), x_integers_, scratch, block.prefetcher);
     function(walk);
+  }
+
+  // The coefficients of n tokens in integers, with a zero after an odd number of them.
+  Integers integer_coefficients(const C* value, int64_t n, int64_t n_rows, int64_t stride,
+                                Scratch& scratch) const {
+    const Integers integers = {scratch.take<int16_t>(n * stride), scratch.take<float>(n)};
+    for (int64_t i = 0; i < n; ++i) {
+      int16_t* to = integers.number + i * stride;
+      to[stride - 1] = 0;
+      integers.scale[i] =
+          kernels<C>().to_integers(Type::float32, n_rows, value + i * shape_.n_slots(), to);
+    }
+    return integers;
   }
 
   // Sums the rows on the paths of n tokens in their order from `begin` on.
@@ -162,13 +188,35 @@ class Pass {
         tree, n, [&](int64_t i) { return node[tokens[i]]; },
         [&](int64_t r) { return tree.out.row(r); }, [&](int64_t) { return tree.out.row_bytes; },
         scratch);
+    const int64_t n_rows = rows.n_rows(), stride = (n_rows + 1) / 2 * 2;
+    const Integers integers = sums_in_integers<C>(shape_, call_.weights)
+                                  ? integer_coefficients(value + slot, n, n_rows, stride, scratch)
+                                  : Integers{};
     const auto sum = kernels<C>().path_sums(call_.weights.out.type, y_type_);
-    for (int64_t i = 0; i < n; i += batch_tokens) {
-      const int64_t end = std::min(i + batch_tokens, n);
+    for (int64_t i = 0, end; i < n; i = end) {
+      end = std::min(i + batch_tokens, n);
+      // Tokens of a leaf of many rows stay together.
+      while (integers.number && end < n && node[tokens[end]] == node[tokens[end - 1]]) ++end;
       rows.prefetch(end, std::min(end + batch_tokens, n), prefetcher);
-      sum({rows.of(i), rows.n_rows(), shape_.output_size, value + i * n_slots + slot, n_slots,
-           tokens + i, end - i, y_, k > 0, stream_},
-          prefetcher);
+      PathSums<C> sums{rows.of(i),
+                       n_rows,
+                       shape_.output_size,
+                       value + i * n_slots + slot,
+                       n_slots,
+                       tokens + i,
+                       end - i,
+                       y_,
+                       k > 0,
+                       stream_};
+      if constexpr (std::is_same_v<C, float>) {
+        if (integers.number) {
+          sums.stride = stride;
+          kernels<C>().integer_sums({sums, integers.number + i * stride, integers.scale + i},
+                                    y_type_, prefetcher);
+          continue;
+        }
+      }
+      sum(sums, prefetcher);
     }
   }
 
@@ -183,6 +231,7 @@ class Pass {
   Type y_type_;
   int32_t *order_, *node_;
   C* z_;
+  Integers x_integers_ = {};
   bool stream_;
 };
 

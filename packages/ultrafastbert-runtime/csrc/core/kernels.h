@@ -41,6 +41,14 @@ struct PathSums {
   bool stream;  // non-temporal stores; needs rows aligned to 64 bytes
 };
 
+// As PathSums of int8 rows, for tokens that share their last row with their neighbours mostly.
+// Token i's coefficient of row r is number[i * stride + r] * scale[i].
+struct IntegerSums {
+  PathSums<float> of;  // without coefficients
+  const int16_t* number;
+  const float* scale;
+};
+
 // The sum over tokens begin..end - 1, sorted by leaf, of coefficient * source row, into the rows on
 // their paths. It goes on with a segment of tokens that starts at segment_begin. Rows that tokens
 // before the segment visit too are those of its first token on the first n_shared levels (the leaf
@@ -60,8 +68,13 @@ struct RowSums {
   C* shared;  // (S, n_columns)
 };
 
+// Integers of a row: the largest one has this magnitude.
+constexpr float largest_integer = 32767;
+// Products of these with int8 that fit the sum of a dot product, or of rows, in 32 bits.
+constexpr int64_t most_integer_columns = 8192, most_integer_rows = 512;
+
 // Functions take the types of tokens and of rows; a null pointer is returned for types that do not
-// go together.
+// go together, or where the instruction set has no such function.
 template <class C>
 struct Kernels {
   using DotsFunction = void (*)(const Dots<C>&, Prefetcher&);
@@ -75,6 +88,12 @@ struct Kernels {
   void (*activate)(Activation activation, int64_t n, const C* z, C* value, C* slope);
   // n numbers, rounded to nearest even
   void (*to_bfloat16)(int64_t n, const C* from, bfloat16* to);
+  // dot products of integers with int8 rows
+  DotsFunction integer_dots;
+  void (*integer_sums)(const IntegerSums&, Type out, Prefetcher&);
+  // n numbers, float32 or bfloat16, to integers times a scale, which is returned: NaN if one of the
+  // numbers is NaN or infinite
+  float (*to_integers)(Type source, int64_t n, const void* from, int16_t* to);
 };
 
 // The table of the instruction set in use.

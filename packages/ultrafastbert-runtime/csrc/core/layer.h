@@ -67,6 +67,12 @@ struct Tree {
   }
 };
 
+// Rows as integers with a scale of each.
+struct Integers {
+  int16_t* number;  // or null
+  float* scale;
+};
+
 // Tokens order[begin..end-1] of a walk, which share a place.
 struct Group {
   int32_t place;

@@ -17,14 +17,15 @@ constexpr int64_t most_prefetched_bytes = int64_t{256} << 10;
 
 template <class C>
 Walk<C>::Walk(const Tree<C>& tree, Type activations, const Weights& weights, const void* x,
-              int64_t level, int32_t* order, int32_t n, int32_t* node, C* z, Scratch& scratch,
-              Prefetcher& prefetcher)
+              int64_t level, int32_t* order, int32_t n, int32_t* node, C* z, Integers integers,
+              Scratch& scratch, Prefetcher& prefetcher)
     : tree_(tree),
       shape_(tree.shape),
       x_(x),
       node_dots_(kernels<C>().dots(activations, weights.nodes.type)),
       leaf_dots_(kernels<C>().dots(activations, weights.leaves.type)),
       leaves_are_nodes_(shape_.leaf_size == 1 && weights.nodes.type == weights.leaves.type),
+      integers_(integers),
       level_(level),
       order_(order),
       sorted_(scratch.take<int32_t>(n)),
@@ -196,23 +197,35 @@ void Walk<C>::prefetch_row(const void* row, int64_t bytes) {
 }
 
 template <class C>
+void Walk<C>::multiply_leaf(const Group& group) {
+  const int64_t n_rows = shape_.leaf_size;
+  const int64_t leaf_row = tree_.first_row(group.place) - shape_.n_nodes();
+  Scratch scratch;
+  const void** rows = scratch.take<const void*>(n_rows);
+  for (int64_t r = 0; r < n_rows; ++r) rows[r] = tree_.leaves.row(leaf_row + r);
+  if (!integers_.number) return multiply(group, rows, n_rows, leaf_dots_);
+  kernels<C>().integer_dots({integers_.number, shape_.hidden_size, order_ + group.begin,
+                             group.end - group.begin, rows, 0, n_rows, products_, n_rows},
+                            prefetcher_);
+}
+
+template <class C>
 void Walk<C>::enter_leaves() {
   if (in_leaves_) return;
   in_leaves_ = true;
   const int64_t n_rows = shape_.leaf_size, n_slots = shape_.n_slots();
   for (const Group* group = groups_; group != groups_ + n_groups_; ++group) {
-    const int64_t first = tree_.first_row(group->place), leaf_row = first - shape_.n_nodes();
-    Scratch scratch;
-    const void** rows = scratch.take<const void*>(n_rows);
-    for (int64_t r = 0; r < n_rows; ++r) rows[r] = tree_.leaves.row(leaf_row + r);
-    multiply(*group, rows, n_rows, leaf_dots_);
+    multiply_leaf(*group);
+    const int64_t first = tree_.first_row(group->place);
+    const float* row_scale =
+        tree_.leaves.scale ? tree_.leaves.scale + first - shape_.n_nodes() : nullptr;
     const C* product = products_;
     const C* bias = tree_.bias + first;
     for (int32_t i = group->begin; i < group->end; ++i, product += n_rows) {
       C* z = z_ + order_[i] * n_slots + shape_.depth;
-      if (tree_.leaves.scale)
-        for (int64_t r = 0; r < n_rows; ++r)
-          z[r] = product[r] * tree_.leaves.scale[leaf_row + r] + bias[r];
+      const float scale = integers_.number ? integers_.scale[order_[i]] : 1.0f;
+      if (row_scale)
+        for (int64_t r = 0; r < n_rows; ++r) z[r] = product[r] * (scale * row_scale[r]) + bias[r];
       else
         for (int64_t r = 0; r < n_rows; ++r) z[r] = product[r] + bias[r];
     }

@@ -13,9 +13,11 @@ template <class C>
 class Walk {
  public:
   // order: n tokens, which the walk sorts by place. node and z: by token, the place it is at and
-  // its logits (S). Tokens that share a node on `level` must follow each other.
+  // its logits (S). integers: x for the products with leaves, or null. Tokens that share a node on
+  // `level` must follow each other.
   Walk(const Tree<C>& tree, Type activations, const Weights& weights, const void* x, int64_t level,
-       int32_t* order, int32_t n, int32_t* node, C* z, Scratch& scratch, Prefetcher& prefetcher);
+       int32_t* order, int32_t n, int32_t* node, C* z, Integers integers, Scratch& scratch,
+       Prefetcher& prefetcher);
 
   // Walks down to `level`, D for the leaves.
   void descend_to(int64_t level);
@@ -33,6 +35,8 @@ class Walk {
   void prefetch(int64_t place, int64_t level, bool in_leaf);
   void prefetch_row(const void* row, int64_t bytes);
   void descend_apart(int64_t level);
+  // Multiplies a group with the rows of its leaf, up to the scales of rows and of integers.
+  void multiply_leaf(const Group& group);
 
   const Tree<C>& tree_;
   const Shape& shape_;
@@ -40,6 +44,7 @@ class Walk {
   typename Kernels<C>::DotsFunction node_dots_, leaf_dots_;
   bool
       leaves_are_nodes_;  // leaves of one row, of the nodes' type, are multiplied as their children
+  Integers integers_;
   int64_t level_;
   int32_t *order_, *sorted_, *node_;
   int32_t n_;

@@ -58,8 +58,9 @@ class Api {
   }
 
   [[noreturn]] void raise(Status* status) const {
-    const std::string message = function<const char*(const Status*)>(get_error_message)(status);
+    std::string message = function<const char*(const Status*)>(get_error_message)(status);
     function<void(Status*)>(release_status)(status);
+    message.resize(message.find_last_not_of('\n') + 1);  // some end in one
     throw std::runtime_error(message);
   }
 

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "core/blocks.h"
 #include "inputs.h"
 #include "tensor.h"
 
@@ -22,9 +21,7 @@ Kernel::Kernel(const ort::Api& api, const ort::KernelInfo* info, std::string tit
     : api_(api),
       title_(std::move(title)),
       layer_(read_layer(api, info)),
-      gives_leaf_(uses_output(api, info, leaf)) {
-  layer_.shape.n_threads = threads_.most();
-}
+      gives_leaf_(uses_output(api, info, leaf)) {}
 
 void Kernel::compute(ort::KernelContext* context) {
   const ort::Value* value = nullptr;
@@ -42,11 +39,12 @@ void Kernel::compute(ort::KernelContext* context) {
   shape.n_tokens = ort::n_elements(in.sizes) / shape.hidden_size;
   if (shape.n_tokens == 0) return;
   fff::validate(shape);
-  const SessionExecutor executor(api_, context);
+  SessionExecutor executor(api_, context);
   shape.executor = executor.get();
-  if (fff::useful_threads(shape) > 1) shape.n_threads = threads_.of(api_, context);
+  shape.n_threads = threads_.to_use(shape.n_tokens);
   fff::forward(shape, fff::Type::float32, layer_.weights, in.data, to_y,
                static_cast<int64_t*>(to_leaf), nullptr);
+  threads_.used(shape.n_tokens, shape.n_threads, executor.n_threads());
 }
 
 void* Kernel::output(ort::KernelContext* context, size_t index, const ort::Sizes& sizes) const {

@@ -27,7 +27,7 @@ class Kernel {
   std::string title_;
   Layer layer_;
   bool gives_leaf_;
-  ThreadCount threads_;
+  Threads threads_;
 };
 
 }  // namespace onnx_operator

@@ -1,62 +1,64 @@
 #include "threads.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "processors.h"
 
 namespace onnx_operator {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr uint32_t most_calls_between_trials = 256;
 
-// Sleeping threads wake within this, where there is a processor for them.
-constexpr auto patience = std::chrono::microseconds(200);
-// Waiting in vain takes about a microsecond of each call.
-constexpr uint32_t calls_between_counts = 256;
-
-// Function(size_t) for each of 0..n-1, on threads of the session.
-template <class Function>
-void for_each(const ort::Api& api, const ort::KernelContext* context, size_t n,
-              Function& function) {
-  api.call(
-      ort::parallel_for, context, [](void* p, size_t i) { (*static_cast<Function*>(p))(i); }, n, 0,
-      &function);
+// Calls 0, 1, 2, 4, 8, ..., then each 256th.
+bool is_trial(uint32_t call) {
+  return (call & (call - 1)) == 0 || call % most_calls_between_trials == 0;
 }
 
-// Threads that wait for each other are different ones. Who comes too late is not counted: perhaps
-// it is one of them, again.
-int count(const ort::Api& api, const ort::KernelContext* context, int most) {
-  std::atomic<int> n_there{0};
-  const Clock::time_point end = Clock::now() + patience;
-  auto meet = [&](size_t) {
-    if (Clock::now() >= end) return;
-    ++n_there;
-    while (n_there < most && Clock::now() < end) {
-    }
-  };
-  for_each(api, context, static_cast<size_t>(most), meet);
-  return n_there;
+template <class T>
+void raise(std::atomic<T>& value, T least) {
+  T found = value;
+  while (found < least && !value.compare_exchange_weak(found, least)) {
+  }
 }
+
+// A loop as its tasks see it.
+struct Loop {
+  void (*task)(void*, int64_t);
+  void* context;
+  uint64_t number;  // no other loop of the process has it
+  std::atomic<int> n_threads{0};
+
+  static void run(void* loop, size_t index) {
+    static thread_local uint64_t latest = 0;  // loop that this thread took part in
+    Loop& self = *static_cast<Loop*>(loop);
+    if (latest != self.number) ++self.n_threads;
+    latest = self.number;
+    self.task(self.context, static_cast<int64_t>(index));
+  }
+};
 
 }  // namespace
 
-ThreadCount::ThreadCount() : most_(n_processors()) {}
-
-int ThreadCount::of(const ort::Api& api, const ort::KernelContext* context) {
-  int seen = seen_;
-  if (seen == most_ || n_calls_++ % calls_between_counts != 0) return seen;
-  const int now = count(api, context, most_);
-  while (now > seen && !seen_.compare_exchange_weak(seen, now)) {
-  }
-  return std::max(now, seen);
-}
-
 void SessionExecutor::run(void* runner, int64_t n_tasks, void (*task)(void*, int64_t),
                           void* context) {
-  const SessionExecutor& self = *static_cast<const SessionExecutor*>(runner);
-  auto call = [=](size_t i) { task(context, static_cast<int64_t>(i)); };
-  for_each(self.api_, self.context_, static_cast<size_t>(n_tasks), call);
+  static std::atomic<uint64_t> n_loops{0};
+  auto& self = *static_cast<SessionExecutor*>(runner);
+  Loop loop{task, context, ++n_loops};
+  self.api_.call(ort::parallel_for, self.context_, Loop::run, static_cast<size_t>(n_tasks), 0,
+                 &loop);
+  self.n_threads_ = std::max<int>(self.n_threads_, loop.n_threads);
+}
+
+Threads::Threads() : n_processors_(n_processors()) {}
+
+int Threads::to_use(int64_t n_tokens) {
+  const bool is_longer = n_tokens > 2 * longest_;
+  return is_trial(n_calls_++) || is_longer ? n_processors_ : std::min<int>(n_seen_, n_processors_);
+}
+
+void Threads::used(int64_t n_tokens, int n_wanted, int n_seen) {
+  raise(n_seen_, n_seen);
+  if (n_wanted == n_processors_) raise(longest_, n_tokens);
 }
 
 }  // namespace onnx_operator

@@ -87,7 +87,26 @@ struct Simd<double> {
   }
 };
 
+// Products of integers: 16 bits times 16, summed in pairs in 32.
+struct IntegerProducts {
+  using Vector = __m256i;
+  static constexpr int64_t width = 16;
+
+  static Vector zero() { return _mm256_setzero_si256(); }
+  static Vector load(const int16_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Vector load(const int8_t* p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vector fma(Vector x, Vector w, Vector sum) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(x, w));
+  }
+  static __m256 value(Vector sum) { return _mm256_cvtepi32_ps(sum); }
+};
+
 }  // namespace avx2
 }  // namespace fff
 
+#define FFF_INTEGERS
 #include "kernels_impl.h"

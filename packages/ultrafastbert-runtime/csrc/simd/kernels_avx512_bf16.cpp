@@ -1,6 +1,7 @@
 // AVX-512 with products of bfloat16 (VDPBF16PS): tokens and rows both in bfloat16 are multiplied
 // in pairs, twice as many at once. These products take denormals for zero.
 #include <immintrin.h>
+#include <string.h>
 
 #include "core/fff.h"
 
@@ -8,6 +9,7 @@
 
 namespace fff {
 namespace avx512_bf16 {
+#include "integers_avx512.h"
 #include "simd_avx512.h"
 }  // namespace avx512_bf16
 }  // namespace fff
@@ -23,4 +25,6 @@ namespace avx512_bf16 {
     static __m512 fma(Operand x, Operand w, __m512 sum) { return _mm512_dpbf16_ps(sum, x, w); } \
   };
 
+#define FFF_INTEGERS
+#define FFF_PAIRS
 #include "kernels_impl.h"

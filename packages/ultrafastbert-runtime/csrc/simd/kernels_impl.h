@@ -2,7 +2,7 @@
 // in its own namespace FFF_NAMESPACE, Simd<float> and Simd<double>:
 //
 //     Vector, width, zero(), load(p), store(p, v), broadcast(s), add(a, b), fma(a, b, c)
-//     load(p) also from bfloat16 and int8 and store(p, v) also to bfloat16, for float
+//     load(p) also from bfloat16, int8 and int16 and store(p, v) also to bfloat16, for float
 //     sum4(v, out): the sums of four vectors, each added up in the same order
 //     stream(p, v): a non-temporal store to an aligned address; fence(): makes those visible to
 //     other threads
@@ -13,6 +13,7 @@
 // copy might use instructions which the processor lacks.
 #include "activations.h"
 #include "dots.h"
+#include "integers.h"
 #include "path_sums.h"
 #include "row_sums.h"
 #include "vectors.h"
@@ -64,7 +65,11 @@ Kernels<float> table<float>() {
           [](Type source) {
             return source == Type::bfloat16 ? row_sums<float, bfloat16> : row_sums<float, float>;
           },
-          activate<float>, to_bfloat16<float>};
+          activate<float>,
+          to_bfloat16<float>,
+          FFF_INTEGER_DOTS,
+          FFF_INTEGER_SUMS,
+          to_integers};
 }
 
 template <>
@@ -74,7 +79,11 @@ Kernels<double> table<double>() {
             return path_sums<double, double, double>;
           },
           [](Type) -> Kernels<double>::RowSumsFunction { return row_sums<double, double>; },
-          activate<double>, to_bfloat16<double>};
+          activate<double>,
+          to_bfloat16<double>,
+          nullptr,
+          nullptr,
+          nullptr};
 }
 
 }  // namespace FFF_NAMESPACE

@@ -30,6 +30,7 @@ struct Simd<float> {
     memcpy(bytes, p, width);
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(bytes)))));
   }
+  static Vector load(const int16_t* p) { return vcvtq_f32_s32(vmovl_s16(vld1_s16(p))); }
   static void store(float* p, Vector a) { vst1q_f32(p, a); }
   static void store(bfloat16* p, Vector a) {
     const uint32x4_t bits = vreinterpretq_u32_f32(a);

@@ -19,6 +19,7 @@ struct Simd {
 
   static C number(C p) { return p; }
   static C number(int8_t p) { return p; }
+  static C number(int16_t p) { return p; }
   static float number(bfloat16 p) {
     const uint32_t bits = uint32_t{p.bits} << 16;
     float value;

@@ -14,7 +14,7 @@ from ultrafastbert_runtime.progress import say
 # As shells give them: of a command ended by Ctrl-C, and of one that nobody reads from.
 WRONG, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 # Written out, as the module that defines it imports numpy: a test compares them.
-TOKEN_BUDGET = 4096
+TOKEN_BUDGET = 2048
 
 DESCRIPTION = """Vectors, labels and masked words of texts, by an exported model in ONNX Runtime:
 without PyTorch, without network. `ultrafastbert export onnx MODEL OUT` writes such models."""

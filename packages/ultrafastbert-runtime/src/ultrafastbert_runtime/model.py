@@ -13,7 +13,7 @@ from ultrafastbert_runtime.texts import Text
 from ultrafastbert_runtime.tokens import NO_LIMIT, TextTokenizer, Tokens
 
 # Tokens of a forward pass: the processor gains nothing from more, and memory grows with them.
-TOKEN_BUDGET = 4096
+TOKEN_BUDGET = 2048
 
 
 class Show(Protocol):

@@ -147,9 +147,10 @@ def _register_operator(options: "onnxruntime.SessionOptions") -> str:
     """
     from ultrafastbert_runtime import operator
 
+    refused: tuple[type[BaseException], ...] = (ImportError, OSError, *_errors())
     try:
         operator.register(options)
-    except (OSError, RuntimeError) as error:
+    except refused as error:
         return " ".join(str(error).split())
     return ""
 

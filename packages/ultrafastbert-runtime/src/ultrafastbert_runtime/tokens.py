@@ -1,6 +1,7 @@
 """Texts to tokens, by the tokenizer.json of a model."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,7 +55,8 @@ class TextTokenizer:
 
         Raises OSError and ValueError for files of no use and a `max_length` that does not fit.
         """
-        self.tokenizer = _load(folder.require(TOKENIZER_FILE))
+        self.path = folder.require(TOKENIZER_FILE)
+        self.tokenizer = _load(self.path)
         longest = min(longest, longest_of(folder))
         self.max_length = longest if max_length is None else max_length
         least = self.tokenizer.num_special_tokens_to_add(False) + 1
@@ -69,7 +71,9 @@ class TextTokenizer:
         """Yield the tokens of texts, or pairs of them, in the order given."""
         for start in range(0, len(texts), TOKENISED_TEXTS):
             chunk = list(texts[start : start + TOKENISED_TEXTS])
-            for found in self.tokenizer.encode_batch_fast(chunk):
+            with _one_line(f"{self.path} cannot read a text"):
+                encoded = self.tokenizer.encode_batch_fast(chunk)
+            for found in encoded:
                 ids = np.array(found.ids, np.int64)
                 yield Tokens(ids, np.array(found.type_ids, np.int64), bool(found.overflowing))
 
@@ -95,13 +99,19 @@ def _load(path: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
 
     read_json(path)
-    try:
+    with _one_line(f"{path} is not a tokenizer"):
         return Tokenizer.from_file(str(path))
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turn errors of the library, which has no types of its own, into ValueError of one line."""
+    try:
+        yield
     except Exception as error:
-        if type(error) is not Exception:  # the library has no type of its own
+        if type(error) is not Exception:
             raise
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a tokenizer: {reason}") from None
+        raise ValueError(f"{what}: {' '.join(str(error).split())}") from None
 
 
 def _pad_id(folder: ModelFolder, tokenizer: "Tokenizer") -> int:

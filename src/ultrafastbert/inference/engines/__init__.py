@@ -8,7 +8,7 @@ with the model, on `samples` too, `companions` adds the other files; `exported` 
 PyTorch's manner.
 """
 
-from ultrafastbert.inference.engines.onnx_export import Export, export_onnx
-from ultrafastbert.inference.engines.torch_export import export_torch
+from ultrafastbert.inference.engines.onnx_export import OnnxExport, export_onnx
+from ultrafastbert.inference.engines.torch_export import Export, export_torch
 
-__all__ = ["Export", "export_onnx", "export_torch"]
+__all__ = ["Export", "OnnxExport", "export_onnx", "export_torch"]

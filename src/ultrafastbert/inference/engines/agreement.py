@@ -13,6 +13,11 @@ from ultrafastbert.inference.engines.tracing import TEXT_INPUTS, example_inputs
 from ultrafastbert.models.converted.folder import n_positions
 
 TOLERANCE = 1e-5  # relative to the largest absolute value of an output
+# The native kernel rounds inputs of int8 leaves to 16 bits: a sum in another order may round to the
+# next integer, 3e-5 of the largest, and later layers add to it.
+INT8_LEAVES_TOLERANCE = 1e-3
+# Decisions must agree where they are so many times as clear as outputs must be equal.
+MARGIN = 10
 # Engines sum in another order, so a logit near zero may route a token to another child: about one
 # input in a hundred of the published model. A wrong export differs for every input.
 DRAWS = 3
@@ -39,26 +44,41 @@ def prove_equal(
     and where tokens take other paths, if the file has these as outputs.
     """
     longest = min(MAX_LENGTH, n_positions(model) or MAX_LENGTH)
+    has_int8 = any(getattr(module, "weight_dtype", None) == "int8" for module in model.modules())
+    tolerance = INT8_LEAVES_TOLERANCE if has_int8 else TOLERANCE
     sizes = {(1, 1), (1, longest), (MAX_BATCH, (longest + 1) // 2)}
-    return max(_error(model, run, batch, length, what, names) for batch, length in sorted(sizes))
+    error = 0.0
+    for batch, length in sorted(sizes):
+        inputs = (example_inputs(model, batch, length, names) for _ in range(DRAWS))
+        found = _least_error(model, run, inputs, tolerance, what)
+        if found > tolerance:
+            raise RuntimeError(
+                f"{what} differs from the model by {found:.1e} on {batch} x {length} random "
+                "tokens; it is not kept"
+            )
+        error = max(error, found)
+    return error
 
 
-def _error(
-    model: PreTrainedModel, run: Run, batch: int, length: int, what: str, names: tuple[str, ...]
+def _least_error(
+    model: PreTrainedModel,
+    run: Run,
+    draws: Iterable[dict[str, Tensor]],
+    tolerance: float,
+    what: str,
 ) -> float:
-    error = float("nan")
-    for _ in range(DRAWS):
-        inputs = example_inputs(model, batch, length, names)
+    """Return the least error of inputs up to the first within the tolerance."""
+    least = float("inf")
+    for inputs in draws:
         expected, visits = visits_of(model, inputs)
         got, mask = run(inputs), inputs.get("attention_mask")
-        is_same = same_paths(visits, got, mask, what)
+        is_same = same_paths(visits, got, mask, MARGIN * tolerance, what)
         error = max(_relative_error(got[name], expected[name], mask) for name in expected)
-        if is_same and error <= TOLERANCE:
-            return error
-    raise RuntimeError(
-        f"{what} differs from the model by {error:.1e} on {batch} x {length} random tokens; it is "
-        "not kept"
-    )
+        if is_same:
+            least = min(least, error)
+        if least <= tolerance:
+            break
+    return least
 
 
 def _relative_error(got: Tensor, expected: Tensor, mask: Tensor | None) -> float:

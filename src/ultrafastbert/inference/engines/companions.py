@@ -54,7 +54,7 @@ def _add_tokenizer(model_dir: Path, folder: Path) -> None:
 def _copy_modules(model_dir: Path, folder: Path) -> None:
     """Copy the folders of modules that come after the model, such as pooling and its like."""
     for module in json.loads((folder / MODULES).read_text(encoding="utf-8")):
-        name = module["path"]
+        name = module.get("path")
         if not name or not (model_dir / name).is_dir():
             continue
         target = (folder / name).resolve()

@@ -1,7 +1,8 @@
-"""Projections of attention packed into one product, as ONNX Runtime's `Attention` has them.
+"""What ONNX Runtime does not fuse by itself, and what it had better not fuse.
 
-One product of three times the width takes less time than three, and int8 inputs are quantized once.
-Sizes in comments: B batch, S sequence, H hidden, A heads.
+The projections of attention are packed into one product, as its `Attention` has them: one product
+of three times the width takes less time than three, and int8 inputs are quantized once. Sizes in
+comments: B batch, S sequence, H hidden, A heads.
 """
 
 from typing import Any, NamedTuple
@@ -28,6 +29,18 @@ def pack_attention(model: Any) -> int:
     n_packed = sum(_pack(model, node, weights) for node in found)
     _remove_reshapes(model)
     return n_packed
+
+
+def keep_norms_apart(model: Any) -> None:
+    """Write sums ahead of a norm so that ONNX Runtime does not fuse the two.
+
+    Its `SkipLayerNormalization` takes 250 us for 128 tokens of 384 on a processor where the sum and
+    the norm take 18 and 32 us: a fifth of MiniLM's time in int8.
+    """
+    for node in model.graph:
+        before = node.inputs[0].producer() if node.op_type == "LayerNormalization" else None
+        if before is not None and before.op_type == "Add":
+            before.op_type = "Sum"
 
 
 def _remove_reshapes(model: Any) -> None:

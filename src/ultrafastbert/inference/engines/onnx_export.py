@@ -10,7 +10,7 @@ from ultrafastbert.imports.extras import require
 from ultrafastbert.inference.engines.agreement import Closeness, measure_closeness, prove_equal
 from ultrafastbert.inference.engines.attention import FUSED, attention_of
 from ultrafastbert.inference.engines.companions import add_companions
-from ultrafastbert.inference.engines.fusion import pack_attention
+from ultrafastbert.inference.engines.fusion import keep_norms_apart, pack_attention
 from ultrafastbert.inference.engines.int8 import quantize_products, with_int8_weights
 from ultrafastbert.inference.engines.native import NativeFeedForward
 from ultrafastbert.inference.engines.paths import with_leaves
@@ -37,7 +37,7 @@ OPERATORS = ("native", "standard")
 PRECISIONS = ("fp32", "int8")
 
 
-class Export(NamedTuple):
+class OnnxExport(NamedTuple):
     """An exported model and how it compares with the original.
 
     Attributes:
@@ -61,7 +61,7 @@ def export_onnx(
     out: str | Path,
     operator: str | None = None,
     precision: str = "fp32",
-) -> Export:
+) -> OnnxExport:
     """Write a saved model to a new folder as `model.onnx`, with its configuration and tokenizer.
 
     Takes dense, converted and UltraFastBERT models with any head. Inputs are `input_ids` and
@@ -103,7 +103,7 @@ def export_onnx(
             close = _measure(model, path, sample_batches(model, Path(model_dir), names))
         config = exact.config if is_native else expanded_config(exact.config)
         add_companions(config, n_positions(model), Path(model_dir), folder)
-    return Export(out / MODEL_FILE, error, operator, precision, close)
+    return OnnxExport(out / MODEL_FILE, error, operator, precision, close)
 
 
 def _prove(model: PreTrainedModel, path: Path, names: tuple[str, ...]) -> float | None:
@@ -157,6 +157,7 @@ def write_onnx(
         program = export_program(NamedOutputs(traced).eval(), **described)
     if is_native:
         pack_attention(program.model)
+        keep_norms_apart(program.model)
     save_program(program, path, properties or {})
 
 

@@ -19,9 +19,6 @@ from ultrafastbert.inference.engines import native
 from ultrafastbert.inference.engines.tracing import fast_layers
 
 LEAF = "leaf_{}"  # output of the file for the layer call of this number
-# Least |logit| / (|row| |input|) of a path's decisions where engines must agree: they sum in
-# another order, which moves a logit by about 1e-6 of that.
-MARGIN = 1e-4
 
 
 class Visit(NamedTuple):
@@ -79,12 +76,13 @@ def with_leaves(path: Path) -> Iterator[Path]:
 
 
 def same_paths(
-    visits: list[Visit], got: Mapping[str, Tensor], mask: Tensor | None, what: str
+    visits: list[Visit], got: Mapping[str, Tensor], mask: Tensor | None, margin: float, what: str
 ) -> bool:
     """Return whether all tokens took the same paths, as far as the file has them as outputs.
 
-    Raises RuntimeError where a decision that clears the margin differs. Calls after the first that
-    differs are not looked at, for their inputs do.
+    margin: the least |logit| / (|row| |input|) of a path's decisions where engines must agree, as
+    they sum in another order. Raises RuntimeError where a decision that clears the margin differs.
+    Calls after the first that differs are not looked at, for their inputs do.
     """
     for number, visit in enumerate(visits):
         if (leaf := got.get(LEAF.format(number))) is None:
@@ -92,7 +90,7 @@ def same_paths(
         differs = leaf.view_as(visit.leaf) != visit.leaf
         if mask is not None and mask.shape == visit.leaf.shape[:-1]:
             differs &= mask.bool()[..., None]
-        if (differs & (visit.margin > MARGIN)).any():
+        if (differs & (visit.margin > margin)).any():
             n_wrong, n_all = int(differs.sum()), differs.numel()
             raise RuntimeError(
                 f"{what} takes other paths than the model in {n_wrong} of {n_all} cases, in layer "

@@ -3,13 +3,13 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ultrafastbert.inference.engines.agreement import prove_equal
 from ultrafastbert.inference.engines.companions import add_companions
-from ultrafastbert.inference.engines.onnx_export import Export
 from ultrafastbert.inference.engines.runtimes import Run
 from ultrafastbert.inference.engines.tracing import (
     NamedOutputs,
@@ -20,6 +20,13 @@ from ultrafastbert.models.converted.folder import n_positions
 from ultrafastbert.runs import run_folder
 
 PROGRAM_FILE = "model.pt2"
+
+
+class Export(NamedTuple):
+    """An exported program and its largest error against the original."""
+
+    path: Path
+    error: float
 
 
 def export_torch(model_dir: str | Path, out: str | Path, compiled: bool = False) -> Export:

@@ -1,0 +1,5 @@
+"""`python -m ultrafastbert_runtime`: the command line."""
+
+from ultrafastbert_runtime.cli import main
+
+main()
