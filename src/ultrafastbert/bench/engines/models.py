@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 from transformers import (
     BertConfig,
     BertModel,
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 from ultrafastbert.bench.model import variants as bert_variants
+from ultrafastbert.fff.layer import FastFeedForward
 from ultrafastbert.inference.bundled import bundled_model
 from ultrafastbert.models import UltraFastBertConfig, UltraFastBertModel
 from ultrafastbert.models.converted.architectures import layers_of, location_of
@@ -110,7 +112,9 @@ def _converted(
             dense = original()
             n_layers = len(layers_of(dense, location_of(dense)))
             names = ffn * n_layers if len(ffn) == 1 else ffn
-            return converted_copy(dense, [name and replacing(name) for name in names])
+            model = converted_copy(dense, [name and replacing(name) for name in names])
+            _draw_trees(model)
+            return model
 
         return make
 
@@ -120,6 +124,18 @@ def _converted(
         "ff_active": made(lambda name: f"ff:{ConvertedFeedForward(1, name).n_active}"),
         "none": made(lambda name: "none"),
     }
+
+
+def _draw_trees(model: PreTrainedModel) -> None:
+    """Give new trees weights as small as those of the layers around them.
+
+    As they are drawn for training, their outputs would outweigh everything else: a rounding error
+    that sends a token to another leaf would change all of the model, as it does in no trained one.
+    """
+    for layer in model.modules():
+        if isinstance(layer, FastFeedForward):
+            for weight in (layer.w_in, layer.w_out):
+                nn.init.normal_(weight, std=model.config.initializer_range)
 
 
 def ffn_of(model: PreTrainedModel) -> str:
