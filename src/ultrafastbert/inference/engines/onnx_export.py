@@ -89,7 +89,8 @@ def export_onnx(
     operator = _chosen_operator(operator)
     require("onnx", "onnxscript", *(["onnxruntime"] if precision == "int8" else []))
     out = Path(out)
-    with run_folder.new_folder(out) as folder:
+    with run_folder.new_folder(out) as folder, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same inputs are compared each time
         model = load_any(model_dir)
         names = input_names(model, model_dir)
         is_int8, is_native = precision == "int8", operator == "native"

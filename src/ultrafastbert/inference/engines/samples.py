@@ -16,7 +16,7 @@ from ultrafastbert.models.io.saved import load_padding_tokenizer
 Batches = Iterable[dict[str, Tensor]]
 
 N_TEXTS, MAX_LENGTH = 32, 128
-RANDOM_BATCH = 4
+RANDOM_BATCH = 16
 
 
 def sample_batches(
