@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -156,6 +157,8 @@ def test_who_reads_may_stop(folder):
 def test_ctrl_c_is_one_line(folder, tmp_path):
     command = [*COMMAND, "encode", "--model", folder, "-", "--out", tmp_path / "x.npy"]
     options = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # Tests that run in the background of a shell would pass on that they ignore the signal.
+    options["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, **options) as process:
         while not list(tmp_path.iterdir()):  # it has loaded the model, and waits for texts
             time.sleep(0.05)
