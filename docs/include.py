@@ -33,6 +33,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def included(match: re.Match[str]) -> str:
         text = (folder / match[1]).read_text(encoding="utf-8")
+        text = text.replace(f"](../{folder.name}/", "](")  # from there into this folder
         return re.sub(r"^# .*\n", "", text, count=1)
 
     def link(match: re.Match[str]) -> str:

@@ -42,7 +42,8 @@ def main() -> None:
         model.stop_multi_process_pool(pool)
     difference = np.abs(together - alone).max()
     print(f"largest difference between the vectors: {difference:.0e}")
-    assert difference < 1e-5
+    # In other batches inputs of int8 leaves may round to other integers, and a near tie may turn.
+    assert difference < 1e-2
 
 
 if __name__ == "__main__":  # processes that are spawned read this file, too
