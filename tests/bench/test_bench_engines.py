@@ -22,14 +22,23 @@ ONNX = Way("ONNX Runtime", "int8", "native")
 PARAGRAPH = "Return the list of the names. It is sorted by the name of each, and none is left out."
 
 
-def test_texts_are_batched_as_they_come_or_by_length(monkeypatch):
-    monkeypatch.setattr(worker, "TOKEN_BUDGET", 20)
-    lengths = [3, 10, 4, 9, 30]
-    assert list(worker.batches(lengths, "order")) == [[0, 1, 2, 3, 4]]
-    parts = list(worker.batches(lengths, "sorted"))
-    assert parts == [[4], [1, 3], [2, 0]]
-    for part in parts[1:]:
-        assert len(part) * max(lengths[i] for i in part) <= 20
+def test_texts_are_batched_as_they_come_or_by_length(texts, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    tokenizer = models.bundled_model() / "tokenizer.json"
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    shapes = []
+
+    def run(ids, mask):
+        shapes.append(ids.shape)
+        return ids[..., None].astype(np.float32)
+
+    encoder = worker.Texts(run, tmp_path, threads=1)
+    read = ["a", PARAGRAPH, "b"]
+    plain = encoder.encode(read, "order")
+    assert [shape[0] for shape in shapes] == [3]
+    by_length = encoder.encode(read, "sorted")
+    assert [shape[0] for shape in shapes[1:]] == [1, 2]
+    np.testing.assert_allclose(by_length, plain, rtol=1e-6)
 
 
 def test_means_are_of_tokens_without_padding():

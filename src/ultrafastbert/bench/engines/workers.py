@@ -113,7 +113,9 @@ class Worker:
     def _reason(self) -> str:
         code = self.process.wait()
         said = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return said[-1][:MOST_SHOWN] if said else f"its process ended with status {code}"
+        if not said:
+            return f"its process ended with status {code}"
+        return (said[-1].partition("Error: ")[2] or said[-1])[:MOST_SHOWN]
 
     def _end(self) -> None:
         self.process.kill()
