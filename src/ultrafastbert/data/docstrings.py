@@ -111,6 +111,12 @@ def harvest(
             on_progress(library, len(files))
 
 
+def library_paragraphs() -> Iterator[str]:
+    """Yield the paragraphs of the documentation of Python's library: real text, always at hand."""
+    for text in harvest((STANDARD_LIBRARY,)):
+        yield from text.text.splitlines()
+
+
 def is_held_out(text: LibraryText) -> bool:
     """Return whether a file belongs to the eighth that is kept out of training text."""
     digest = hashlib.sha256(f"{text.library}/{text.module}".encode()).digest()

@@ -1,7 +1,6 @@
 """Quantize a saved model to less than half its size, and measure what that changes."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -65,7 +64,10 @@ def _quantize(
             f"the weights in {folder} are {original.config.weight_dtype} already; quantize the "
             "original"
         )
-    tokenizer, texts = load_tokenizer(folder), list(_texts())
+    tokenizer, texts = (
+        load_tokenizer(folder),
+        list(itertools.islice(docstrings.library_paragraphs(), N_TEXTS)),
+    )
     on_status("encoding texts before", 0, None)
     before = sentence_vectors(original, tokenizer, texts)
     on_status("scoring before", 0, None)
@@ -97,12 +99,6 @@ def _load(folder: Path) -> Quantizable:
             "layers; convert it first"
         )
     return model
-
-
-def _texts() -> Iterator[str]:
-    harvest = docstrings.harvest((docstrings.STANDARD_LIBRARY,))
-    paragraphs = (line for text in harvest for line in text.text.splitlines())
-    return itertools.islice(paragraphs, N_TEXTS)
 
 
 def _save(model: Quantizable, folder: Path, weight_dtype: str) -> None:

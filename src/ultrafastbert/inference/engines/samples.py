@@ -29,8 +29,6 @@ def sample_batches(
     if not has_tokenizer or inputs[names[0]].dim() != 2:  # images and choices
         yield inputs
         return
-    harvest = docstrings.harvest((docstrings.STANDARD_LIBRARY,))
-    paragraphs = (line for text in harvest for line in text.text.splitlines())
-    texts = list(itertools.islice(paragraphs, N_TEXTS))
+    texts = list(itertools.islice(docstrings.library_paragraphs(), N_TEXTS))
     for batch in batches_of(load_padding_tokenizer(folder), texts, longest):
         yield {name: batch[name] for name in TEXT_INPUTS if name in names}
