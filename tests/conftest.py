@@ -12,6 +12,7 @@ from sentences import sentence
 
 from ultrafastbert import cli
 from ultrafastbert.cli import lines as lines_module
+from ultrafastbert.data import docstrings
 from ultrafastbert.data.packing import pack
 from ultrafastbert.data.tokenizer import train_tokenizer
 
@@ -48,6 +49,13 @@ def text_file(documents, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("\n\n".join(document.replace(". ", ".\n") for document in documents))
     return path
+
+
+@pytest.fixture
+def few_library_texts(documents, monkeypatch):
+    """Let a few made-up texts take the place of all documentation of the standard library."""
+    texts = [docstrings.LibraryText("python", f"{i}.py", text) for i, text in enumerate(documents)]
+    monkeypatch.setattr(docstrings, "harvest", lambda libraries: iter(texts[:20]))
 
 
 @pytest.fixture

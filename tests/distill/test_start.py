@@ -31,8 +31,8 @@ def test_a_new_dense_block_changes_nothing_at_first(started, dense_folder, ids, 
     torch.testing.assert_close(found, wanted)
 
 
-def test_quantized_weights_become_float(started, dense_folder, ids, tmp_path, monkeypatch):
-    monkeypatch.setattr("ultrafastbert.inference.quantize._texts", lambda: ["a tree", "a leaf"])
+@pytest.mark.usefixtures("few_library_texts")
+def test_quantized_weights_become_float(started, dense_folder, ids, tmp_path):
     quantize_model(started, tmp_path / "small")
     student = converted_copy(load_dense(dense_folder), ["1x2x3+5"] * 2)
     go_on_from(student, tmp_path / "small")

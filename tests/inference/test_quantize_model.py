@@ -24,7 +24,6 @@ from ultrafastbert import FastFeedForward, rows
 from ultrafastbert.bench import bench_converted, timing
 from ultrafastbert.bench import converted as speed
 from ultrafastbert.bench import encoder_latency as latency
-from ultrafastbert.data import docstrings
 from ultrafastbert.inference import encode, quantize
 from ultrafastbert.inference.optimized.backends import PackedLinear, available_linears
 from ultrafastbert.inference.quantize import quantize_model
@@ -33,6 +32,8 @@ from ultrafastbert.models.converted.model import converted_copy
 from ultrafastbert.models.io.card import is_ours
 from ultrafastbert.report import write_model_card
 from ultrafastbert.train import finetune as glue
+
+pytestmark = pytest.mark.usefixtures("few_library_texts")
 
 MEGABYTES = 80
 
@@ -53,13 +54,6 @@ def folder(dense, tmp_path_factory):
     (out / "convert.json").write_text("{}")
     (out / "figures").mkdir()
     return out
-
-
-@pytest.fixture(autouse=True)
-def few_texts(documents, monkeypatch):
-    """Read a few made-up texts in the place of all documentation of the standard library."""
-    texts = [docstrings.LibraryText("python", f"{i}.py", text) for i, text in enumerate(documents)]
-    monkeypatch.setattr(docstrings, "harvest", lambda libraries: iter(texts[:20]))
 
 
 @pytest.fixture(scope="module")
