@@ -1,5 +1,7 @@
 """Tables of encoders in the engines that serve them, and what else shows those rows."""
 
+import dataclasses
+
 from report_rows import (
     converted_rows,
     engine_row,
@@ -13,6 +15,7 @@ from ultrafastbert.report.headline import headline_table
 from ultrafastbert.report.latency_quality import latency_quality
 from ultrafastbert.report.sections import SECTIONS
 from ultrafastbert.report.serving_tables import engine_tables, serving_tables, static_table
+from ultrafastbert.rows.environment import environment
 
 NATIVE = ("fff", "ONNX Runtime", "int8", "native")
 
@@ -43,6 +46,18 @@ def test_loads_have_tables_of_their_own_and_only_the_last_benchmark_counts():
     assert serving_tables(old + engine_rows()) == serving_tables(engine_rows())
 
 
+def test_processors_have_tables_of_their_own():
+    def measured(cpu, **fields):
+        where = dataclasses.replace(environment(), cpu=cpu, instructions="AVX2")
+        return [dataclasses.replace(row, environment=where) for row in engine_rows(**fields)]
+
+    rows = measured("Zen", started="first") + measured("Lake", started="last")
+    text = serving_tables(rows)
+    assert "1 text of 128 tokens, one thread, Zen (AVX2)" in text
+    assert text.count("| bert-base |") == 2
+    assert engine_tables(rows).count("Lake (AVX2)") == 1
+
+
 def test_engines_stand_beside_each_other_by_variant():
     text = engine_tables(engine_rows())
     (line,) = (line for line in lines_of(text) if line[:2] == ["ONNX Runtime", "int8"])
@@ -64,7 +79,7 @@ def test_what_padding_costs_is_shown_of_texts_of_mixed_lengths():
         ),
     ]
     (line,) = (line for line in lines_of(serving_tables(rows)) if line[0] == "bert-base, ours")
-    assert line[1:] == ["ultrafastbert-runtime int8", "33.3", "100", "3.00x"]
+    assert line[1:] == ["-", "ultrafastbert-runtime int8", "33.3", "100", "3.00x"]
 
 
 def test_what_a_process_costs_is_shown_of_sentences():

@@ -11,8 +11,8 @@ from ultrafastbert.report.grouping import group, of_kind
 from ultrafastbert.report.layer_cases import fast_kernel, fastest, fresh, most_threads, timed
 from ultrafastbert.report.model_table import fastest_of, model_cases
 from ultrafastbert.report.quality_run import last_score, mean_of, quality_run
+from ultrafastbert.report.serving_tables import cases, serving_rows, title_of, way_of
 from ultrafastbert.report.serving_tables import fastest as fastest_way
-from ultrafastbert.report.serving_tables import serving_rows, title_of, way_of
 from ultrafastbert.report.titles import FIT_METRICS
 from ultrafastbert.rows.engines import EngineRow
 from ultrafastbert.rows.layers import LayerTime
@@ -90,16 +90,15 @@ def _layer_line(what: str, ours: LayerTime, baseline: LayerTime | None) -> Itera
 
 def serving_lines(rows: Sequence[Row]) -> Iterator[Line]:
     """Give whole models beside their originals, each in its fastest engine."""
-    cases = group(serving_rows(rows), lambda row: (row.model, row.load, row.threads))
-    for (model, load, threads), same in cases.items():
+    for same in cases(serving_rows(rows)).values():
         ours, original = fastest_way(same, "fff"), fastest_way(same, "ff")
         if (
             ours
             and original
-            and load in (SAVED_LOADS if ours.digest else SIZED_LOADS.get(model, ()))
+            and ours.load in (SAVED_LOADS if ours.digest else SIZED_LOADS.get(ours.model, ()))
         ):
             yield Line(
-                f"{model} with {ours.run_ffn}, {title_of(load, threads)}",
+                f"{ours.model} with {ours.run_ffn}, {title_of(ours)}",
                 f"{number(ours.latency_ms)} ms ({way_of(ours)})",
                 f"original: {number(original.latency_ms)} ms ({way_of(original)})",
                 times(ours.speed_over_original),

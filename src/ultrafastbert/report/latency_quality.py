@@ -78,9 +78,9 @@ def _timed(rows: Sequence[Row], original: str | None, run_ffn: str | None) -> li
         for row in serving_rows(rows)
         if row.digest and (row.model, row.run_ffn, row.load) == (original, run_ffn, LOAD)
     ]
-    if served:
-        fewest = min(row.threads for row in served)
-        return [_served_point(row) for row in served if row.threads == fewest]
+    if served:  # those of one processor: the last that was measured
+        last = max(served, key=lambda row: (-row.threads, row.started)).started
+        return [_served_point(row) for row in served if row.started == last]
     speeds = of_kind(rows, ConvertSpeedRow)
     speeds = [row for row in speeds if (row.original, row.run_ffn) == (original, run_ffn)]
     return [_speed_point(row) for row in last_benchmark(speeds)] if speeds else []

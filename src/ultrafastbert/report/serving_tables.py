@@ -1,6 +1,6 @@
 """Whole encoders in the engines that serve them: what a user decides by."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from ultrafastbert.report import published
 from ultrafastbert.report.cells import NONE, join, markdown_table, number
@@ -29,20 +29,30 @@ def serving_tables(rows: Iterable[Row]) -> str:
 
 
 def serving_rows(rows: Iterable[Row]) -> list[EngineRow]:
-    """Return the last measurement of each case: models and loads of one machine's benchmark."""
-    cases = group(of_kind(rows, EngineRow), lambda row: (row.model, row.load, row.threads))
-    return [row for same in cases.values() for row in _last(same)]
+    """Return the last measurement of each case."""
+    return [row for same in cases(of_kind(rows, EngineRow)).values() for row in _last(same)]
+
+
+def cases(rows: Iterable[EngineRow]) -> dict[Hashable, list[EngineRow]]:
+    """Return rows by what can be compared: one model at one load on one processor."""
+    return group(rows, lambda row: (row.model, *_load_of(row)))
+
+
+def _load_of(row: EngineRow) -> tuple[str, int, str]:
+    return row.load, row.threads, row.environment.processor if row.environment else ""
 
 
 def _last(rows: Sequence[EngineRow]) -> list[EngineRow]:
     return [row for row in rows if row.started == rows[-1].started]
 
 
-def title_of(load: str, threads: int) -> str:
-    """Return what a load is, in words."""
+def title_of(row: EngineRow) -> str:
+    """Return the load of a row and the processor, in words."""
+    load, threads, processor = _load_of(row)
     batch, _, tokens = load.partition("x")
     words = LOADS.get(load) or f"{batch} {'text' if batch == '1' else 'texts'} of {tokens} tokens"
-    return f"{words}, {'one thread' if threads == 1 else f'{threads} threads'}"
+    words += f", {'one thread' if threads == 1 else f'{threads} threads'}"
+    return f"{words}, {processor}" if processor else words
 
 
 def way_of(row: EngineRow) -> str:
@@ -64,9 +74,9 @@ def speed_tables(rows: Sequence[EngineRow]) -> str:
     header = ["model", "trees", "ours, ms (p99)", "in", "original, ms (p99)", "in"]
     header += ["no FF layers, as ours, ms", "ours x original", "ours / no FF layers, speed"]
     parts = []
-    for (load, threads), same in group(rows, lambda row: (row.load, row.threads)).items():
+    for same in group(rows, _load_of).values():
         lines = filter(None, map(_speed_line, group(same, lambda row: row.model).values()))
-        parts.append(f"{title_of(load, threads)}\n\n{markdown_table(header, lines)}")
+        parts.append(f"{title_of(same[0])}\n\n{markdown_table(header, lines)}")
     return join(*parts)
 
 
@@ -97,12 +107,11 @@ def engine_tables(rows: Iterable[Row]) -> str:
     """Return milliseconds of all variants in each engine, a table for each model and load."""
     header = ["engine", "precision", VARIANT_TITLES[OURS], "by standard operators", "original"]
     header += [VARIANT_TITLES["ff_active"], VARIANT_TITLES["none"], "ours x original, same line"]
-    cases = group(serving_rows(rows), lambda row: (row.model, row.load, row.threads))
     parts = []
-    for (model, load, threads), same in cases.items():
+    for same in cases(serving_rows(rows)).values():
         engines = group(same, lambda row: (FAMILIES.get(row.engine, row.engine), row.precision))
         body = [[*way, *_engine_cells(lines)] for way, lines in sorted(engines.items())]
-        title = f"{model} ({same[0].run_ffn}), {title_of(load, threads)}; milliseconds"
+        title = f"{same[0].model} ({same[0].run_ffn}), {title_of(same[0])}; milliseconds"
         parts.append(f"{title}\n\n{markdown_table(header, body)}")
     return join(*parts)
 
@@ -119,14 +128,17 @@ def _engine_cells(same: Sequence[EngineRow]) -> Iterator[str]:
 
 def padding_table(rows: Iterable[EngineRow]) -> str:
     """Return what it gains not to compute padding; empty without texts of mixed lengths."""
-    header = ["model", "run by", "padded to the longest, texts/s", "by length, texts/s", "ratio"]
+    header = ["model", "processor", "run by", "padded to the longest, texts/s"]
+    header += ["by length, texts/s", "ratio"]
     mixed = [row for row in rows if row.load == "texts" and row.variant in (OURS, ORIGINAL)]
     body = []
-    for (model, variant), same in group(mixed, lambda row: (row.model, row.variant)).items():
+    models = group(mixed, lambda row: (row.model, row.variant, _load_of(row)[2]))
+    for (model, variant, processor), same in models.items():
         best = fastest(same, variant)
         plain = fastest([row for row in same if row.batching == "order"], variant)
         if best and plain:
-            cells = [way_of(best), number(plain.texts_per_s), number(best.texts_per_s)]
+            cells = [processor or NONE, way_of(best)]
+            cells += [number(plain.texts_per_s), number(best.texts_per_s)]
             what = "ours" if variant == OURS else "original"
             body.append(
                 [f"{model}, {what}", *cells, f"{best.texts_per_s / plain.texts_per_s:.2f}x"]
@@ -140,11 +152,11 @@ def cost_tables(rows: Iterable[EngineRow]) -> str:
     header += ["files, MB"]
     found = [row for row in rows if row.load == "sentence" and row.variant in (OURS, ORIGINAL)]
     parts = []
-    for (model, threads), same in group(found, lambda row: (row.model, row.threads)).items():
+    for same in cases(found).values():
         engines = group(same, lambda row: (row.variant, row.engine))
         quickest = [fastest(lines, lines[0].variant) for lines in engines.values()]
         body = [_cost_line(row) for row in quickest if row]
-        title = f"What a process of {model} costs, {title_of('sentence', threads)}"
+        title = f"What a process of {same[0].model} costs, {title_of(same[0])}"
         parts.append(f"{title}\n\n{markdown_table(header, body)}")
     return join(*parts)
 

@@ -6,6 +6,16 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+# Flags of Linux, by what people call them.
+INSTRUCTIONS = {
+    "avx2": "AVX2",
+    "avx_vnni": "AVX-VNNI",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "VNNI",
+    "avx512_bf16": "bf16",
+    "amx_int8": "AMX",
+}
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -16,6 +26,8 @@ class Environment:
         system: operating system and architecture.
         python, torch, transformers, ultrafastbert: versions.
         threads: that PyTorch computes with.
+        instructions: of the processor, those that decide how fast products are, such as "AVX2";
+            None in rows of before, and where the system does not say.
     """
 
     cpu: str
@@ -25,6 +37,12 @@ class Environment:
     transformers: str
     ultrafastbert: str
     threads: int
+    instructions: str | None = None
+
+    @property
+    def processor(self) -> str:
+        """Name and instructions: machines of one name may differ in what they have."""
+        return f"{self.cpu} ({self.instructions})" if self.instructions else self.cpu
 
 
 def environment() -> Environment:
@@ -39,12 +57,23 @@ def environment() -> Environment:
         transformers=version("transformers"),
         ultrafastbert=version("ultrafastbert"),
         threads=torch.get_num_threads(),
+        instructions=_instructions(),
     )
 
 
-@cache
 def _cpu() -> str:
+    return _told("model name") or platform.processor() or platform.machine()
+
+
+def _instructions() -> str | None:
+    flags = set(_told("flags").split())
+    return ", ".join(name for flag, name in INSTRUCTIONS.items() if flag in flags) or None
+
+
+@cache
+def _told(field: str) -> str:
+    """Return what Linux tells of its first processor; empty elsewhere."""
     info = Path("/proc/cpuinfo")  # the only place that knows the name on Linux
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    told = (line.split(":", 1) for line in lines if ":" in line)
+    return next((value.strip() for name, value in told if name.strip() == field), "")

@@ -93,11 +93,11 @@ def _done(path: str | Path | None) -> set[tuple[str, str | None, str, int]]:
     """Return the cases that a file has rows of, measured on this processor."""
     if path is None or not Path(path).exists():
         return set()
-    cpu = environment().cpu
+    processor = environment().processor
     return {
         (row.model, row.digest, row.load, row.threads)
         for row in read_rows(path, EngineRow)
-        if row.environment and row.environment.cpu == cpu
+        if row.environment and row.environment.processor == processor
     }
 
 
