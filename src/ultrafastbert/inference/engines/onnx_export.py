@@ -80,7 +80,7 @@ def export_onnx(
             trees (native) and int8 word vectors. Quantized trees stay as they are.
 
     Raises:
-        ImportError: without the extra `onnx`, and for `native` without the operator.
+        ImportError: without the extra `onnx`.
         FileExistsError: if `out` is not empty.
         OSError, ValueError: for a folder that is no model and unknown options.
         RuntimeError: if outputs or paths differ, or PyTorch cannot export the model.
@@ -121,7 +121,7 @@ def _measure(model: PreTrainedModel, path: Path, batches: Batches) -> Closeness:
 
 
 def _chosen_operator(operator: str | None) -> str:
-    """Return the operator to use; raise ImportError or ValueError for one that cannot be."""
+    """Return the operator to use; raise OSError or ValueError for one that cannot be."""
     if operator is None:
         return "native" if has_operator() else "standard"
     _check_option("operator", operator, OPERATORS)

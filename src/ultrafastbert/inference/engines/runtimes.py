@@ -14,26 +14,21 @@ if TYPE_CHECKING:
 
 Run = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
-# The package that holds our operator, and what is in the files that need it.
-RUNTIME, OPERATOR = "ultrafastbert_runtime", b"FastFeedForward"
+# What is in the files that need our operator.
+OPERATOR = b"FastFeedForward"
 
 
 def has_operator() -> bool:
     """Return whether our operator for ONNX Runtime is installed."""
     try:
         check_operator()
-    except (ImportError, OSError):
+    except FileNotFoundError:
         return False
     return True
 
 
 def check_operator() -> None:
-    """Raise ImportError or OSError, saying what to install, where our operator is missing."""
-    if find_spec(RUNTIME) is None or find_spec(f"{RUNTIME}.operator") is None:
-        raise ImportError(
-            "the operator of fast feedforward layers for ONNX Runtime is not installed: "
-            "pip install ultrafastbert-runtime"
-        )
+    """Raise FileNotFoundError, saying what to install, where our operator is missing."""
     from ultrafastbert_runtime import operator
 
     operator.library_path()
@@ -45,8 +40,8 @@ def open_session(
     """Open an ONNX file in ONNX Runtime, on the processor.
 
     Our operator is registered where it is installed. Options are those of the caller, or of
-    `threads`, 0 for the engine's choice. Raises ImportError where the file needs the operator and
-    there is none.
+    `threads`, 0 for the engine's choice. Raises FileNotFoundError where the file needs the operator
+    and there is none.
     """
     import onnxruntime
 
