@@ -54,6 +54,10 @@ class EndToEndConfig:
     seed: int = 0
 
 
+# A model that learned end to end before loses it again at the rates above.
+GOING_ON = {"fff_learning_rate": 3e-4, "dense_learning_rate": 3e-4, "learning_rate": 1e-4}
+
+
 def size_share(config: PreTrainedConfig) -> float:
     """Return what share of the rates a model learns at: smaller ones the larger it is.
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from ultrafastbert.distill.config import tokens_of
 from ultrafastbert.distill.conversion import Conversion
-from ultrafastbert.distill.end_to_end import EndToEndConfig
+from ultrafastbert.distill.end_to_end import GOING_ON, EndToEndConfig
 from ultrafastbert.distill.run import END_TO_END
 from ultrafastbert.distill.teacher.distance import distance
 from ultrafastbert.distill.teacher.targets import Targets
@@ -57,8 +57,10 @@ def _finish(
     held_out: Targets,
 ) -> None:
     run, checkpoints = conversion.run, f"{name}.seed{seed}"
-    batch_tokens = conversion.config.end_to_end_batch_tokens or EndToEndConfig.batch_tokens
-    config = EndToEndConfig(conversion.config.end_to_end_steps, batch_tokens, seed=seed)
+    settings = conversion.config
+    batch_tokens = settings.end_to_end_batch_tokens or EndToEndConfig.batch_tokens
+    rates = GOING_ON if settings.start else {}
+    config = EndToEndConfig(settings.end_to_end_steps, batch_tokens, seed=seed, **rates)
     ffn = conversion.candidates[seed][name].ffn
     what = f"{ffn} ({name}, seed {seed})"
     curve = run.train_whole(model, train, config, checkpoints, what, held_out)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ultrafastbert.distill.objectives.hidden_states import HiddenStates
 from ultrafastbert.distill.objectives.logits import Logits
-from ultrafastbert.distill.objectives.similarities import Similarities
 from ultrafastbert.distill.teacher.outputs import Outputs
 from ultrafastbert.distill.teacher.targets import Targets
 
@@ -29,7 +28,7 @@ class Objective(Protocol):
         """Return the loss of a batch of `Targets.batch`, a scalar in float32."""
 
 
-OBJECTIVES: tuple[type[Objective], ...] = (HiddenStates, Similarities, Logits)
+OBJECTIVES: tuple[type[Objective], ...] = (HiddenStates, Logits)
 
 
 def objectives_for(targets: Targets) -> list[Objective]:

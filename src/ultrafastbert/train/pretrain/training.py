@@ -24,6 +24,7 @@ from ultrafastbert.models import UltraFastBertConfig, UltraFastBertForMaskedLM
 from ultrafastbert.rows import append_rows, read_rows
 from ultrafastbert.rows.training import PretrainCurveRow, PretrainRow
 from ultrafastbert.runs import run_folder
+from ultrafastbert.train.pretrain.initial_weights import draw_initial_weights
 from ultrafastbert.train.pretrain.recipes import PretrainConfig
 from ultrafastbert.train.pretrain.trainer import PretrainTrainer
 
@@ -89,6 +90,7 @@ def _trainer(
     set_seed(config.seed)
     # A copy, as models note their dtype and class in their configuration.
     model = UltraFastBertForMaskedLM(copy.deepcopy(config.model))
+    draw_initial_weights(model, config.seed)
     return PretrainTrainer(config, model, train_rows, tokenizer, checkpoint_dir)
 
 
