@@ -17,6 +17,7 @@ from ultrafastbert.report.answer import answers, caveats
 from ultrafastbert.report.cells import join
 from ultrafastbert.report.engine_table import engine_table
 from ultrafastbert.report.model_table import model_table
+from ultrafastbert.report.paired_table import paired_table
 from ultrafastbert.report.paper_table import paper_table
 from ultrafastbert.report.serving_tables import engine_tables, serving_tables, static_table
 from ultrafastbert.report.threshold_table import threshold_table
@@ -62,6 +63,7 @@ def _bullets(texts: list[str]) -> str:
 SECTIONS = (
     Section("In short", (_short,)),
     Section("Quality after pretraining", (tables.pretrain_table, "quality", "loss_curves")),
+    Section("Seed by seed", (paired_table,)),
     Section("Tasks", (tables.task_table, tables.glue_table)),
     Section("Converted models: each layer", (convert_tables.convert_layer_table,)),
     Section(QUALITY, (convert_tables.convert_table, "latency_quality", "convert_curves")),

@@ -17,6 +17,8 @@ class PretrainRow(Row):
         hidden_size, num_hidden_layers, n_parameters: sizes of the model.
         tokens, steps: that it was trained for.
         seed: of weights, masks and the order of the text.
+        paired: whether weights were drawn by their names, so that models of one seed start alike
+            in all that they share.
         tokens_per_s, seconds: of the training.
         validation_loss: nats per masked token of texts that it has not read.
         validation_accuracy: share of those tokens that it names, 0 to 1.
@@ -38,6 +40,7 @@ class PretrainRow(Row):
     seconds: float
     validation_loss: Annotated[float, Column("validation loss", decimals=3)]
     validation_accuracy: Annotated[float, Column("masked tokens right, %", 100.0)]
+    paired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,6 +188,7 @@ def _result(
         tokens_per_s=tokens / seconds,
         validation_loss=measured["validation_loss"],
         validation_accuracy=measured["validation_accuracy"],
+        paired=True,
     )
 
 
