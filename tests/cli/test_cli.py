@@ -8,7 +8,7 @@ import pytest
 
 from ultrafastbert import rows
 from ultrafastbert.rows.layers import LayerRow, WidthRow
-from ultrafastbert.rows.training import PretrainRow
+from ultrafastbert.rows.training import GlueRow, PretrainRow
 
 SMALL = ["--recipe", "tiny", "--tokens", "20000", "--vocab-size", "200", "--seq-length", "32"]
 
@@ -249,11 +249,11 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
         (glue / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     out = tmp_path / "out"
     options = ["--text", text_file, "--glue-dir", glue.parent, "--tokens", 20000]
-    options += ["--ffn", "1x2x2", "--bench-seconds", 0.02]
+    options += ["--ffn", "1x2x2", "--bench-seconds", 0.02, "--seeds", 2]
     code, printed, err = run("quickstart", out, *options)
     assert code == 0, err
     assert "fill-mask" in printed
-    stages = ("reading text", "preparing validation text", "pretraining none: ", "validating none")
+    stages = ("reading text", "preparing validation text", "pretraining none, seed 1: ")
     stages += ("fine-tuning ff on cola: training", "timing: 0/", "drawing figures")
     assert all(f" {stage}" in err for stage in stages), err
     assert (out / "report.html").stat().st_size > 10_000
@@ -262,8 +262,10 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
     card = (out / "model" / "README.md").read_text()
     assert all(heading in card for heading in ("### Pretraining", "tasks", "whole model"))
     assert "This model is called none." in (out / "controls" / "none" / "README.md").read_text()
-    names = {row.name for row in rows.read_rows(out, PretrainRow)}
-    assert names == {"fff", "ff", "ff_active", "none"}
+    models = sorted((row.name, row.seed) for row in rows.read_rows(out, PretrainRow))
+    assert models == [(name, seed) for name in ("ff", "ff_active", "fff", "none") for seed in (0, 1)]
+    assert "seeds where the tree is ahead" in (out / "report.md").read_text()
+    assert {row.model for row in rows.read_rows(out, GlueRow)} == {name for name, _ in models}
     assert run("quickstart", out, *options)[0] == 2
     n_rows = len(rows.read_rows(out))
     assert run("quickstart", out, *options, "--resume")[0] == 0

@@ -45,6 +45,13 @@ Tokens = Annotated[
 BenchSeconds = Annotated[
     float | None, typer.Option(help="Time for each benchmark case; default: 2.")
 ]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        help="Models of each kind, of seeds from --seed on: differences between kinds within a "
+        "seed are not those of luck; default: 1."
+    ),
+]
 
 
 def quickstart_command(
@@ -57,6 +64,7 @@ def quickstart_command(
     tokens: Tokens = None,
     bench_seconds: BenchSeconds = None,
     seed: Seed = 0,
+    seeds: Seeds = None,
     resume: Resume = False,
 ) -> None:
     """First results in minutes, offline: a model, its dense controls, a report.
@@ -68,6 +76,7 @@ def quickstart_command(
     same controls. OUT is then an encoder to use.
     """
     fields = {"recipe": recipe, "budget_tokens": tokens, "bench_seconds": bench_seconds, "ffn": ffn}
+    fields["seeds"] = seeds
     given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     if not convert:
         _quickstart_pretrain(out, given, tuple(text or ()), glue_dir, seed, resume)

@@ -5,6 +5,7 @@ layer at all) read the same tokens, are fine-tuned on the same task and timed si
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,6 +68,8 @@ class QuickstartConfig:
         epochs, learning_rate: of fine-tuning.
         bench_seconds: time for each case of the benchmarks.
         seed: of everything drawn.
+        seeds: models that are pretrained with each FF layer, of this seed and those that follow.
+            The first are fine-tuned.
     """
 
     ffn: str = "1x5x16"
@@ -80,8 +83,11 @@ class QuickstartConfig:
     learning_rate: float = 5e-4
     bench_seconds: float = 2.0
     seed: int = 0
+    seeds: int = 1
 
     def __post_init__(self):
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds} must be at least 1")
         object.__setattr__(self, "text", tuple(named_sources(self.text, "text")))
         if parse_ffn(self.ffn)["ffn_type"] != "fff":
             raise ValueError(f"ffn={self.ffn!r} must be a fast feedforward layer, such as 1x5x16")
@@ -97,11 +103,11 @@ def quickstart(
 ) -> Path:
     """Run the main job in a folder and return the path of its report.
 
-    The folder gets `model/` and `controls/` (loadable by the Auto classes), `rows.jsonl`, and
-    `report.md`, `report.html` and figures. `on_status` is told what is being done, and at the start
-    how long that takes; `callbacks` gives the Trainer callbacks of the pretraining run of a name.
-    With `resume`, what is done already is kept and a training run that was cut off goes on from its
-    last checkpoint.
+    The folder gets `model/` and `controls/` (loadable by the Auto classes), those of further seeds
+    among the controls, `rows.jsonl`, and `report.md`, `report.html` and figures. `on_status` is
+    told what is being done, and at the start how long that takes; `callbacks` gives the Trainer
+    callbacks of the pretraining run of a name. With `resume`, what is done already is kept and a
+    training run that was cut off goes on from its last checkpoint.
 
     Raises FileExistsError if the folder holds results of a quickstart and `resume` is not set, or
     something else; ValueError for those of another configuration, text or GLUE data;
@@ -121,7 +127,7 @@ def quickstart(
         _fine_tune(config, models, out_dir, on_status)
         _measure(models["fff"], config, out_dir, on_status)
         on_status("drawing figures and writing the report")
-        for folder in models.values():
+        for _, _, folder in _models(config, out_dir):
             write_model_card(folder, out_dir)
         return write_report(out_dir, out_dir, "UltraFastBERT quickstart", model_path=models["fff"])
 
@@ -178,38 +184,44 @@ def _corpus(
     )
 
 
-def _folders(config: QuickstartConfig, out_dir: Path) -> dict[str, Path]:
-    """Return the folder of each model."""
+def _models(config: QuickstartConfig, out_dir: Path) -> list[tuple[str, int, Path]]:
+    """Return the name, seed and folder of each model, all of one seed before the next."""
     names = controls(get_recipe(config.recipe)(ffn=config.ffn).model)
-    return {
-        name: out_dir / "model" if name == "fff" else out_dir / "controls" / name for name in names
-    }
+    found = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        for name in names:
+            folder = out_dir / "model" if name == "fff" else out_dir / "controls" / name
+            if seed > config.seed:
+                folder = out_dir / "controls" / f"{name}.seed{seed}"
+            found.append((name, seed, folder))
+    return found
 
 
-def _run(config: QuickstartConfig, ffn: str, **changes: Any) -> PretrainConfig:
+def _run(config: QuickstartConfig, ffn: str, seed: int, **changes: Any) -> PretrainConfig:
     """Return how the model with an FF layer is pretrained."""
     recipe = get_recipe(config.recipe)
-    return recipe(ffn=ffn, budget_tokens=config.budget_tokens, seed=config.seed, **changes)
+    return recipe(ffn=ffn, budget_tokens=config.budget_tokens, seed=seed, **changes)
 
 
 def _say_how_long(config: QuickstartConfig, out_dir: Path, on_status: Show) -> None:
     """Say how long pretraining takes on this machine, by the speed of a few steps."""
     if config.budget_tokens < LEAST_MEASURED_TOKENS:
         return
-    layers = controls(_run(config, config.ffn).model)
-    folders = _folders(config, out_dir)
-    left = [name for name in layers if not (folders[name] / "config.json").exists()]
+    layers = controls(_run(config, config.ffn, config.seed).model)
+    models = _models(config, out_dir)
+    names = [name for name, _, folder in models if not (folder / "config.json").exists()]
+    left = Counter(names)
     if not left:
         return
-    seconds = 0.0
-    for number, name in enumerate(left):
+    seconds, seeds = 0.0, f" and seed, {config.seeds} seeds" if config.seeds > 1 else ""
+    for number, (name, times) in enumerate(left.items()):
         on_status("measuring the speed of models", number, len(left), unit="models")
-        run = _run(config, layers[name])
+        run = _run(config, layers[name], config.seed)
         check_training_memory(run.model)
         with torch.random.fork_rng(devices=[]):
-            seconds += config.budget_tokens / tokens_per_second(run, SEQ_LENGTH)
+            seconds += times * config.budget_tokens / tokens_per_second(run, SEQ_LENGTH)
     on_status(
-        f"pretraining {', '.join(left)}, {config.budget_tokens:,} tokens each, takes about "
+        f"pretraining {', '.join(left)}, {config.budget_tokens:,} tokens each{seeds}, takes about "
         f"{duration(seconds)} on this machine; fine-tuning and timing follow"
     )
 
@@ -221,21 +233,24 @@ def _pretrain(
     on_status: Show,
     callbacks: Callable[[str], list[TrainerCallback]],
 ) -> dict[str, Path]:
-    folders = _folders(config, out_dir)
-    for name, ffn in controls(_run(config, config.ffn).model).items():
-        on_status(f"building {name} ({ffn})")
-        run = _run(config, ffn, vocab_size=len(corpus.tokenizer))
+    """Train all models; return the folders of those of the first seed, by name."""
+    layers = controls(_run(config, config.ffn, config.seed).model)
+    models = _models(config, out_dir)
+    for name, seed, folder in models:
+        ffn, title = layers[name], name if config.seeds == 1 else f"{name}, seed {seed}"
+        on_status(f"building {title} ({ffn})")
+        run = _run(config, ffn, seed, vocab_size=len(corpus.tokenizer))
         pretrain(
             run,
             corpus.train,
             corpus.validation,
             corpus.tokenizer,
-            folders[name],
+            folder,
             name,
             resume=True,
-            callbacks=callbacks(name),
+            callbacks=callbacks(title),
         )
-    return folders
+    return {name: folder for name, seed, folder in models if seed == config.seed}
 
 
 def _fine_tune(
