@@ -263,7 +263,9 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
     assert all(heading in card for heading in ("### Pretraining", "tasks", "whole model"))
     assert "This model is called none." in (out / "controls" / "none" / "README.md").read_text()
     models = sorted((row.name, row.seed) for row in rows.read_rows(out, PretrainRow))
-    assert models == [(name, seed) for name in ("ff", "ff_active", "fff", "none") for seed in (0, 1)]
+    assert models == [
+        (name, seed) for name in ("ff", "ff_active", "fff", "none") for seed in (0, 1)
+    ]
     assert "seeds where the tree is ahead" in (out / "report.md").read_text()
     assert {row.model for row in rows.read_rows(out, GlueRow)} == {name for name, _ in models}
     assert run("quickstart", out, *options)[0] == 2

@@ -70,6 +70,7 @@ def test_training_goes_on_end_to_end(started, dense_folder, documents, tmp_path)
     after = next(row for row in rows if isinstance(row, ConvertRow) and row.model == "fff")
     assert after.fvu_states < before.fvu_states
     assert (after.start, after.n_active) == ("started", 10)
+    assert (after.steps, after.sequential_steps) == (None, None)  # no layer learned alone
     assert load_as_saved(tmp_path / "out").config.ffn == ["1x2x3+5"] * 2
     card = (
         (tmp_path / "out" / "README.md").read_text()

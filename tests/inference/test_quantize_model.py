@@ -295,7 +295,7 @@ def test_the_bundled_model_tells_texts_apart():
     assert None not in config["ffn"]
     card = (folder / "README.md").read_text()
     assert "license: apache-2.0" in card
-    assert "share of the gap recovered" in card
+    assert "FVU of the last hidden states" in card
     pytest.importorskip("sentence_transformers")
     texts = ["A man is playing a guitar.", "Someone plays an instrument.", "The stock market fell."]
     model = ultrafastbert.sentence_transformer(device="cpu")

@@ -17,10 +17,10 @@ from ultrafastbert.models.converted.feedforward import ConvertedFeedForward
 from ultrafastbert.rows.conversion import ConvertCurveRow, ConvertLayerwiseRow, ConvertRow
 from ultrafastbert.runs.status import counting
 
-# Settings that all rows of whole models have of their training.
-SETTINGS = (
-    "tokens", "steps", "batch_tokens", "sequential_steps", "end_to_end_steps", "end_to_end_tokens",
-)  # fmt: skip
+# Settings that all rows of whole models have of their training; those of layers learning alone are
+# not those of a model that goes on from another.
+ALONE = ("tokens", "steps", "batch_tokens", "sequential_steps")
+SETTINGS = (*ALONE, "end_to_end_steps", "end_to_end_tokens")
 
 Measured = type[ConvertLayerwiseRow] | type[ConvertRow]
 
@@ -77,7 +77,8 @@ def _finish(
 
 
 def _settings(conversion: Conversion) -> dict[str, int]:
-    return {field: getattr(conversion.config, field) for field in SETTINGS}
+    unused = ALONE if conversion.config.start else ()
+    return {field: getattr(conversion.config, field) for field in SETTINGS if field not in unused}
 
 
 def _record_usage(conversion: Conversion, model: PreTrainedModel) -> None:
@@ -104,7 +105,8 @@ def _score(
 ) -> None:
     """Keep how near a model is to the teacher and how good its sentence vectors are."""
     run, settings, start = conversion.run, asdict(conversion.config), conversion.config.start
-    for field in ("ffn", "seeds", "end_to_end_batch_tokens", "whole_lines"):
+    unused = ALONE if start else ()
+    for field in ("ffn", "seeds", "end_to_end_batch_tokens", "whole_lines", *unused):
         del settings[field]
     settings["start"] = start and Path(start).absolute().name
     ffn = None if seed is None else conversion.candidates[seed][name].ffn
