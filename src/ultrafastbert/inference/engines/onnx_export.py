@@ -86,8 +86,8 @@ def export_onnx(
         RuntimeError: if outputs or paths differ, or PyTorch cannot export the model.
     """
     _check_option("precision", precision, PRECISIONS)
-    operator = _chosen_operator(operator)
     require("onnx", "onnxscript", *(["onnxruntime"] if precision == "int8" else []))
+    operator = _chosen_operator(operator)
     out = Path(out)
     with run_folder.new_folder(out) as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same inputs are compared each time

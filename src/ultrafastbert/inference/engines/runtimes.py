@@ -22,13 +22,16 @@ def has_operator() -> bool:
     """Return whether our operator for ONNX Runtime is installed."""
     try:
         check_operator()
-    except FileNotFoundError:
+    except (ImportError, FileNotFoundError):
         return False
     return True
 
 
 def check_operator() -> None:
-    """Raise FileNotFoundError, saying what to install, where our operator is missing."""
+    """Raise FileNotFoundError, saying what to install, without our operator.
+
+    Raises ImportError without ONNX Runtime, too.
+    """
     from ultrafastbert_runtime import operator
 
     operator.library_path()
