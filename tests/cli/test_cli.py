@@ -254,6 +254,7 @@ def test_quickstart_from_own_text_and_glue(run, text_file, tmp_path, monkeypatch
     assert code == 0, err
     assert "fill-mask" in printed
     stages = ("reading text", "preparing validation text", "pretraining none, seed 1: ")
+    stages += ("validating none, seed 1",)
     stages += ("fine-tuning ff on cola: training", "timing: 0/", "drawing figures")
     assert all(f" {stage}" in err for stage in stages), err
     assert (out / "report.html").stat().st_size > 10_000

@@ -77,8 +77,13 @@ def _finish(
 
 
 def _settings(conversion: Conversion) -> dict[str, int]:
-    unused = ALONE if conversion.config.start else ()
-    return {field: getattr(conversion.config, field) for field in SETTINGS if field not in unused}
+    unused = _unused(conversion)
+    return {name: getattr(conversion.config, name) for name in SETTINGS if name not in unused}
+
+
+def _unused(conversion: Conversion) -> tuple[str, ...]:
+    """Return the settings that mean nothing for a conversion."""
+    return ALONE if conversion.config.start else ()
 
 
 def _record_usage(conversion: Conversion, model: PreTrainedModel) -> None:
@@ -105,8 +110,8 @@ def _score(
 ) -> None:
     """Keep how near a model is to the teacher and how good its sentence vectors are."""
     run, settings, start = conversion.run, asdict(conversion.config), conversion.config.start
-    unused = ALONE if start else ()
-    for field in ("ffn", "seeds", "end_to_end_batch_tokens", "whole_lines", *unused):
+    hidden = ("ffn", "seeds", "end_to_end_batch_tokens", "whole_lines")
+    for field in (*hidden, *_unused(conversion)):
         del settings[field]
     settings["start"] = start and Path(start).absolute().name
     ffn = None if seed is None else conversion.candidates[seed][name].ffn
